@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The host file under an image: positioned I/O that is whole or fails,
+ * sparse-file operations, and QEMU's locks on it. The one place that does
+ * system calls on image files, so that tests can inject errors here.
+ *
+ * Thread-safe but for open and close.
+ */
+#ifndef LIB_IMAGE_FILE_H
+#define LIB_IMAGE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct error;
+
+struct image_file {
+	int fd;
+	bool is_read_only, is_block_device, is_direct;
+	uint32_t alignment; /* of offset, length and memory: 1 if buffered */
+};
+
+enum image_file_flags {
+	IMAGE_FILE_READ_ONLY = 1 << 0,
+	IMAGE_FILE_DIRECT = 1 << 1,
+	IMAGE_FILE_NO_LOCK = 1 << 2,
+	IMAGE_FILE_CREATE = 1 << 3, /* make it, or empty what is there */
+};
+
+/*
+ * Regular files and block devices; anything else is -EINVAL by name.
+ * Takes QEMU's locks (image_lock.h) unless told not to: -EAGAIN with
+ * QEMU's text where another process holds them.
+ */
+int image_file_open(struct image_file **file, const char *path, unsigned flags,
+		    struct error *err);
+int image_file_open_fd(struct image_file **file, int fd, const char *path,
+		       unsigned flags, struct error *err);
+void image_file_close(struct image_file *file);
+
+int image_file_size(const struct image_file *file, uint64_t *size);
+/* Whole or -errno; a read beyond the end gives zeroes there. */
+int image_file_read(const struct image_file *file, uint64_t host_offset,
+		    void *buf, size_t len);
+int image_file_write(const struct image_file *file, uint64_t host_offset,
+		     const void *buf, size_t len);
+int image_file_readv(const struct image_file *file, uint64_t host_offset,
+		     const struct iovec *iov, unsigned n_iov);
+int image_file_writev(const struct image_file *file, uint64_t host_offset,
+		      const struct iovec *iov, unsigned n_iov);
+/* Reads as zeroes afterwards; keep_space: blocks stay allocated. Falls back
+ * to writing zeroes. */
+int image_file_zero(const struct image_file *file, uint64_t host_offset,
+		    uint64_t len, bool keep_space);
+/* Best effort: -EOPNOTSUPP where holes cannot be made. */
+int image_file_punch(const struct image_file *file, uint64_t host_offset,
+		     uint64_t len);
+int image_file_truncate(const struct image_file *file, uint64_t size);
+int image_file_allocate(const struct image_file *file, uint64_t host_offset,
+			uint64_t len);
+/* fdatasync(). */
+int image_file_flush(const struct image_file *file);
+/*
+ * SEEK_DATA and SEEK_HOLE: is [host_offset, …) data, and how far does that
+ * go, at most len. Everything is data where the file system cannot tell.
+ */
+int image_file_extent(const struct image_file *file, uint64_t host_offset,
+		      uint64_t len, bool *is_data, uint64_t *extent_len);
+
+#endif

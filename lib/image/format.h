@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Inside lib/image: the table of operations that a format fills, and the
+ * object that image.c and the formats share. Programs include image.h.
+ */
+#ifndef LIB_IMAGE_FORMAT_H
+#define LIB_IMAGE_FORMAT_H
+
+#include "lib/image/file.h"
+#include "lib/image/image.h"
+
+struct image_format {
+	const char *name;
+	/* How surely the first bytes (and the size) are this format: 0 no,
+	 * 1 could be (raw), 100 the magic matches. */
+	int (*probe)(const uint8_t *head, size_t len, uint64_t file_size);
+	/* image->file is open; fill size, cluster_size and the backing names.
+	 */
+	int (*open)(struct image *image, struct error *err);
+	/* Flush and free image->state; NULL state is fine. */
+	int (*close)(struct image *image, struct error *err);
+	int (*create)(const char *path, const struct image_create_options *o,
+		      struct error *err);
+	const struct image_option_spec *create_specs; /* NULL: no create */
+
+	/* Ranges are checked by image.c: within size, len > 0. */
+	int (*readv)(struct image *image, uint64_t offset,
+		     const struct iovec *iov, unsigned n_iov,
+		     struct error *err);
+	int (*writev)(struct image *image, uint64_t offset,
+		      const struct iovec *iov, unsigned n_iov,
+		      struct error *err);
+	int (*write_zeroes)(struct image *image, uint64_t offset, uint64_t len,
+			    unsigned flags, struct error *err);
+	int (*discard)(struct image *image, uint64_t offset, uint64_t len,
+		       struct error *err);
+	int (*flush)(struct image *image, struct error *err);
+	/* This layer only: image.c walks the chain. */
+	int (*map)(struct image *image, uint64_t offset, uint64_t len,
+		   unsigned flags, struct image_extent *extent,
+		   struct error *err);
+	int (*resize)(struct image *image, uint64_t size,
+		      const struct image_resize_options *options,
+		      struct error *err);
+	int (*get_info)(struct image *image, struct image_info *info,
+			struct error *err);
+	/* NULL: -ENOTSUP. */
+	int (*check)(struct image *image, struct image_check *check,
+		     struct error *err);
+};
+
+struct image {
+	const struct image_format *format;
+	struct image_file *file;
+	char *path;
+	unsigned flags;
+	bool is_probed; /* format guessed: block 0 is guarded */
+	uint64_t size;
+	uint32_t cluster_size;
+	/* Names as stored, and the path they resolve to; or NULL. */
+	char *backing_name, *backing_format, *backing_path;
+	struct image *backing;
+	unsigned depth; /* of this image in its chain, bounded */
+	void *state;	/* the format's own */
+};
+
+extern const struct image_format image_format_raw;
+extern const struct image_format image_format_qcow2;
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Disk images: one object for an image of any format and the backing chain
+ * under it. Formats stand behind one table of operations (format.h); this is
+ * what programs call.
+ *
+ * Every call is synchronous and thread-safe: many threads may read and write
+ * one image at once; a format locks its metadata itself and does data I/O
+ * outside of the lock. image_map(…, IMAGE_MAP_NOWAIT) answers from memory or
+ * says -EAGAIN, so that an asynchronous server (queue.h) does the data I/O of
+ * a mapped range itself and leaves everything else to a worker thread.
+ *
+ * Offsets and lengths are bytes of the guest's disk unless a name says host_
+ * (a byte of the file). Nothing here prints or exits: 0 or -errno, with a
+ * text in err that names the structure at fault. Reads beyond the end of a
+ * shorter backing image are zeroes.
+ */
+#ifndef LIB_IMAGE_IMAGE_H
+#define LIB_IMAGE_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct error;
+struct image;
+
+enum image_open_flags {
+	IMAGE_READ_ONLY = 1 << 0,
+	/* Take no locks (qemu-img -U): for reading what another writes. */
+	IMAGE_FORCE_SHARE = 1 << 1,
+	/* Do not open the backing file (qemu-img info, rebase -u). */
+	IMAGE_NO_BACKING = 1 << 2,
+	/* Open although the dirty or the corrupt bit is set (check). */
+	IMAGE_CHECK = 1 << 3,
+	/* O_DIRECT where the file system has it. */
+	IMAGE_DIRECT = 1 << 4,
+	/* Writes may stay in memory until image_close(), flush ignored
+	 * (-t unsafe): only for images that are made anew. */
+	IMAGE_UNSAFE = 1 << 5,
+};
+
+/*
+ * May a name found inside an image be opened? path is the resolved one.
+ * NULL in the options: plain files are, protocols ("nbd:", "json:") are not.
+ */
+typedef bool image_backing_policy(void *context, const char *path);
+
+struct image_open_options {
+	const char *format; /* NULL: probe (then block 0 of raw is guarded) */
+	unsigned flags;	    /* enum image_open_flags */
+	image_backing_policy *may_open;
+	void *policy_context;
+	/* Bytes of metadata cache; 0: enough for what a server needs. */
+	uint64_t cache_size;
+};
+
+/* options may be NULL: probe, read and write. */
+int image_open(struct image **image, const char *path,
+	       const struct image_open_options *options, struct error *err);
+/*
+ * As image_open() with an open descriptor (taken over, also on failure);
+ * path is for messages and for relative backing names.
+ */
+int image_open_fd(struct image **image, int fd, const char *path,
+		  const struct image_open_options *options, struct error *err);
+/*
+ * Flush, close, free. The first error of a late write is returned; the object
+ * is gone in any case. NULL is a no-op.
+ */
+int image_close(struct image *image, struct error *err);
+/* As image_close() where the caller has failed already. */
+void image_abandon(struct image *image);
+
+const char *image_path(const struct image *image);
+const char *image_format_name(const struct image *image);
+uint64_t image_size(const struct image *image);
+bool image_is_read_only(const struct image *image);
+/* Granularity of allocation in bytes (1 for raw), and the alignment that I/O
+ * on the host file needs (1 without O_DIRECT). */
+uint32_t image_cluster_size(const struct image *image);
+uint32_t image_host_alignment(const struct image *image);
+/* The image under this one (borrowed), or NULL. */
+struct image *image_backing(const struct image *image);
+
+/* All of the range must lie within image_size(): else -EINVAL. */
+int image_read(struct image *image, uint64_t offset, void *buf, size_t len,
+	       struct error *err);
+int image_write(struct image *image, uint64_t offset, const void *buf,
+		size_t len, struct error *err);
+int image_readv(struct image *image, uint64_t offset, const struct iovec *iov,
+		unsigned n_iov, struct error *err);
+int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
+		 unsigned n_iov, struct error *err);
+
+enum image_zero_flags {
+	IMAGE_ZERO_MAY_UNMAP = 1 << 0, /* space may be given back */
+};
+
+/* The range reads as zeroes afterwards. */
+int image_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
+		       unsigned flags, struct error *err);
+/*
+ * A hint that the content is not needed. Afterwards the range reads as
+ * zeroes or as before, never as something older.
+ */
+int image_discard(struct image *image, uint64_t offset, uint64_t len,
+		  struct error *err);
+/* What was written before reaches stable storage, metadata in order. */
+int image_flush(struct image *image, struct error *err);
+
+struct image_resize_options {
+	const char *preallocation; /* NULL or "off", "metadata", "falloc",
+				      "full" */
+	bool may_shrink;
+};
+int image_resize(struct image *image, uint64_t size,
+		 const struct image_resize_options *options, struct error *err);
+
+enum image_map_flags {
+	IMAGE_MAP_NOWAIT = 1 << 0, /* -EAGAIN rather than read metadata */
+	IMAGE_MAP_CHAIN = 1 << 1,  /* look through to backing images */
+};
+
+enum image_extent_kind {
+	IMAGE_EXTENT_HOLE,	 /* in no layer looked at */
+	IMAGE_EXTENT_ZERO,	 /* reads as zeroes by metadata */
+	IMAGE_EXTENT_DATA,	 /* at host_offset of layer's file */
+	IMAGE_EXTENT_COMPRESSED, /* host_offset is where it begins */
+};
+
+struct image_extent {
+	enum image_extent_kind kind;
+	uint64_t offset, len; /* len > 0, clipped to what was asked */
+	unsigned depth;	      /* 0: this image, 1: its backing image, … */
+	bool has_host_offset;
+	uint64_t host_offset;
+	struct image *layer; /* whose file it is in */
+	int host_fd;	     /* that file (borrowed) */
+	/* DATA that may be overwritten where it is, by pwrite() and without
+	 * any change of metadata (refcount 1, not read-only). */
+	bool is_writable_in_place;
+};
+
+/*
+ * The extent that begins at offset, within [offset, offset + len).
+ * An extent stays valid until a write, discard, zero or resize that overlaps
+ * it; the caller keeps those apart (queue.h does).
+ */
+int image_map(struct image *image, uint64_t offset, uint64_t len,
+	      unsigned flags, struct image_extent *extent, struct error *err);
+
+/*
+ * Creation. Options are name=value pairs as after qemu-img's -o; a format
+ * refuses what it does not know, by name. The file is made, or an existing
+ * one is overwritten, only after all options are checked.
+ */
+struct image_option {
+	const char *name, *value;
+};
+struct image_create_options {
+	const char *format;
+	uint64_t size; /* bytes of the disk; has_size false: the backing's */
+	bool has_size;
+	const char *backing_path, *backing_format; /* may be NULL */
+	bool is_backing_unchecked;		   /* -u */
+	const struct image_option *options;
+	unsigned n_options;
+};
+int image_create(const char *path, const struct image_create_options *options,
+		 struct error *err);
+
+/* One row for each creation option of a format, for `-o help` and `-o`. */
+struct image_option_spec {
+	const char *name; /* NULL ends the table */
+	const char *argument, *help;
+};
+/* NULL: no such format, or it cannot be created. */
+const struct image_option_spec *image_create_specs(const char *format);
+/* Names of formats, NULL-terminated. */
+const char *const *image_format_names(void);
+
+/* What `info` says of an image beyond the calls above. */
+struct image_info {
+	uint64_t actual_size;  /* bytes of disk used by the file */
+	uint64_t cluster_size; /* 0: the format has none */
+	bool is_dirty, is_corrupt, is_encrypted;
+	/* As stored in the image, NULL where there is none; owned by it. */
+	const char *backing_name, *backing_format;
+	/* Resolved against the image's own folder; NULL as above. */
+	const char *backing_path;
+	struct image_snapshot_info {
+		const char *id, *name;
+		uint64_t vm_state_size, disk_size;
+		uint32_t date_sec, date_nsec;
+		uint64_t vm_clock_nsec;
+		uint64_t icount; /* UINT64_MAX: unknown */
+	} * snapshots;
+	unsigned n_snapshots;
+	/* Format-specific rows, in qemu-img's order and spelling. */
+	struct image_info_row {
+		const char *name; /* "refcount bits" has JSON name below */
+		const char *json_name;
+		enum {
+			IMAGE_INFO_TEXT,
+			IMAGE_INFO_NUMBER,
+			IMAGE_INFO_BOOL
+		} kind;
+		const char *text;
+		uint64_t number;
+	} rows[16];
+	unsigned n_rows;
+};
+/* Filled from the image, which owns what it points to. */
+int image_get_info(struct image *image, struct image_info *info,
+		   struct error *err);
+
+/* What a check found; counts as qemu-img check's. */
+struct image_check {
+	uint64_t n_corruptions, n_leaks, n_check_errors;
+	uint64_t n_corruptions_fixed, n_leaks_fixed;
+	uint64_t total_clusters, allocated_clusters, fragmented_clusters,
+		compressed_clusters, image_end_offset;
+	bool has_totals;
+	/* One line of what was found, as it is found; NULL: silent. */
+	void (*found)(void *context, const char *line);
+	void *context;
+};
+/* -ENOTSUP: the format has no check. Reports only. */
+int image_check(struct image *image, struct image_check *check,
+		struct error *err);
+
+#endif

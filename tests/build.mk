@@ -1,0 +1,92 @@
+# What proves the programs. tests/run counts; it stands beside this file.
+
+UNITS	= $(UNIT_SRCS:%.c=$(B)/%)
+TOOLS	= $(TOOL_SRCS:%.c=$(B)/%)
+HOST_TESTS = $(wildcard tests/vm-*.sh tests/interop/*.sh)
+LAB_TESTS = $(wildcard tests/lab/test-*.sh)
+HEADERS	= $(wildcard protocols/*.h lib/*/*.h vm-*/*.h tests/support/*.h)
+
+units: $(UNITS) $(TOOLS)
+
+check:
+	@tests/install-packages build test
+	@+$(MAKE) --no-print-directory check-built
+check-built: all units check-layers check-headers
+	@B=$(B) tests/run $(UNITS) $(HOST_TESTS) --lab $(LAB_TESTS)
+check-host: all units check-layers check-headers
+	@B=$(B) tests/run $(UNITS) $(HOST_TESTS)
+check-units: units
+	@B=$(B) tests/run $(UNITS)
+
+# The same tests with every address and every shift checked.
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all \
+	  -fno-omit-frame-pointer
+check-asan:
+	@+ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory \
+		B=$(B)/asan CFLAGS='-O1 -g $(SANITIZE)' \
+		LDFLAGS='$(SANITIZE)' check-host
+
+# protocols/ knows nothing of ours; a library knows no program and no library
+# above it; no program knows another.
+check-layers:
+	@! grep -rnE '#include "\.\./' protocols lib vm-* tests
+	@! grep -nE '#include "(lib|vm-)' protocols/*.h /dev/null
+	@! grep -rnE '#include "vm-' lib
+	@! grep -rnE '#include "lib/(virtio|vhost|image)' lib/base
+	@! grep -rnE '#include "lib/(vhost|image)' lib/virtio
+	@! grep -rnE '#include "lib/image' lib/vhost
+	@! grep -rnE '#include "lib/(virtio|vhost)' lib/image
+	@! for p in $(PROGS); do grep -nE '#include "vm-' $$p/*.[ch] \
+		/dev/null | grep -v "\"$$p/"; done | grep .
+
+# Every header compiles alone.
+check-headers: | $(GENERATED)
+	@set -e; for h in $(HEADERS); do \
+		$(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only -x c -include $$h \
+			/dev/null; done
+
+# libFuzzer; FUZZ_SECONDS for each target, seeds in tests/fuzz/NAME.seeds/.
+FUZZERS	= $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
+FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined \
+	  -fno-sanitize-recover=all
+$(B)/fuzz/%: tests/fuzz/%.c $(LIB_SRCS) $(HEADERS)
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -pthread -o $@ $< \
+		$(LIB_SRCS) $($(*F)_FUZZ_SRCS) $(IMAGE_LIBS)
+fuzzers: $(FUZZERS)
+fuzz: $(FUZZERS)
+	@set -e; for f in $(FUZZERS); do n=$${f##*/}; \
+		mkdir -p $(B)/corpus/$$n; echo "fuzz $$n"; \
+		seeds=; [ ! -d tests/fuzz/$$n.seeds ] || \
+			seeds=tests/fuzz/$$n.seeds; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 \
+			-rss_limit_mb=1024 -print_final_stats=1 \
+			$(B)/corpus/$$n $$seeds; done
+
+SCRIPTS	= $(shell grep -rlE '^\#!/bin/(ba)?sh' .ci tests 2>/dev/null)
+C_FILES	= $(LIB_SRCS) $(PROG_SRCS) $(UNIT_SRCS) $(SUPPORT_SRCS) \
+	  $(FUZZ_SRCS) $(BENCH_SRCS) $(TOOL_SRCS) $(HEADERS)
+format:
+	clang-format -i $(C_FILES)
+lint: | $(GENERATED)
+	@clang-format --dry-run -Werror $(C_FILES)
+	@cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
+		--enable=warning,portability -D_GNU_SOURCE -I. -I$(B) \
+		--suppressions-list=tests/cppcheck.txt -j2 \
+		$(LIB_SRCS) $(PROG_SRCS)
+	@printf '%s\n' $(LIB_SRCS) $(PROG_SRCS) | xargs -P2 -n8 clang-tidy \
+		--quiet --warnings-as-errors='*' -- $(CPPFLAGS) -std=c11
+	@shellcheck -x $(SCRIPTS)
+	@mandoc -Tlint -Wwarning man/*.[157]
+
+bench: all $(BENCH_SRCS:%.c=$(B)/%)
+	@tests/install-packages build test bench
+	@for b in tests/bench/*.sh; do B=$(B) $$b; done
+
+demo:
+	@tests/install-packages build demo
+	@+$(MAKE) --no-print-directory all
+	@B=$(B) tests/demo
+
+.PHONY: units check check-built check-host check-units check-asan \
+	check-layers check-headers fuzzers fuzz format lint bench demo
