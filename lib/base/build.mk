@@ -1,1 +1,1 @@
-LIB_SRCS += lib/base/error.c lib/base/log.c
+LIB_SRCS += lib/base/error.c lib/base/log.c lib/base/size.c
