@@ -43,6 +43,7 @@ struct options {
 	char **argv;
 	/* After options_next() returned an id: */
 	const char *argument; /* NULL where it takes none */
+	bool is_begun;	      /* options_next()'s own; begin with false */
 };
 
 /*
