@@ -23,7 +23,8 @@ typedef void event_handler(struct event_source *source, uint32_t events);
 struct event_source {
 	struct event_loop *loop; /* NULL while not added */
 	int fd;			 /* not owned */
-	uint32_t events;	 /* EPOLLIN, EPOLLOUT, ...; may be 0 */
+	uint32_t events;	 /* EPOLLIN, EPOLLOUT, ...; 0: none, not
+				    even EPOLLHUP and EPOLLERR */
 	event_handler *handle;
 };
 
@@ -39,6 +40,7 @@ enum {
 struct event_loop {
 	int epoll_fd;
 	int n_fetched, next; /* of the batch being handled */
+	/* data.ptr is the source; NULL once it was removed or changed. */
 	struct epoll_event fetched[EVENT_BATCH];
 	bool is_stopped;
 	int status;
@@ -52,11 +54,17 @@ struct event_loop {
 int event_loop_init(struct event_loop *loop);
 void event_loop_deinit(struct event_loop *loop);
 
-/* Run until event_loop_stop(), whose status is returned; or -errno. */
+/*
+ * Run until event_loop_stop(), whose status is returned; or -errno. A stop
+ * from before is kept: set-up may already decide to end.
+ */
 int event_loop_run(struct event_loop *loop);
 void event_loop_stop(struct event_loop *loop, int status);
 
-/* Wait once, at most timeout_ms (-1: for ever), and handle. 0 or -errno. */
+/*
+ * Wait once, at most timeout_ms (-1: for ever), and handle. 0 or -errno. A
+ * callback may call it too: it then handles the rest of the batch first.
+ */
 int event_loop_step(struct event_loop *loop, int timeout_ms);
 
 /* Add fd; the caller keeps owning it and removes the source before closing. */
