@@ -1,2 +1,2 @@
 LIB_SRCS += lib/base/error.c lib/base/event.c lib/base/log.c \
-	lib/base/options.c lib/base/size.c
+	lib/base/options.c lib/base/size.c lib/base/socket.c
