@@ -1,1 +1,4 @@
-LIB_SRCS +=
+LIB_SRCS += \
+	lib/image/file.c \
+	lib/image/file_bounce.c \
+	lib/image/lock.c

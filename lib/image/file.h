@@ -27,11 +27,12 @@ enum image_file_flags {
 	IMAGE_FILE_DIRECT = 1 << 1,
 	IMAGE_FILE_NO_LOCK = 1 << 2,
 	IMAGE_FILE_CREATE = 1 << 3, /* make it, or empty what is there */
+	IMAGE_FILE_UNSAFE = 1 << 4, /* image_file_flush() does nothing */
 };
 
 /*
  * Regular files and block devices; anything else is -EINVAL by name.
- * Takes QEMU's locks (image_lock.h) unless told not to: -EAGAIN with
+ * Takes QEMU's locks (lock.h) unless told not to: -EAGAIN with
  * QEMU's text where another process holds them.
  */
 int image_file_open(struct image_file **file, const char *path, unsigned flags,
@@ -40,7 +41,13 @@ int image_file_open_fd(struct image_file **file, int fd, const char *path,
 		       unsigned flags, struct error *err);
 void image_file_close(struct image_file *file);
 
+/* Take the locks that were left out with IMAGE_FILE_NO_LOCK. */
+int image_file_lock(const struct image_file *file, const char *path,
+		    struct error *err);
+
 int image_file_size(const struct image_file *file, uint64_t *size);
+/* Bytes of disk that it uses, as du(1) counts them. */
+int image_file_usage(const struct image_file *file, uint64_t *usage);
 /* Whole or -errno; a read beyond the end gives zeroes there. */
 int image_file_read(const struct image_file *file, uint64_t host_offset,
 		    void *buf, size_t len);
@@ -54,13 +61,14 @@ int image_file_writev(const struct image_file *file, uint64_t host_offset,
  * to writing zeroes. */
 int image_file_zero(const struct image_file *file, uint64_t host_offset,
 		    uint64_t len, bool keep_space);
-/* Best effort: -EOPNOTSUPP where holes cannot be made. */
+/* Give the space back. Best effort: -EOPNOTSUPP where holes cannot be made. */
 int image_file_punch(const struct image_file *file, uint64_t host_offset,
 		     uint64_t len);
 int image_file_truncate(const struct image_file *file, uint64_t size);
 int image_file_allocate(const struct image_file *file, uint64_t host_offset,
 			uint64_t len);
-/* fdatasync(). */
+/* fdatasync(). Once it has failed it goes on failing: the kernel forgets the
+ * pages that it could not write, and would call the next one a success. */
 int image_file_flush(const struct image_file *file);
 /*
  * SEEK_DATA and SEEK_HOLE: is [host_offset, …) data, and how far does that

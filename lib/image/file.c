@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Two kinds of I/O: buffered, where any offset and length will do, and
+ * O_DIRECT, where the kernel wants all of them aligned. What is not aligned
+ * then takes a way through an aligned buffer (file_bounce.c), so that callers
+ * need not care.
+ */
+#include "lib/image/file.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/file_internal.h"
+#include "lib/image/lock.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <linux/stat.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+enum {
+	ZERO_CHUNK = 64 * 1024,
+	DEFAULT_ALIGNMENT = 4096,
+};
+
+/* struct image_file is const to callers of I/O; its hidden half is not. */
+static struct file_state *state_of(const struct image_file *file)
+{
+	return container_of(file, struct file_state, file);
+}
+
+static uint32_t find_alignment(int fd, bool is_block_device)
+{
+	int size = 0;
+
+	if (is_block_device && ioctl(fd, BLKSSZGET, &size) == 0 && size > 0)
+		return (uint32_t)size;
+#ifdef STATX_DIOALIGN
+	struct statx sx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 &&
+	    sx.stx_mask & STATX_DIOALIGN && sx.stx_dio_offset_align > 0)
+		return sx.stx_dio_offset_align > sx.stx_dio_mem_align
+			       ? sx.stx_dio_offset_align
+			       : sx.stx_dio_mem_align;
+#endif
+	return DEFAULT_ALIGNMENT;
+}
+
+/* QEMU's order and texts: its users' scripts know them. */
+static int check_type(const struct stat *st, const char *path,
+		      struct error *err)
+{
+	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
+		return 0;
+	return error_set(err, -EINVAL,
+			 "'file' driver requires '%s' to be a regular file",
+			 path);
+}
+
+static int open_path(const char *path, unsigned flags, struct error *err)
+{
+	/* A FIFO would wait for its other end before it can be refused. */
+	int how = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	const char *doing = "open";
+	int fd;
+
+	how |= flags & IMAGE_FILE_READ_ONLY ? O_RDONLY : O_RDWR;
+	if (flags & IMAGE_FILE_DIRECT)
+		how |= O_DIRECT;
+	if (flags & IMAGE_FILE_CREATE) {
+		how |= O_CREAT;
+		doing = "create";
+	}
+	fd = open(path, how, 0644);
+	if (fd < 0)
+		return error_set_errno(err, -errno, "Could not %s '%s'", doing,
+				       path);
+	return fd;
+}
+
+int image_file_open(struct image_file **file, const char *path, unsigned flags,
+		    struct error *err)
+{
+	int fd = open_path(path, flags, err);
+
+	if (fd < 0)
+		return fd;
+	return image_file_open_fd(file, fd, path, flags, err);
+}
+
+/* A new image must not be emptied before its locks say that it may. */
+static int empty(const struct image_file *file, const char *path,
+		 struct error *err)
+{
+	if (file->is_block_device || ftruncate(file->fd, 0) == 0)
+		return 0;
+	return error_set_errno(err, -errno, "Could not empty '%s'", path);
+}
+
+int image_file_open_fd(struct image_file **file, int fd, const char *path,
+		       unsigned flags, struct error *err)
+{
+	_cleanup_fd_ int owned = fd;
+	_cleanup_(image_file_cleanup) struct image_file *made = NULL;
+	struct file_state *state;
+	struct stat st;
+	int rc, how;
+
+	how = fcntl(fd, F_GETFL);
+	if (how < 0 || fstat(fd, &st) < 0)
+		return error_set_errno(err, -errno, "Could not open '%s'",
+				       path);
+	rc = check_type(&st, path, err);
+	if (rc < 0)
+		return rc;
+	if ((how & O_ACCMODE) == O_RDONLY && !(flags & IMAGE_FILE_READ_ONLY))
+		return error_set(err, -EACCES,
+				 "Descriptor of '%s' is for reading only",
+				 path);
+	state = calloc(1, sizeof(*state));
+	if (state == NULL)
+		return -ENOMEM;
+	pthread_rwlock_init(&state->edges, NULL);
+	made = &state->file;
+	made->fd = steal_fd(&owned);
+	made->is_read_only = flags & IMAGE_FILE_READ_ONLY;
+	made->is_block_device = S_ISBLK(st.st_mode);
+	made->is_direct = how & O_DIRECT;
+	made->alignment =
+		made->is_direct ? find_alignment(fd, made->is_block_device) : 1;
+	state->is_unsafe = flags & IMAGE_FILE_UNSAFE;
+	if (!(flags & IMAGE_FILE_NO_LOCK))
+		rc = image_file_lock(made, path, err);
+	if (rc == 0 && flags & IMAGE_FILE_CREATE)
+		rc = empty(made, path, err);
+	if (rc == 0)
+		*file = steal_ptr(&made);
+	return rc;
+}
+
+void image_file_close(struct image_file *file)
+{
+	struct file_state *state;
+
+	if (file == NULL)
+		return;
+	state = state_of(file);
+	close_fd(&file->fd);
+	pthread_rwlock_destroy(&state->edges);
+	free(state);
+}
+
+int image_file_lock(const struct image_file *file, const char *path,
+		    struct error *err)
+{
+	return image_lock(file->fd, path,
+			  file->is_read_only ? IMAGE_LOCK_READER
+					     : IMAGE_LOCK_WRITER,
+			  IMAGE_LOCK_UNSHARED, err);
+}
+
+int image_file_size(const struct image_file *file, uint64_t *size)
+{
+	struct stat st;
+
+	if (file->is_block_device)
+		return ioctl(file->fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
+	if (fstat(file->fd, &st) < 0)
+		return -errno;
+	*size = (uint64_t)st.st_size;
+	return 0;
+}
+
+int image_file_usage(const struct image_file *file, uint64_t *usage)
+{
+	struct stat st;
+
+	if (fstat(file->fd, &st) < 0)
+		return -errno;
+	*usage = (uint64_t)st.st_blocks * 512;
+	return 0;
+}
+
+/* Offsets are off_t to the kernel. */
+static bool is_in_range(uint64_t host_offset, uint64_t len)
+{
+	uint64_t end;
+
+	return !__builtin_add_overflow(host_offset, len, &end) &&
+	       end <= INT64_MAX;
+}
+
+int image_file_read(const struct image_file *file, uint64_t host_offset,
+		    void *buf, size_t len)
+{
+	const struct iovec iov = { .iov_base = buf, .iov_len = len };
+
+	return image_file_readv(file, host_offset, &iov, 1);
+}
+
+int image_file_write(const struct image_file *file, uint64_t host_offset,
+		     const void *buf, size_t len)
+{
+	const struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
+				   .iov_len = len };
+
+	return image_file_writev(file, host_offset, &iov, 1);
+}
+
+int image_file_readv(const struct image_file *file, uint64_t host_offset,
+		     const struct iovec *iov, unsigned n_iov)
+{
+	if (!is_in_range(host_offset, iov_total(iov, n_iov)))
+		return -EINVAL;
+	if (!image_file_is_aligned(file, host_offset, iov, n_iov))
+		return image_file_bounce_read(file, host_offset, iov, n_iov);
+	return image_file_transfer(file, preadv, host_offset, iov, n_iov);
+}
+
+int image_file_writev(const struct image_file *file, uint64_t host_offset,
+		      const struct iovec *iov, unsigned n_iov)
+{
+	struct file_state *state = state_of(file);
+	int rc;
+
+	if (!is_in_range(host_offset, iov_total(iov, n_iov)))
+		return -EFBIG;
+	if (!file->is_direct)
+		return image_file_transfer(file, pwritev, host_offset, iov,
+					   n_iov);
+	if (!image_file_is_aligned(file, host_offset, iov, n_iov)) {
+		pthread_rwlock_wrlock(&state->edges);
+		rc = image_file_bounce_write(file, host_offset, iov, n_iov);
+	} else {
+		pthread_rwlock_rdlock(&state->edges);
+		rc = image_file_transfer(file, pwritev, host_offset, iov,
+					 n_iov);
+	}
+	pthread_rwlock_unlock(&state->edges);
+	return rc;
+}
+
+static int write_zero_blocks(const struct image_file *file,
+			     uint64_t host_offset, uint64_t len)
+{
+	static const char zeroes[ZERO_CHUNK]
+		__attribute__((aligned(DEFAULT_ALIGNMENT)));
+
+	while (len > 0) {
+		size_t n = len < ZERO_CHUNK ? (size_t)len : ZERO_CHUNK;
+		int rc = image_file_write(file, host_offset, zeroes, n);
+
+		if (rc < 0)
+			return rc;
+		host_offset += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/*
+ * The size must grow as a write would have made it grow. Not by ftruncate():
+ * another thread may have grown it further meanwhile.
+ */
+static int cover(const struct image_file *file, uint64_t end)
+{
+	uint64_t size;
+	int rc;
+
+	if (file->is_block_device)
+		return 0;
+	rc = image_file_size(file, &size);
+	if (rc < 0 || size >= end)
+		return rc;
+	return image_file_write(file, end - 1, "", 1);
+}
+
+int image_file_zero(const struct image_file *file, uint64_t host_offset,
+		    uint64_t len, bool keep_space)
+{
+	int mode = keep_space ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
+	int rc;
+
+	if (!is_in_range(host_offset, len))
+		return -EFBIG;
+	if (len == 0)
+		return 0;
+	if (fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)host_offset,
+		      (off_t)len) == 0)
+		return cover(file, host_offset + len);
+	rc = -errno;
+	/* A block device wants whole sectors: EINVAL. */
+	if (rc != -EOPNOTSUPP && rc != -ENOSYS && rc != -EINVAL &&
+	    rc != -ENODEV)
+		return rc;
+	return write_zero_blocks(file, host_offset, len);
+}
+
+int image_file_punch(const struct image_file *file, uint64_t host_offset,
+		     uint64_t len)
+{
+	if (!is_in_range(host_offset, len))
+		return -EINVAL;
+	if (len == 0)
+		return 0;
+	if (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      (off_t)host_offset, (off_t)len) == 0)
+		return 0;
+	return errno == ENOSYS || errno == ENODEV || errno == EINVAL
+		       ? -EOPNOTSUPP
+		       : -errno;
+}
+
+int image_file_truncate(const struct image_file *file, uint64_t size)
+{
+	uint64_t now;
+	int rc;
+
+	if (!is_in_range(size, 0))
+		return -EFBIG;
+	if (!file->is_block_device)
+		return ftruncate(file->fd, (off_t)size) < 0 ? -errno : 0;
+	rc = image_file_size(file, &now);
+	if (rc < 0)
+		return rc;
+	return size <= now ? 0 : -ENOSPC;
+}
+
+int image_file_allocate(const struct image_file *file, uint64_t host_offset,
+			uint64_t len)
+{
+	if (!is_in_range(host_offset, len))
+		return -EFBIG;
+	if (len == 0 || file->is_block_device)
+		return 0;
+	return -posix_fallocate(file->fd, (off_t)host_offset, (off_t)len);
+}
+
+int image_file_flush(const struct image_file *file)
+{
+	struct file_state *state = state_of(file);
+	int rc = atomic_load(&state->flush_error);
+
+	if (state->is_unsafe)
+		return 0;
+	if (rc < 0)
+		return rc;
+	if (fdatasync(file->fd) == 0)
+		return 0;
+	rc = -errno;
+	atomic_store(&state->flush_error, rc);
+	return rc;
+}
+
+int image_file_extent(const struct image_file *file, uint64_t host_offset,
+		      uint64_t len, bool *is_data, uint64_t *extent_len)
+{
+	off_t next;
+
+	if (!is_in_range(host_offset, len))
+		return -EINVAL;
+	*is_data = true;
+	*extent_len = len;
+	next = lseek(file->fd, (off_t)host_offset, SEEK_DATA);
+	if (next < 0 && errno == ENXIO) {
+		*is_data = false; /* up to the end of the file, and beyond */
+		return 0;
+	}
+	if (next > (off_t)host_offset)
+		*is_data = false;
+	else if (next == (off_t)host_offset)
+		next = lseek(file->fd, (off_t)host_offset, SEEK_HOLE);
+	if (next < 0) /* cannot tell */
+		return errno == EINVAL || errno == EOPNOTSUPP ? 0 : -errno;
+	/* A hole that was made since the first question: as good as data. */
+	if (next > (off_t)host_offset && (uint64_t)next - host_offset < len)
+		*extent_len = (uint64_t)next - host_offset;
+	return 0;
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: ISC */
+/* The hidden half of struct image_file, shared by file.c and file_bounce.c. */
+#ifndef LIB_IMAGE_FILE_INTERNAL_H
+#define LIB_IMAGE_FILE_INTERNAL_H
+
+#include "lib/image/file.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+struct file_state {
+	struct image_file file;
+	/*
+	 * O_DIRECT only. A write that is not aligned reads and writes back
+	 * its neighbours' bytes: it holds this exclusively, aligned ones
+	 * hold it shared.
+	 */
+	pthread_rwlock_t edges;
+	bool is_unsafe;
+	atomic_int flush_error; /* the first one, for ever */
+};
+
+static inline void image_file_cleanup(struct image_file **file)
+{
+	image_file_close(*file);
+}
+
+static inline uint64_t iov_total(const struct iovec *iov, unsigned n_iov)
+{
+	uint64_t len = 0;
+
+	for (unsigned i = 0; i < n_iov; i++)
+		len += iov[i].iov_len;
+	return len;
+}
+
+/* Will the kernel take it as it is? */
+bool image_file_is_aligned(const struct image_file *file, uint64_t host_offset,
+			   const struct iovec *iov, unsigned n_iov);
+
+typedef ssize_t image_file_io(int fd, const struct iovec *iov, int n_iov,
+			      off_t offset);
+/*
+ * preadv() or pwritev() until all of it is done. A read beyond the end gives
+ * zeroes; a write that makes no headway is -EIO.
+ */
+int image_file_transfer(const struct image_file *file, image_file_io *io,
+			uint64_t host_offset, const struct iovec *iov,
+			unsigned n_iov);
+
+int image_file_bounce_read(const struct image_file *file, uint64_t host_offset,
+			   const struct iovec *iov, unsigned n_iov);
+/* With edges held exclusively. */
+int image_file_bounce_write(const struct image_file *file, uint64_t host_offset,
+			    const struct iovec *iov, unsigned n_iov);
+
+#endif
