@@ -81,7 +81,8 @@ lint: | $(GENERATED)
 
 bench: all $(BENCH_SRCS:%.c=$(B)/%)
 	@tests/install-packages build test bench
-	@for b in tests/bench/*.sh; do B=$(B) $$b; done
+	@set -e; for b in tests/bench/*; do [ ! -f $$b ] || [ ! -x $$b ] || \
+		{ echo "== $$b"; B=$(B) $$b; }; done
 
 demo:
 	@tests/install-packages build demo
