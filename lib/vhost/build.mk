@@ -1,1 +1,1 @@
-LIB_SRCS +=
+LIB_SRCS += lib/vhost/message.c
