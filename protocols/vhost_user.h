@@ -193,13 +193,18 @@ struct vhost_user_config {
 } VHOST_USER_PACKED;
 _Static_assert(sizeof(struct vhost_user_config) == 268, "wire size");
 
+/*
+ * The specification has 20 bytes; QEMU, libvhost-user and DPDK all send the
+ * four of padding that C gives them, and refuse a message without.
+ */
 struct vhost_user_inflight {
 	uint64_t mmap_size;
 	uint64_t mmap_offset;
 	uint16_t num_queues;
 	uint16_t queue_size;
+	uint32_t padding;
 } VHOST_USER_PACKED;
-_Static_assert(sizeof(struct vhost_user_inflight) == 20, "wire size");
+_Static_assert(sizeof(struct vhost_user_inflight) == 24, "wire size");
 
 enum {
 	VHOST_USER_STATE_SAVE = 0,
