@@ -4,19 +4,24 @@
  * vm-net and vm-console share (vhost-user, "Backend program conventions").
  *
  *	--socket-path=PATH	listen
- *	LISTEN_FDS=1		listen on descriptor 3
+ *	LISTEN_FDS		listen on the descriptor named "vhost", or
+ *				else on the only one, unless that is "control"
  *	--fd=N			serve the one connection N, then end
  *	--connect=PATH		connect, and again whenever it is lost
  *	-- PROGRAM [ARG]...	chain loading: serve one end of a socket pair,
  *				run PROGRAM with the other end in VM_DEVICES
  *
  * Exactly one of them is in force. The server hands each connection to its
- * owner and is told when that one is over.
+ * owner and is told when that one is over. LISTEN_FDNAMES=vhost:control (and
+ * names of the program's own) passes more listeners, in any of these ways.
  */
 #ifndef LIB_BASE_SERVER_H
 #define LIB_BASE_SERVER_H
 
+#include "lib/base/chain.h"
 #include "lib/base/event.h"
+#include "lib/base/listener.h"
+#include "lib/base/socket.h"
 
 #include <stdbool.h>
 
@@ -63,18 +68,23 @@ bool server_option(struct server_options *options, int id,
 
 struct server {
 	struct event_loop *loop;
-	struct event_source source; /* listener, while accepting */
-	struct event_timer retry;   /* --connect: back-off */
-	const char *connect_path;
-	int listener;
-	int single;	/* --fd and chain: not yet handed on */
+	struct listener listener; /* --socket-path, LISTEN_FDS */
+	struct event_timer retry; /* --connect: back-off */
+	struct chain chain;	  /* -- PROGRAM */
+	int single;		  /* --fd and chain: not yet handed on */
+	int ready_fd;
 	bool is_single; /* ends with its connection */
-	unsigned n_connections, n_max;
-	uint64_t retry_ms;
+	bool is_silent; /* the failing connect was already told */
+	const char *connect_path;
+	unsigned retry_ms;
+	/* Further listeners, which the program may take by name. */
+	struct socket_activation inherited;
+	/* LISTEN_FDS' "control", or -1: for control_new(). */
+	int control_listener;
 	/*
-	 * A connection, non-blocking, now the callee's, which says
-	 * server_closed() once when it is over. Not 0: refused, the
-	 * descriptor is closed by the server.
+	 * A connection, non-blocking, now the callee's (also when it fails),
+	 * which says server_closed() once when it is over. Not 0: it is over
+	 * already, and server_closed() is not to be said.
 	 */
 	int (*connected)(struct server *server, int fd);
 	/* The only connection there will ever be is over. */
@@ -83,26 +93,26 @@ struct server {
 
 #define SERVER_INIT \
 	{ \
-		.source = EVENT_SOURCE_INIT, .retry = EVENT_TIMER_INIT, \
-		.listener = -1, .single = -1 \
+		.listener = LISTENER_INIT, .retry = EVENT_TIMER_INIT, \
+		.chain = CHAIN_INIT, .single = -1, .ready_fd = -1, \
+		.control_listener = -1 \
 	}
 
 /*
- * First half, before the loop exists and before threads: check that one way
- * is given, listen, or take the descriptor. With a chain this forks: the
- * server goes on in a new process that is nobody's child, with standard
- * input and output on /dev/null; PROGRAM takes the place, process id and
- * standard streams of this one and has "NAME:FD" appended to VM_DEVICES
- * (NAME as vm-cpu's option: blk, net, console). PROGRAM that cannot be
- * executed ends with 126 or 127 and one line. Open everything that can fail
- * before this call, so that the chain does not start in vain.
+ * First half, before there are threads: check that one way is given, listen,
+ * or take the descriptor. .connected and .finished are set before. -EINVAL is
+ * wrong usage. With a chain this forks, see chain_fork(): what fails between
+ * the halves ends the chain before PROGRAM runs. device_name is vm-cpu's
+ * option: blk, net, console. Locks that belong to a process (not OFD ones),
+ * threads and io_uring do not survive the fork: make those afterwards.
  */
 int server_open(struct server *server, const struct server_options *options,
 		const char *device_name, struct error *err);
 
 /*
  * Second half: begin handing out connections, n_max at once (0: no limit;
- * further ones wait in the backlog), and tell readiness.
+ * further ones wait in the backlog), and tell readiness. .connected may be
+ * called before this returns.
  */
 int server_start(struct server *server, struct event_loop *loop,
 		 const struct server_options *options, unsigned n_max,
@@ -111,7 +121,8 @@ int server_start(struct server *server, struct event_loop *loop,
 /* A connection handed out is over: the next may come. */
 void server_closed(struct server *server);
 
-/* Stop listening and connecting; the path is removed if it was ours. */
+/* Stop listening and connecting; the path is removed if it was ours.
+ * Idempotent. */
 void server_deinit(struct server *server);
 
 #endif
