@@ -36,22 +36,26 @@ struct control_verb {
 };
 
 /*
- * Listen on path (an open listener if fd >= 0, then owned) and serve in
- * loop. At most 64 clients; one that does not read its answers stalls only
- * itself and is closed beyond 1 MiB of backlog.
+ * Listen on path, or on the listening socket fd if that is not -1 (then
+ * owned, also on failure), and serve in loop. At most 64 clients; one that
+ * does not read its answers stalls only itself and is closed beyond 1 MiB of
+ * backlog.
  */
 int control_new(struct control **control, struct event_loop *loop,
 		const char *path, int fd, const struct control_verb *verbs,
 		void *context, struct error *err);
+/* Requests still pending are to be finished all the same. NULL is fine. */
 void control_free(struct control *control);
 
-/* One reply line, without its newline. */
+/* One reply line, without its newline. One that would read as the end of the
+ * answer gets a space in front. */
 void control_reply(struct control_request *request, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* Set the error's text; returns code for `return control_error(...)`. */
 int control_error(struct control_request *request, int code, const char *format,
 		  ...) __attribute__((format(printf, 3, 4)));
-/* Answer a pending request: 0 or -errno. The client may be gone by then. */
+/* Answer a pending request: 0 or -errno. The client may be gone by then. The
+ * request is not to be used afterwards. */
 void control_finish(struct control_request *request, int code);
 /* A descriptor that came with the request, now the caller's; or -1. */
 int control_take_fd(struct control_request *request);
