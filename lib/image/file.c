@@ -243,8 +243,8 @@ int image_file_writev(const struct image_file *file, uint64_t host_offset,
 	return rc;
 }
 
-static int write_zero_blocks(const struct image_file *file,
-			     uint64_t host_offset, uint64_t len)
+int image_file_write_zeroes(const struct image_file *file, uint64_t host_offset,
+			    uint64_t len)
 {
 	static const char zeroes[ZERO_CHUNK]
 		__attribute__((aligned(DEFAULT_ALIGNMENT)));
@@ -296,7 +296,7 @@ int image_file_zero(const struct image_file *file, uint64_t host_offset,
 	if (rc != -EOPNOTSUPP && rc != -ENOSYS && rc != -EINVAL &&
 	    rc != -ENODEV)
 		return rc;
-	return write_zero_blocks(file, host_offset, len);
+	return image_file_write_zeroes(file, host_offset, len);
 }
 
 int image_file_punch(const struct image_file *file, uint64_t host_offset,

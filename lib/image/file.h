@@ -61,6 +61,9 @@ int image_file_writev(const struct image_file *file, uint64_t host_offset,
  * to writing zeroes. */
 int image_file_zero(const struct image_file *file, uint64_t host_offset,
 		    uint64_t len, bool keep_space);
+/* Real blocks of zeroes ("full" preallocation). */
+int image_file_write_zeroes(const struct image_file *file, uint64_t host_offset,
+			    uint64_t len);
 /* Give the space back. Best effort: -EOPNOTSUPP where holes cannot be made. */
 int image_file_punch(const struct image_file *file, uint64_t host_offset,
 		     uint64_t len);

@@ -64,6 +64,33 @@ struct image {
 	void *state;	/* the format's own */
 };
 
+/* All formats, NULL-terminated: a new one is a row in formats.c. */
+extern const struct image_format *const image_formats[];
+/* By name; NULL: none such. */
+const struct image_format *image_format_find(const char *name);
+/*
+ * The format whose magic is in the first bytes, raw at the least. Something
+ * that is known not to be raw but has no reader yet is -ENOTSUP by name.
+ */
+int image_format_probe(const struct image_format **format, const uint8_t *head,
+		       size_t len, uint64_t file_size, struct error *err);
+
+enum {
+	IMAGE_PROBE_LEN = 512, /* bytes that probing looks at */
+	IMAGE_DEPTH_MAX = 256, /* images in a chain */
+	IMAGE_SECTOR = 512,
+};
+
+/* For a format's readv: what lies under this image, zeroes where nothing
+ * does. Any range. */
+int image_backing_readv(struct image *image, uint64_t offset,
+			const struct iovec *iov, unsigned n_iov,
+			struct error *err);
+/* Plain name in an image at image_path to a path; NULL: out of memory. */
+char *image_backing_resolve(const char *image_path, const char *name);
+/* "nbd://…", "json:…": not a file's name. */
+bool image_name_has_protocol(const char *name);
+
 extern const struct image_format image_format_raw;
 extern const struct image_format image_format_qcow2;
 

@@ -39,6 +39,8 @@ enum image_open_flags {
 	/* Writes may stay in memory until image_close(), flush ignored
 	 * (-t unsafe): only for images that are made anew. */
 	IMAGE_UNSAFE = 1 << 5,
+	/* No guest data will be read (info): a raw image needs no locks. */
+	IMAGE_METADATA_ONLY = 1 << 6,
 };
 
 /*

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Backing chains. A name inside an image comes from whoever made the image:
+ * it is a plain path, taken from the image's own folder, and the caller's
+ * policy may refuse it. Images under the first are opened read-only, never
+ * twice in a chain, and IMAGE_DEPTH_MAX of them at most.
+ *
+ * A shorter backing image ends before the one above it: there is nothing
+ * under the rest, which reads as zeroes.
+ */
+#include "lib/image/chain.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool image_name_has_protocol(const char *name)
+{
+	return name[strcspn(name, ":/")] == ':';
+}
+
+char *image_backing_resolve(const char *image_path, const char *name)
+{
+	const char *slash = strrchr(image_path, '/');
+	char *path = NULL;
+
+	if (slash == NULL || name[0] == '/' || image_name_has_protocol(name))
+		return strdup(name);
+	if (asprintf(&path, "%.*s/%s", (int)(slash - image_path), image_path,
+		     name) < 0)
+		return NULL;
+	return path;
+}
+
+static int check_policy(const struct image *image,
+			const struct image_open_options *options,
+			struct error *err)
+{
+	if (image_name_has_protocol(image->backing_name))
+		return error_set(err, -ENOTSUP,
+				 "Backing file name '%s' is not a plain path",
+				 image->backing_name);
+	if (options->may_open != NULL &&
+	    !options->may_open(options->policy_context, image->backing_path))
+		return error_set(err, -EACCES,
+				 "Backing file '%s' is not allowed",
+				 image->backing_path);
+	return 0;
+}
+
+/* path is about to be opened under all of these. */
+static int check_loop(const struct chain_link *link, const char *path,
+		      struct error *err)
+{
+	struct stat st;
+
+	if (link->depth + 1 >= IMAGE_DEPTH_MAX)
+		return error_set(err, -ELOOP,
+				 "Backing chain is longer than %d images",
+				 IMAGE_DEPTH_MAX);
+	if (stat(path, &st) < 0)
+		return 0; /* opening it tells why */
+	for (; link != NULL; link = link->above)
+		if (link->device == st.st_dev && link->inode == st.st_ino)
+			return error_set(err, -ELOOP,
+					 "Backing file '%s' creates an "
+					 "infinite loop.",
+					 path);
+	return 0;
+}
+
+int chain_open_backing(struct image *image,
+		       const struct image_open_options *options,
+		       const struct chain_link *above, struct error *err)
+{
+	struct chain_link link = { .above = above, .depth = image->depth };
+	struct image_open_options under = *options;
+	struct stat st;
+	int rc;
+
+	if (image->backing_name == NULL)
+		return 0;
+	image->backing_path =
+		image_backing_resolve(image->path, image->backing_name);
+	if (image->backing_path == NULL)
+		return -ENOMEM;
+	if (options->flags & IMAGE_NO_BACKING)
+		return 0;
+	if (fstat(image->file->fd, &st) < 0)
+		return -errno;
+	link.device = st.st_dev;
+	link.inode = st.st_ino;
+	rc = check_policy(image, options, err);
+	if (rc == 0)
+		rc = check_loop(&link, image->backing_path, err);
+	if (rc < 0)
+		return rc;
+	under.format = image->backing_format;
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE);
+	under.flags |= IMAGE_READ_ONLY;
+	rc = image_open_path(&image->backing, image->backing_path, &under,
+			     &link, err);
+	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
+		      : 0;
+}
+
+static void zero_iov(const struct iovec *iov, unsigned n_iov, uint64_t skip)
+{
+	for (; n_iov > 0; iov++, n_iov--) {
+		if (skip >= iov->iov_len) {
+			skip -= iov->iov_len;
+			continue;
+		}
+		memset((char *)iov->iov_base + skip, 0, iov->iov_len - skip);
+		skip = 0;
+	}
+}
+
+/* The first len bytes, which end inside iov, of a range that ends later. */
+static int read_head(struct image *backing, uint64_t offset,
+		     const struct iovec *iov, uint64_t len, struct error *err)
+{
+	while (len > 0) {
+		struct iovec piece = *iov++;
+		int rc;
+
+		if (piece.iov_len > len)
+			piece.iov_len = len;
+		rc = image_readv(backing, offset, &piece, 1, err);
+		if (rc < 0)
+			return rc;
+		offset += piece.iov_len;
+		len -= piece.iov_len;
+	}
+	return 0;
+}
+
+int image_backing_readv(struct image *image, uint64_t offset,
+			const struct iovec *iov, unsigned n_iov,
+			struct error *err)
+{
+	uint64_t size = image->backing != NULL ? image->backing->size : 0;
+	uint64_t len = 0, head;
+	int rc;
+
+	for (unsigned i = 0; i < n_iov; i++)
+		len += iov[i].iov_len;
+	head = offset < size ? size - offset : 0;
+	if (head >= len && len > 0)
+		rc = image_readv(image->backing, offset, iov, n_iov, err);
+	else
+		rc = read_head(image->backing, offset, iov, head, err);
+	if (rc < 0)
+		return error_prefix(err, rc, "Backing file '%s'",
+				    image->backing_path);
+	if (head < len)
+		zero_iov(iov, n_iov, head);
+	return 0;
+}
+
+/* One layer's answer, made fit to be given out. */
+static int map_layer(struct image *layer, uint64_t offset, uint64_t len,
+		     unsigned flags, struct image_extent *extent,
+		     struct error *err)
+{
+	int rc;
+
+	*extent = (struct image_extent){ .offset = offset };
+	rc = layer->format->map(layer, offset, len, flags, extent, err);
+	if (rc < 0)
+		return rc;
+	extent->offset = offset;
+	if (extent->len > len)
+		extent->len = len;
+	extent->layer = layer;
+	extent->host_fd = layer->file->fd;
+	if (layer->file->is_read_only)
+		extent->is_writable_in_place = false;
+	return 0;
+}
+
+int chain_map(struct image *image, uint64_t offset, uint64_t len,
+	      unsigned flags, struct image_extent *extent, struct error *err)
+{
+	struct image *layer = image;
+	unsigned depth = 0;
+
+	for (;;) {
+		int rc = map_layer(layer, offset, len, flags, extent, err);
+
+		if (rc < 0)
+			return rc;
+		extent->depth = depth;
+		if (extent->kind != IMAGE_EXTENT_HOLE ||
+		    !(flags & IMAGE_MAP_CHAIN) || layer->backing == NULL)
+			return 0;
+		/* What is under a hole is no longer than the hole. */
+		len = extent->len;
+		layer = layer->backing;
+		if (offset >= layer->size)
+			return 0;
+		if (len > layer->size - offset)
+			len = layer->size - offset;
+		depth++;
+	}
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: ISC */
+/* The formats there are, and the guess which of them an image is in. */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/format.h"
+
+#include <string.h>
+
+const struct image_format *const image_formats[] = {
+	&image_format_raw,
+	NULL,
+};
+
+static const char *const names[] = {
+	"raw",
+	NULL,
+};
+
+/*
+ * Formats without a reader. Guessing "raw" for one of them would show a guest
+ * the container instead of the disk, and let it write over its header.
+ */
+static const struct foreign_format {
+	const char *name;
+	unsigned offset;
+	const char *magic;
+} foreign_formats[] = {
+	{ "bochs", 0, "Bochs Virtual HD Image" },
+	{ "luks", 0, "LUKS\xba\xbe" },
+	{ "parallels", 0, "WithoutFreeSpace" },
+	{ "parallels", 0, "WithouFreSpacExt" },
+	{ "qcow", 0, "QFI\xfb" },
+	{ "qed", 0, "QED" },
+	{ "vdi", 0x40, "\x7f\x10\xda\xbe" },
+	{ "vhdx", 0, "vhdxfile" },
+	{ "vmdk", 0, "COWD" },
+	{ "vmdk", 0, "KDMV" },
+	{ "vmdk", 0, "# Disk DescriptorFile" },
+	{ "vpc", 0, "conectix" },
+};
+
+const char *const *image_format_names(void)
+{
+	return names;
+}
+
+const struct image_format *image_format_find(const char *name)
+{
+	for (unsigned i = 0; image_formats[i] != NULL; i++)
+		if (strcmp(image_formats[i]->name, name) == 0)
+			return image_formats[i];
+	return NULL;
+}
+
+static bool is_foreign(const struct foreign_format *f, const uint8_t *head,
+		       size_t len)
+{
+	size_t n = strlen(f->magic);
+
+	return f->offset + n <= len &&
+	       memcmp(head + f->offset, f->magic, n) == 0;
+}
+
+int image_format_probe(const struct image_format **format, const uint8_t *head,
+		       size_t len, uint64_t file_size, struct error *err)
+{
+	int best = 0;
+
+	for (unsigned i = 0; image_formats[i] != NULL; i++) {
+		int score = image_formats[i]->probe(head, len, file_size);
+
+		if (score > best) {
+			best = score;
+			*format = image_formats[i];
+		}
+	}
+	for (unsigned i = 0; best < 100 && i < array_size(foreign_formats); i++)
+		if (is_foreign(&foreign_formats[i], head, len))
+			return error_set(
+				err, -ENOTSUP,
+				"Image format '%s' is not supported yet",
+				foreign_formats[i].name);
+	return 0;
+}

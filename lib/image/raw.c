@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The raw format: the file is the disk. Its size counts in whole sectors; a
+ * last sector that the file holds in part reads as zeroes past the end.
+ *
+ * A raw image whose format was guessed is dangerous: a guest that writes
+ * another format's magic into block 0 would have the next start take the
+ * image for that format, with any backing file the guest likes. So writes to
+ * block 0 that would change the guess are refused, as QEMU does.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/base/size.h"
+#include "lib/image/format.h"
+
+#include <pthread.h>
+#include <string.h>
+
+struct raw {
+	pthread_mutex_t block_0; /* check and write together */
+	uint64_t file_end;	 /* when it was opened or resized */
+};
+
+static int probe(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	(void)head;
+	(void)len;
+	(void)file_size;
+	return 1;
+}
+
+static int set_size(struct image *image, struct error *err)
+{
+	struct raw *raw = image->state;
+	int rc = image_file_size(image->file, &raw->file_end);
+
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	if (raw->file_end > INT64_MAX - IMAGE_SECTOR)
+		return error_set(err, -EFBIG, "Image is too big");
+	image->size = (raw->file_end + IMAGE_SECTOR - 1) &
+		      ~(uint64_t)(IMAGE_SECTOR - 1);
+	return 0;
+}
+
+static int raw_open(struct image *image, struct error *err)
+{
+	struct raw *raw = calloc(1, sizeof(*raw));
+
+	if (raw == NULL)
+		return -ENOMEM;
+	pthread_mutex_init(&raw->block_0, NULL);
+	image->state = raw;
+	image->cluster_size = 1;
+	return set_size(image, err);
+}
+
+static int raw_flush(struct image *image, struct error *err)
+{
+	int rc = image_file_flush(image->file);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
+}
+
+static int raw_close(struct image *image, struct error *err)
+{
+	struct raw *raw = image->state;
+	int rc = 0;
+
+	if (raw == NULL)
+		return 0;
+	if (!image->file->is_read_only)
+		rc = raw_flush(image, err);
+	pthread_mutex_destroy(&raw->block_0);
+	free(raw);
+	image->state = NULL;
+	return rc;
+}
+
+static int raw_readv(struct image *image, uint64_t offset,
+		     const struct iovec *iov, unsigned n_iov, struct error *err)
+{
+	int rc = image_file_readv(image->file, offset, iov, n_iov);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not read") : 0;
+}
+
+/* iov NULL: zeroes. At most len bytes of block are replaced. */
+static void overlay(uint8_t *block, size_t at, size_t len,
+		    const struct iovec *iov, unsigned n_iov)
+{
+	if (iov == NULL)
+		memset(block + at, 0, len);
+	for (unsigned i = 0; iov != NULL && i < n_iov && len > 0; i++) {
+		size_t n = iov[i].iov_len < len ? iov[i].iov_len : len;
+
+		memcpy(block + at, iov[i].iov_base, n);
+		at += n;
+		len -= n;
+	}
+}
+
+/* With block_0 held. */
+static int check_block_0(struct image *image, uint64_t offset, uint64_t len,
+			 const struct iovec *iov, unsigned n_iov,
+			 struct error *err)
+{
+	uint8_t block[IMAGE_PROBE_LEN];
+	const struct image_format *format = NULL;
+	uint64_t n = IMAGE_PROBE_LEN - offset;
+	int rc = image_file_read(image->file, 0, block, sizeof(block));
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read block 0");
+	overlay(block, (size_t)offset, (size_t)(len < n ? len : n), iov, n_iov);
+	rc = image_format_probe(&format, block, sizeof(block), image->size,
+				NULL);
+	if (rc < 0 || format != &image_format_raw)
+		return error_set(err, -EPERM,
+				 "Write to block 0 refused: it would change "
+				 "the format that was guessed");
+	return 0;
+}
+
+/* Is this write one to look at? Then block_0 is held until end_write(). */
+static int begin_write(struct image *image, uint64_t offset, uint64_t len,
+		       const struct iovec *iov, unsigned n_iov,
+		       bool *is_guarded, struct error *err)
+{
+	struct raw *raw = image->state;
+	int rc;
+
+	*is_guarded = image->is_probed && offset < IMAGE_PROBE_LEN;
+	if (!*is_guarded)
+		return 0;
+	pthread_mutex_lock(&raw->block_0);
+	rc = check_block_0(image, offset, len, iov, n_iov, err);
+	if (rc < 0)
+		pthread_mutex_unlock(&raw->block_0);
+	return rc;
+}
+
+static void end_write(struct image *image, bool is_guarded)
+{
+	struct raw *raw = image->state;
+
+	if (is_guarded)
+		pthread_mutex_unlock(&raw->block_0);
+}
+
+static int raw_writev(struct image *image, uint64_t offset,
+		      const struct iovec *iov, unsigned n_iov,
+		      struct error *err)
+{
+	bool is_guarded;
+	int rc = begin_write(image, offset, IMAGE_PROBE_LEN, iov, n_iov,
+			     &is_guarded, err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_file_writev(image->file, offset, iov, n_iov);
+	end_write(image, is_guarded);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write") : 0;
+}
+
+static int raw_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
+			    unsigned flags, struct error *err)
+{
+	bool is_guarded;
+	int rc = begin_write(image, offset, len, NULL, 0, &is_guarded, err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_file_zero(image->file, offset, len,
+			     !(flags & IMAGE_ZERO_MAY_UNMAP));
+	end_write(image, is_guarded);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write zeroes") : 0;
+}
+
+static int raw_discard(struct image *image, uint64_t offset, uint64_t len,
+		       struct error *err)
+{
+	bool is_guarded;
+	int rc = begin_write(image, offset, len, NULL, 0, &is_guarded, err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_file_punch(image->file, offset, len);
+	end_write(image, is_guarded);
+	/* No more than a hint. */
+	return rc < 0 && rc != -EOPNOTSUPP
+		       ? error_set_errno(err, rc, "Could not discard")
+		       : 0;
+}
+
+/*
+ * From memory all is data, up to the end that the file had: what lies in the
+ * last sector beyond it, and block 0 while it is guarded, is left to readv
+ * and writev.
+ */
+static int map_nowait(const struct image *image, uint64_t offset,
+		      struct image_extent *extent)
+{
+	const struct raw *raw = image->state;
+
+	if (offset >= raw->file_end)
+		return -EAGAIN;
+	if (extent->len > raw->file_end - offset)
+		extent->len = raw->file_end - offset;
+	extent->kind = IMAGE_EXTENT_DATA;
+	return 0;
+}
+
+static int raw_map(struct image *image, uint64_t offset, uint64_t len,
+		   unsigned flags, struct image_extent *extent,
+		   struct error *err)
+{
+	bool is_data = true;
+	int rc;
+
+	*extent = (struct image_extent){
+		.offset = offset,
+		.len = len,
+		.has_host_offset = true,
+		.host_offset = offset,
+		.is_writable_in_place = true,
+	};
+	if (image->is_probed && offset < IMAGE_PROBE_LEN) {
+		extent->is_writable_in_place = false;
+		if (len > IMAGE_PROBE_LEN - offset)
+			extent->len = IMAGE_PROBE_LEN - offset;
+	}
+	if (flags & IMAGE_MAP_NOWAIT)
+		return map_nowait(image, offset, extent);
+	rc = image_file_extent(image->file, offset, extent->len, &is_data,
+			       &extent->len);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not look for holes");
+	extent->kind = is_data ? IMAGE_EXTENT_DATA : IMAGE_EXTENT_ZERO;
+	return 0;
+}
+
+/* Growth from one size to another, after the file has been made longer. */
+static int preallocate(struct image_file *file, const char *mode, uint64_t from,
+		       uint64_t to, struct error *err)
+{
+	int rc;
+
+	if (mode == NULL || strcmp(mode, "off") == 0 || to <= from)
+		return 0;
+	if (strcmp(mode, "falloc") == 0)
+		rc = image_file_allocate(file, from, to - from);
+	else
+		rc = image_file_write_zeroes(file, from, to - from);
+	return rc < 0 ? error_set_errno(err, rc, "Could not preallocate data")
+		      : 0;
+}
+
+static int check_preallocation(const char *mode, struct error *err)
+{
+	if (mode == NULL || strcmp(mode, "off") == 0 ||
+	    strcmp(mode, "falloc") == 0 || strcmp(mode, "full") == 0)
+		return 0;
+	if (strcmp(mode, "metadata") == 0)
+		return error_set(err, -ENOTSUP,
+				 "Unsupported preallocation mode 'metadata'");
+	return error_set(err, -EINVAL, "Invalid parameter '%s'", mode);
+}
+
+static int raw_resize(struct image *image, uint64_t size,
+		      const struct image_resize_options *options,
+		      struct error *err)
+{
+	uint64_t before = image->size;
+	int rc = check_preallocation(options->preallocation, err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_file_truncate(image->file, size);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Failed to resize the file");
+	rc = preallocate(image->file, options->preallocation, before, size,
+			 err);
+	if (rc < 0) {
+		image_file_truncate(image->file, before);
+		return rc;
+	}
+	if (image->file->is_block_device)
+		return 0;
+	return set_size(image, err);
+}
+
+static int raw_get_info(struct image *image, struct image_info *info,
+			struct error *err)
+{
+	(void)image;
+	(void)info;
+	(void)err;
+	return 0;
+}
+
+static const struct image_option_spec create_specs[] = {
+	{ "preallocation", "str",
+	  "Preallocation mode (allowed values: off, falloc, full)" },
+	{ "size", "size", "Virtual disk size" },
+	{ NULL, NULL, NULL },
+};
+
+static int raw_create(const char *path,
+		      const struct image_create_options *options,
+		      struct error *err)
+{
+	struct image_file *file;
+	const char *mode = NULL;
+	int rc = 0;
+
+	for (unsigned i = 0; i < options->n_options; i++) {
+		const struct image_option *o = &options->options[i];
+
+		if (strcmp(o->name, "preallocation") != 0)
+			return error_set(err, -EINVAL, "Invalid parameter '%s'",
+					 o->name);
+		mode = o->value;
+	}
+	if (options->backing_path != NULL)
+		return error_set(err, -ENOTSUP,
+				 "Backing file not supported for file format "
+				 "'raw'");
+	rc = check_preallocation(mode, err);
+	if (rc < 0)
+		return rc;
+	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	if (rc < 0)
+		return rc;
+	rc = image_file_truncate(file, options->size);
+	if (rc < 0)
+		error_set_errno(err, rc, "Could not resize file");
+	else
+		rc = preallocate(file, mode, 0, options->size, err);
+	image_file_close(file);
+	return rc;
+}
+
+const struct image_format image_format_raw = {
+	.name = "raw",
+	.probe = probe,
+	.open = raw_open,
+	.close = raw_close,
+	.create = raw_create,
+	.create_specs = create_specs,
+	.readv = raw_readv,
+	.writev = raw_writev,
+	.write_zeroes = raw_write_zeroes,
+	.discard = raw_discard,
+	.flush = raw_flush,
+	.map = raw_map,
+	.resize = raw_resize,
+	.get_info = raw_get_info,
+};
