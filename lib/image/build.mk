@@ -6,4 +6,8 @@ LIB_SRCS += \
 	lib/image/formats.c \
 	lib/image/image.c \
 	lib/image/lock.c \
+	lib/image/queue.c \
+	lib/image/queue_plan.c \
+	lib/image/queue_uring.c \
+	lib/image/queue_workers.c \
 	lib/image/raw.c

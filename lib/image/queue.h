@@ -8,7 +8,9 @@
  * writes, zeroes, discards) are kept apart from others that overlap them, in
  * the order of submission.
  *
- * Belongs to the event loop's thread; workers are its own business.
+ * A flush covers what was completed before it was submitted, and waits for
+ * nothing else. Belongs to the event loop's thread; workers are its own
+ * business.
  */
 #ifndef LIB_IMAGE_QUEUE_H
 #define LIB_IMAGE_QUEUE_H
@@ -32,19 +34,31 @@ struct image_request {
 	enum image_operation operation;
 	unsigned flags;	      /* enum image_zero_flags */
 	uint64_t offset, len; /* checked against the image's size here */
+	/* Reads and writes: pieces of len bytes in all. */
 	const struct iovec *iov;
 	unsigned n_iov;
-	/* 0 or -errno; called from the loop, never from submit. */
+	/*
+	 * 0 or -errno; called from the loop or from image_queue_kick(), never
+	 * from submit. May submit (which then needs no kick) and may free the
+	 * request, but not the queue.
+	 */
 	void (*done)(struct image_request *request, int result);
+	/* In done(): the image's own words for an error, or NULL. */
+	const char *error_text;
 
 	/* image_queue's own */
-	struct image_request *next, *previous, *waiting;
+	struct image_request *next, *previous; /* in progress, by class */
+	struct image_request *link; /* waiting, with a worker, or finished */
 	struct image_queue *queue;
-	unsigned n_pending, n_blockers;
+	uint64_t sequence;   /* of submission */
+	uint64_t start, end; /* what it keeps others away from */
+	unsigned n_pending;  /* pieces with the kernel */
 	int result;
+	char *text;
 	bool is_exclusive;
 };
 
+/* Uses io_uring; without it (an old kernel, seccomp) workers do everything. */
 int image_queue_new(struct image_queue **queue, struct event_loop *loop,
 		    struct image *image, struct error *err);
 /* Nothing may be in progress. The image stays the caller's. */
@@ -54,6 +68,11 @@ void image_queue_submit(struct image_queue *queue,
 			struct image_request *request);
 /* Hand what was submitted to the kernel; once a batch. */
 void image_queue_kick(struct image_queue *queue);
+/* Call ended(context) after each run of done() calls, so that their owner can
+ * publish them at once. */
+void image_queue_set_batch(struct image_queue *queue,
+			   void (*ended)(void *context), void *context);
+/* Requests submitted whose done() has not been called. */
 unsigned image_queue_n_active(const struct image_queue *queue);
 
 #endif
