@@ -6,7 +6,9 @@ HOST_TESTS = $(wildcard tests/vm-*.sh tests/interop/*.sh)
 LAB_TESTS = $(wildcard tests/lab/test-*.sh)
 HEADERS	= $(wildcard protocols/*.h lib/*/*.h vm-*/*.h tests/support/*.h)
 
-units: $(UNITS) $(TOOLS)
+include tests/guests/build.mk
+
+units: $(UNITS) $(TOOLS) $(GUESTS)
 
 check:
 	@tests/install-packages build test
