@@ -13,7 +13,8 @@
 #	stop NAME [SIGNAL]	Ends it (TERM) and waits; returns its status.
 #	kill9 NAME		kill -9, and waits until it is gone.
 #	status_of NAME [S]	Waits for its end, at most S (60) seconds, and
-#				returns its status; 124 if it goes on.
+#				returns its status; 124 if it goes on. Like
+#				`stop`, not in a subshell nor in assertTrue.
 #	is_running NAME
 #	wait_until [S] COMMAND...	Polls until COMMAND succeeds, at most S (30)
 #				seconds; on failure says what it waited for.
