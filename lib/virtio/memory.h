@@ -12,6 +12,9 @@
 #ifndef LIB_VIRTIO_MEMORY_H
 #define LIB_VIRTIO_MEMORY_H
 
+#include "lib/virtio/mapping.h"
+
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,8 +31,7 @@ struct guest_region {
 	uint64_t size; /* bytes, not 0 */
 	uint64_t user; /* the same in the front end's own addresses */
 	uint8_t *host; /* the same here */
-	void *mapping; /* what munmap() wants */
-	size_t mapping_size;
+	struct mapping mapping;
 };
 
 struct guest_memory {
@@ -38,8 +40,8 @@ struct guest_memory {
 	/* Dirty log: one bit a page, from gpa 0 on; NULL: not logging. */
 	uint8_t *log;
 	uint64_t log_size; /* bytes */
-	void *log_mapping;
-	size_t log_mapping_size;
+	struct mapping log_mapping;
+	atomic_bool is_damaged;
 };
 
 void guest_memory_init(struct guest_memory *memory);
@@ -87,11 +89,13 @@ void guest_memory_write_done(struct guest_memory *memory, uint64_t gpa,
 			     uint64_t len);
 
 /*
- * Map a dirty log from fd (not kept); replaces the one before. fd -1 ends
- * logging.
+ * Map a dirty log from fd (not kept) and log into it; replaces the one
+ * before. fd -1 ends logging and forgets it.
  */
 int guest_memory_set_log(struct guest_memory *memory, int fd, uint64_t size,
 			 uint64_t offset);
+/* Log, or not for a while, into the log that there is, if any. */
+void guest_memory_enable_log(struct guest_memory *memory, bool is_enabled);
 
 /*
  * A front end may cut short the file behind a mapping: touching it then

@@ -39,7 +39,7 @@ struct virtq_element {
 	struct iovec *in;
 	uint64_t *in_gpa; /* guest physical address of each in piece */
 	uint64_t counter; /* in-flight order; the owner's to use */
-			  /* pieces and addresses follow */
+	uint16_t slot;	  /* in-flight entry; the owner's to use */
 };
 
 struct virtq_config {
@@ -55,6 +55,7 @@ struct virtq_config {
 };
 
 struct virtq;
+struct virtq_packed_desc;
 
 /*
  * Check and map the rings. memory is kept by reference. -EINVAL (size),
@@ -80,6 +81,18 @@ int virtq_pop(struct virtq *queue, struct virtq_element **element);
  */
 int virtq_pop_head(struct virtq *queue, uint16_t head,
 		   struct virtq_element **element);
+
+/*
+ * A packed ring keeps no descriptor past its use, so an owner that may have
+ * to do a request again after a restart keeps its descriptors: these are of
+ * the request last popped, *n of them, until the next call.
+ */
+const struct virtq_packed_desc *virtq_last_descs(const struct virtq *queue,
+						 unsigned *n);
+/* Take a packed ring's request by descriptors so kept; the ring position does
+ * not move. */
+int virtq_pop_descs(struct virtq *queue, const struct virtq_packed_desc *descs,
+		    unsigned n, struct virtq_element **element);
 
 /*
  * Take back the last n elements popped, in reverse order, as if they had not
@@ -118,6 +131,20 @@ bool virtq_is_empty(struct virtq *queue);
  * last-used << 16 | wrap << 31.
  */
 uint32_t virtq_base(const struct virtq *queue);
+/* Go on from there, as virtq_config.base; -EINVAL. */
+int virtq_set_base(struct virtq *queue, uint32_t base);
+/*
+ * What became of a packed ring's entry that the device had to fill next,
+ * index and wrap being its own: true if it is still the driver's request.
+ */
+bool virtq_packed_is_pending(const struct virtq *queue, uint16_t index,
+			     bool wrap);
+/*
+ * Make n entries from there on look not used again: the flags of a batch are
+ * written back to front, and a device that died meanwhile left some of them.
+ */
+void virtq_packed_revoke(struct virtq *queue, uint16_t index, bool wrap,
+			 unsigned n);
 /* Split ring: the used index as it is in the ring now. */
 uint16_t virtq_used_index(const struct virtq *queue);
 uint32_t virtq_size(const struct virtq *queue);
