@@ -33,11 +33,25 @@ enum {
 struct vhost_frontend_options {
 	const char *socket_path; /* connect here, or */
 	int fd;			 /* this open connection (taken over) */
-	int reconnect_seconds;	 /* or FRONTEND_RECONNECT_* */
-	unsigned n_queues;	 /* wanted; the back end may offer fewer */
-	bool needs_config;	 /* refuse a back end without CONFIG */
-	unsigned config_size;	 /* bytes to read of config space */
-	const char *label;	 /* for messages: "blk0" */
+	/*
+	 * How long to look for a back end again that went away. Only with
+	 * _NEVER are packed rings offered: they do not say where their device
+	 * stood.
+	 */
+	int reconnect_seconds; /* or FRONTEND_RECONNECT_* */
+	unsigned n_queues;     /* wanted; the back end may offer fewer */
+	/*
+	 * Queues that the device has in any case: what a back end without
+	 * MQ runs, and the least that one with it must offer. GET_QUEUE_NUM
+	 * counts in units of queue_unit queues (2 for net: pairs).
+	 */
+	unsigned n_queues_fixed, queue_unit;
+	/* Requests are finished in the order of the ring (net), so that its
+	 * used index says all there is to say: no in-flight region. */
+	bool is_in_order;
+	bool needs_config;    /* refuse a back end without CONFIG */
+	unsigned config_size; /* bytes to read of config space */
+	const char *label;    /* for messages: "blk0" */
 };
 
 /* Memory regions for SET_MEM_TABLE / ADD_MEM_REG; fds stay the caller's. */
@@ -57,22 +71,23 @@ struct vhost_frontend_queue {
 };
 
 struct vhost_frontend_ops {
-	/* Handshake done for the first time: features, config space and
-	 * queue count are known. */
-	void (*ready)(void *context);
 	/* The back end says its config space changed; it has been read. */
 	void (*config_changed)(void *context);
 	/*
 	 * The connection was lost and the policy says no more. text has the
-	 * reason.
+	 * reason. The object stays, and does nothing any more.
 	 */
 	void (*failed)(void *context, const char *text);
 };
 
 /*
  * Connect and do the handshake up to the point where a driver is needed,
- * waiting at most FRONTEND_TIMEOUT_MS: a VMM needs features and config space
- * before its guest runs. -ETIMEDOUT, -ECONNREFUSED, -EPROTO, … with a text.
+ * waiting at most FRONTEND_TIMEOUT_MS (on a loop of its own): a VMM needs
+ * features and config space before its guest runs. A connection that is
+ * closed meanwhile is tried again; one that is refused, or that does not
+ * speak the protocol, is not. -ETIMEDOUT, -ECONNREFUSED, -EPROTO, … with a
+ * text. The regions are copied, their descriptors and the memory are the
+ * caller's. Not to be freed within one of its own hooks.
  */
 int vhost_frontend_new(struct vhost_frontend **frontend,
 		       struct event_loop *loop,
@@ -90,6 +105,8 @@ unsigned vhost_frontend_n_queues(const struct vhost_frontend *frontend);
 bool vhost_frontend_has_config(const struct vhost_frontend *frontend);
 /* Config space as last read; config_size bytes. */
 const uint8_t *vhost_frontend_config(const struct vhost_frontend *frontend);
+/* The driver's write, kept, and told to each back end that will come. -EINVAL:
+ * not in config space. */
 int vhost_frontend_set_config(struct vhost_frontend *frontend, uint32_t offset,
 			      const void *data, uint32_t len);
 
@@ -99,15 +116,20 @@ int vhost_frontend_set_config(struct vhost_frontend *frontend, uint32_t offset,
 int vhost_frontend_kick_fd(const struct vhost_frontend *frontend, unsigned i);
 int vhost_frontend_call_fd(const struct vhost_frontend *frontend, unsigned i);
 
-/* The driver said DRIVER_OK with these features and queues: start them, and
- * again after each reconnection. */
+/*
+ * The driver said DRIVER_OK with these features and queues: start them, and
+ * again after each reconnection. -EINVAL: a ring is not whole in memory, or
+ * its size is none; nothing is started. Features that were not offered here
+ * are not passed on: the VMM may have ones of its own.
+ */
 int vhost_frontend_start(struct vhost_frontend *frontend, uint64_t features,
 			 const struct vhost_frontend_queue *queues,
 			 unsigned n_queues);
 /*
  * The driver reset the device: GET_VRING_BASE for each queue, so that nothing
- * of it is in flight afterwards, and forget the in-flight region. done is
- * called in the loop when the back end has answered or is gone.
+ * of it is in flight afterwards, and forget the in-flight region and what the
+ * driver wrote to config space. done (may be NULL) is called in the loop when
+ * the back end has answered or is gone. A start may come before that.
  */
 void vhost_frontend_stop(struct vhost_frontend *frontend,
 			 void (*done)(void *context));
