@@ -1,2 +1,3 @@
 LIB_SRCS += lib/vhost/message.c
 LIB_SRCS += lib/vhost/frontend_message.c
+LIB_SRCS += lib/vhost/frontend_handshake.c lib/vhost/frontend_request.c
