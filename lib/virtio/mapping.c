@@ -143,9 +143,6 @@ int mapping_guard(void)
 /* Pages of hugetlbfs are larger, and mapped and unmapped whole. */
 static int find_page_size(int fd, size_t *page_size)
 {
-	enum {
-		HUGETLBFS = 0x958458f6
-	};
 	struct statfs fs;
 
 	*page_size = (size_t)sysconf(_SC_PAGESIZE);
