@@ -86,34 +86,23 @@ static int raw_readv(struct image *image, uint64_t offset,
 	return rc < 0 ? error_set_errno(err, rc, "Could not read") : 0;
 }
 
-/* iov NULL: zeroes. At most len bytes of block are replaced. */
-static void overlay(uint8_t *block, size_t at, size_t len,
-		    const struct iovec *iov, unsigned n_iov)
-{
-	if (iov == NULL)
-		memset(block + at, 0, len);
-	for (unsigned i = 0; iov != NULL && i < n_iov && len > 0; i++) {
-		size_t n = iov[i].iov_len < len ? iov[i].iov_len : len;
-
-		memcpy(block + at, iov[i].iov_base, n);
-		at += n;
-		len -= n;
-	}
-}
-
-/* With block_0 held. */
-static int check_block_0(struct image *image, uint64_t offset, uint64_t len,
-			 const struct iovec *iov, unsigned n_iov,
-			 struct error *err)
+/*
+ * Would block 0 be another format with the len bytes at offset replaced by
+ * data (NULL: zeroes)? With block_0 held.
+ */
+static int check_block_0(struct image *image, uint64_t offset,
+			 const uint8_t *data, size_t len, struct error *err)
 {
 	uint8_t block[IMAGE_PROBE_LEN];
 	const struct image_format *format = NULL;
-	uint64_t n = IMAGE_PROBE_LEN - offset;
 	int rc = image_file_read(image->file, 0, block, sizeof(block));
 
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read block 0");
-	overlay(block, (size_t)offset, (size_t)(len < n ? len : n), iov, n_iov);
+	if (data != NULL)
+		memcpy(block + offset, data, len);
+	else
+		memset(block + offset, 0, len);
 	rc = image_format_probe(&format, block, sizeof(block), image->size,
 				NULL);
 	if (rc < 0 || format != &image_format_raw)
@@ -123,71 +112,145 @@ static int check_block_0(struct image *image, uint64_t offset, uint64_t len,
 	return 0;
 }
 
-/* Is this write one to look at? Then block_0 is held until end_write(). */
-static int begin_write(struct image *image, uint64_t offset, uint64_t len,
-		       const struct iovec *iov, unsigned n_iov,
-		       bool *is_guarded, struct error *err)
+static bool is_guarded(const struct image *image, uint64_t offset)
+{
+	return image->is_probed && offset < IMAGE_PROBE_LEN;
+}
+
+/*
+ * Before zeroes are written or a range is discarded: is this write one to
+ * look at? Then block_0 is held until end_zero().
+ */
+static int begin_zero(struct image *image, uint64_t offset, uint64_t len,
+		      struct error *err)
 {
 	struct raw *raw = image->state;
+	size_t n;
 	int rc;
 
-	*is_guarded = image->is_probed && offset < IMAGE_PROBE_LEN;
-	if (!*is_guarded)
+	if (!is_guarded(image, offset))
 		return 0;
+	n = (size_t)(IMAGE_PROBE_LEN - offset);
 	pthread_mutex_lock(&raw->block_0);
-	rc = check_block_0(image, offset, len, iov, n_iov, err);
+	rc = check_block_0(image, offset, NULL, len < n ? (size_t)len : n, err);
 	if (rc < 0)
 		pthread_mutex_unlock(&raw->block_0);
 	return rc;
 }
 
-static void end_write(struct image *image, bool is_guarded)
+static void end_zero(struct image *image, uint64_t offset)
 {
 	struct raw *raw = image->state;
 
-	if (is_guarded)
+	if (is_guarded(image, offset))
 		pthread_mutex_unlock(&raw->block_0);
+}
+
+/*
+ * What is written to block 0 is copied first: a guest may change its memory
+ * between the check and the write.
+ */
+static int write_guarded(struct image *image, uint64_t offset,
+			 const struct iovec *iov, unsigned n_iov,
+			 struct error *err)
+{
+	struct raw *raw = image->state;
+	size_t len = 0, room = (size_t)(IMAGE_PROBE_LEN - offset);
+	uint8_t copy[IMAGE_PROBE_LEN];
+	int rc;
+
+	for (unsigned i = 0; i < n_iov && len < room; i++) {
+		size_t n = iov[i].iov_len;
+
+		if (n > room - len)
+			n = room - len;
+		memcpy(copy + len, iov[i].iov_base, n);
+		len += n;
+	}
+	pthread_mutex_lock(&raw->block_0);
+	rc = check_block_0(image, offset, copy, len, err);
+	if (rc == 0) {
+		rc = image_file_write(image->file, offset, copy, len);
+		if (rc < 0)
+			error_set_errno(err, rc, "Could not write");
+	}
+	pthread_mutex_unlock(&raw->block_0);
+	return rc;
+}
+
+static int write_iov(struct image *image, uint64_t offset,
+		     const struct iovec *iov, unsigned n_iov, struct error *err)
+{
+	int rc = image_file_writev(image->file, offset, iov, n_iov);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not write") : 0;
+}
+
+/* The pieces without their first skip bytes; *n_iov becomes their number. */
+static struct iovec *skip_iov(const struct iovec *iov, unsigned *n_iov,
+			      size_t skip)
+{
+	struct iovec *rest;
+	unsigned n = *n_iov;
+
+	while (n > 0 && skip >= iov->iov_len) {
+		skip -= iov->iov_len;
+		iov++;
+		n--;
+	}
+	rest = calloc(n + 1, sizeof(*rest));
+	if (rest == NULL)
+		return NULL;
+	memcpy(rest, iov, n * sizeof(*rest));
+	if (n > 0) {
+		rest[0].iov_base = (uint8_t *)rest[0].iov_base + skip;
+		rest[0].iov_len -= skip;
+	}
+	*n_iov = n;
+	return rest;
 }
 
 static int raw_writev(struct image *image, uint64_t offset,
 		      const struct iovec *iov, unsigned n_iov,
 		      struct error *err)
 {
-	bool is_guarded;
-	int rc = begin_write(image, offset, IMAGE_PROBE_LEN, iov, n_iov,
-			     &is_guarded, err);
+	_cleanup_free_ struct iovec *rest = NULL;
+	unsigned n_rest = n_iov;
+	int rc;
 
-	if (rc < 0)
+	if (!is_guarded(image, offset))
+		return write_iov(image, offset, iov, n_iov, err);
+	rest = skip_iov(iov, &n_rest, (size_t)(IMAGE_PROBE_LEN - offset));
+	if (rest == NULL)
+		return -ENOMEM;
+	rc = write_guarded(image, offset, iov, n_iov, err);
+	if (rc < 0 || n_rest == 0)
 		return rc;
-	rc = image_file_writev(image->file, offset, iov, n_iov);
-	end_write(image, is_guarded);
-	return rc < 0 ? error_set_errno(err, rc, "Could not write") : 0;
+	return write_iov(image, IMAGE_PROBE_LEN, rest, n_rest, err);
 }
 
 static int raw_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 			    unsigned flags, struct error *err)
 {
-	bool is_guarded;
-	int rc = begin_write(image, offset, len, NULL, 0, &is_guarded, err);
+	int rc = begin_zero(image, offset, len, err);
 
 	if (rc < 0)
 		return rc;
 	rc = image_file_zero(image->file, offset, len,
 			     !(flags & IMAGE_ZERO_MAY_UNMAP));
-	end_write(image, is_guarded);
+	end_zero(image, offset);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write zeroes") : 0;
 }
 
 static int raw_discard(struct image *image, uint64_t offset, uint64_t len,
 		       struct error *err)
 {
-	bool is_guarded;
-	int rc = begin_write(image, offset, len, NULL, 0, &is_guarded, err);
+	int rc = begin_zero(image, offset, len, err);
 
 	if (rc < 0)
 		return rc;
 	rc = image_file_punch(image->file, offset, len);
-	end_write(image, is_guarded);
+	end_zero(image, offset);
 	/* No more than a hint. */
 	return rc < 0 && rc != -EOPNOTSUPP
 		       ? error_set_errno(err, rc, "Could not discard")
