@@ -38,6 +38,9 @@ int ram_init(struct ram *ram, uint64_t size, bool with_hugepages,
 	     struct error *err);
 void ram_deinit(struct ram *ram);
 
+/* All zero again, and given back to the host. */
+int ram_clear(struct ram *ram);
+
 /* The first byte above low RAM: loaders place things below it. */
 uint64_t ram_low_end(const struct ram *ram);
 
