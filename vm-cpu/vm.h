@@ -49,6 +49,12 @@ struct vm {
 /* Open /dev/kvm, make the machine, its interrupt controllers and memory. */
 int vm_init(struct vm *vm, uint64_t ram_size, bool with_hugepages,
 	    struct error *err);
+/*
+ * A new machine in KVM with the same memory, all zero, and the same buses,
+ * for a reboot. Processors are gone by then, and devices have detached their
+ * eventfds; their MSIs stay allocated, without routes.
+ */
+int vm_reset(struct vm *vm, struct error *err);
 void vm_deinit(struct vm *vm);
 
 void vm_lock(struct vm *vm);
