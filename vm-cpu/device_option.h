@@ -27,13 +27,14 @@ struct device_option {
 	unsigned n_queues;  /* wanted; 0: as many as make sense */
 	bool has_mac;
 	uint8_t mac[6];
+	bool has_reconnect;    /* else the common one counts */
 	int reconnect_seconds; /* FRONTEND_RECONNECT_* or seconds */
 };
 
 struct device_options {
 	unsigned n_devices;
 	struct device_option devices[DEVICE_OPTIONS_MAX];
-	/* For options that do not say reconnect=: --reconnect's. */
+	/* For devices that do not say reconnect=: --reconnect's. */
 	int reconnect_seconds;
 };
 
@@ -46,6 +47,9 @@ int device_option_add(struct device_options *options, const char *name,
 /* Add those of VM_DEVICES ("blk:5 net:6"), text as found there. */
 int device_option_add_inherited(struct device_options *options,
 				const char *text, struct error *err);
+/* "forever", "never" or seconds; -EINVAL. */
+int device_option_parse_reconnect(const char *text, int *seconds);
+/* Close and free what is left; a descriptor that was handed on is -1. */
 void device_options_deinit(struct device_options *options);
 
 #endif
