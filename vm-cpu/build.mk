@@ -1,0 +1,13 @@
+PROGS += vm-cpu
+vm-cpu_SRCS := $(addprefix vm-cpu/,acpi.c boot.c boot_bzimage.c boot_elf.c \
+	bus.c config.c control.c cpu_state.c cpuid.c device_option.c \
+	machine.c main.c power.c ram.c serial.c stream.c terminal.c vcpu.c \
+	vcpu_report.c vm.c vm_irq.c)
+
+# The DSDT as bytes for acpi.c to include.
+GENERATED += $(B)/vm-cpu/dsdt.inc
+$(B)/vm-cpu/dsdt.inc: vm-cpu/dsdt.asl
+	@mkdir -p $(@D)
+	iasl -we -p $(@D)/dsdt $< >$(@D)/dsdt.log || \
+		{ cat $(@D)/dsdt.log; exit 1; }
+	od -An -v -tx1 $(@D)/dsdt.aml | sed 's/ \(..\)/0x\1,/g' >$@
