@@ -173,10 +173,17 @@ struct image_create_options {
 int image_create(const char *path, const struct image_create_options *options,
 		 struct error *err);
 
-/* One row for each creation option of a format, for `-o help` and `-o`. */
+/*
+ * One row for each creation option of a format, in the order in which create
+ * shows them. argument is the kind of the value, in qemu-img's words: "size",
+ * "num", "bool (on/off)" or "str"; vm-img checks it and hands on sizes in
+ * bytes and "on" or "off". standard is shown where nothing is given; NULL:
+ * not shown. "size", "backing_file" and "backing_fmt" are rows as well, but
+ * never arrive as options: image_create_options has fields for them.
+ */
 struct image_option_spec {
 	const char *name; /* NULL ends the table */
-	const char *argument, *help;
+	const char *argument, *help, *standard;
 };
 /* NULL: no such format, or it cannot be created. */
 const struct image_option_spec *image_create_specs(const char *format);

@@ -58,9 +58,8 @@ static int raw_open(struct image *image, struct error *err)
 
 static int raw_flush(struct image *image, struct error *err)
 {
-	int rc = image_file_flush(image->file);
-
-	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
+	(void)err;
+	return image_file_flush(image->file);
 }
 
 static int raw_close(struct image *image, struct error *err)
@@ -81,9 +80,8 @@ static int raw_close(struct image *image, struct error *err)
 static int raw_readv(struct image *image, uint64_t offset,
 		     const struct iovec *iov, unsigned n_iov, struct error *err)
 {
-	int rc = image_file_readv(image->file, offset, iov, n_iov);
-
-	return rc < 0 ? error_set_errno(err, rc, "Could not read") : 0;
+	(void)err;
+	return image_file_readv(image->file, offset, iov, n_iov);
 }
 
 /*
@@ -169,21 +167,10 @@ static int write_guarded(struct image *image, uint64_t offset,
 	}
 	pthread_mutex_lock(&raw->block_0);
 	rc = check_block_0(image, offset, copy, len, err);
-	if (rc == 0) {
+	if (rc == 0)
 		rc = image_file_write(image->file, offset, copy, len);
-		if (rc < 0)
-			error_set_errno(err, rc, "Could not write");
-	}
 	pthread_mutex_unlock(&raw->block_0);
 	return rc;
-}
-
-static int write_iov(struct image *image, uint64_t offset,
-		     const struct iovec *iov, unsigned n_iov, struct error *err)
-{
-	int rc = image_file_writev(image->file, offset, iov, n_iov);
-
-	return rc < 0 ? error_set_errno(err, rc, "Could not write") : 0;
 }
 
 /* The pieces without their first skip bytes; *n_iov becomes their number. */
@@ -219,14 +206,14 @@ static int raw_writev(struct image *image, uint64_t offset,
 	int rc;
 
 	if (!is_guarded(image, offset))
-		return write_iov(image, offset, iov, n_iov, err);
+		return image_file_writev(image->file, offset, iov, n_iov);
 	rest = skip_iov(iov, &n_rest, (size_t)(IMAGE_PROBE_LEN - offset));
 	if (rest == NULL)
 		return -ENOMEM;
 	rc = write_guarded(image, offset, iov, n_iov, err);
 	if (rc < 0 || n_rest == 0)
 		return rc;
-	return write_iov(image, IMAGE_PROBE_LEN, rest, n_rest, err);
+	return image_file_writev(image->file, IMAGE_PROBE_LEN, rest, n_rest);
 }
 
 static int raw_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
@@ -239,7 +226,7 @@ static int raw_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 	rc = image_file_zero(image->file, offset, len,
 			     !(flags & IMAGE_ZERO_MAY_UNMAP));
 	end_zero(image, offset);
-	return rc < 0 ? error_set_errno(err, rc, "Could not write zeroes") : 0;
+	return rc;
 }
 
 static int raw_discard(struct image *image, uint64_t offset, uint64_t len,
@@ -252,9 +239,7 @@ static int raw_discard(struct image *image, uint64_t offset, uint64_t len,
 	rc = image_file_punch(image->file, offset, len);
 	end_zero(image, offset);
 	/* No more than a hint. */
-	return rc < 0 && rc != -EOPNOTSUPP
-		       ? error_set_errno(err, rc, "Could not discard")
-		       : 0;
+	return rc == -EOPNOTSUPP ? 0 : rc;
 }
 
 /*
@@ -327,8 +312,8 @@ static int check_preallocation(const char *mode, struct error *err)
 		return 0;
 	if (strcmp(mode, "metadata") == 0)
 		return error_set(err, -ENOTSUP,
-				 "Unsupported preallocation mode 'metadata'");
-	return error_set(err, -EINVAL, "Invalid parameter '%s'", mode);
+				 "Unsupported preallocation mode: metadata");
+	return error_set(err, -EINVAL, "invalid parameter value: %s", mode);
 }
 
 static int raw_resize(struct image *image, uint64_t size,
@@ -342,7 +327,7 @@ static int raw_resize(struct image *image, uint64_t size,
 		return rc;
 	rc = image_file_truncate(image->file, size);
 	if (rc < 0)
-		return error_set_errno(err, rc, "Failed to resize the file");
+		return error_set_errno(err, rc, "Could not resize file");
 	rc = preallocate(image->file, options->preallocation, before, size,
 			 err);
 	if (rc < 0) {
@@ -364,10 +349,10 @@ static int raw_get_info(struct image *image, struct image_info *info,
 }
 
 static const struct image_option_spec create_specs[] = {
+	{ "size", "size", "Virtual disk size", NULL },
 	{ "preallocation", "str",
-	  "Preallocation mode (allowed values: off, falloc, full)" },
-	{ "size", "size", "Virtual disk size" },
-	{ NULL, NULL, NULL },
+	  "Preallocation mode (allowed values: off, falloc, full)", NULL },
+	{ NULL, NULL, NULL, NULL },
 };
 
 static int raw_create(const char *path,
