@@ -22,6 +22,8 @@ static int copy_options(struct vhost_frontend *frontend,
 
 	*own = *options;
 	own->fd = -1;
+	if (own->timeout_ms == 0)
+		own->timeout_ms = FRONTEND_TIMEOUT_MS;
 	own->socket_path =
 		options->socket_path ? strdup(options->socket_path) : NULL;
 	own->label = strdup(options->label);
@@ -75,6 +77,7 @@ static int connect_first(struct vhost_frontend *frontend, int fd,
 static int wait_known(struct vhost_frontend *frontend, struct error *err)
 {
 	uint64_t start = frontend_now_ms();
+	unsigned timeout_ms = frontend->options.timeout_ms;
 	int r;
 
 	while (!frontend->is_known) {
@@ -84,11 +87,10 @@ static int wait_known(struct vhost_frontend *frontend, struct error *err)
 		if (is_final || frontend->phase == FRONTEND_FAILED)
 			return error_set(err, frontend->code, "back end %s",
 					 frontend->reason.text);
-		if (passed >= FRONTEND_TIMEOUT_MS)
+		if (passed >= timeout_ms)
 			return error_set(err, -ETIMEDOUT,
 					 "back end does not answer");
-		r = event_loop_step(frontend->loop,
-				    (int)(FRONTEND_TIMEOUT_MS - passed));
+		r = event_loop_step(frontend->loop, (int)(timeout_ms - passed));
 		if (r < 0 && r != -EINTR)
 			return error_set_errno(err, r, "event loop");
 	}
@@ -107,14 +109,13 @@ static int move_to_loop(struct vhost_frontend *frontend,
 	frontend->loop = loop;
 	r = event_timer_init(loop, &frontend->timer, frontend_expired);
 	for (unsigned i = 0; i < array_size(sources) && r == 0; i++) {
-		struct event_source *source = sources[i];
-		int fd = source->fd;
+		struct event_source was = *sources[i];
 
-		if (!source->loop)
+		if (!was.loop)
 			continue;
-		event_source_remove(source);
-		r = event_source_add(loop, source, fd, source->events,
-				     source->handle);
+		event_source_remove(sources[i]);
+		r = event_source_add(loop, sources[i], was.fd, was.events,
+				     was.handle);
 	}
 	return r;
 }

@@ -7,7 +7,7 @@
  *
  * Runs in the event loop's thread. Requests that need an answer are sent
  * without blocking the loop on the peer: a peer that does not answer in
- * FRONTEND_TIMEOUT_MS loses its connection and is tried anew.
+ * time loses its connection and is tried anew.
  *
  * Specification: docs/interop/vhost-user.rst of QEMU.
  */
@@ -51,6 +51,7 @@ struct vhost_frontend_options {
 	bool is_in_order;
 	bool needs_config;    /* refuse a back end without CONFIG */
 	unsigned config_size; /* bytes to read of config space */
+	unsigned timeout_ms;  /* for each answer; 0: FRONTEND_TIMEOUT_MS */
 	const char *label;    /* for messages: "blk0" */
 };
 

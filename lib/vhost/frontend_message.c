@@ -46,7 +46,8 @@ static void await(struct vhost_frontend *frontend, uint32_t request,
 							     .is_ack = is_ack,
 							     .handle = handle };
 	if (frontend->n_awaited++ == 0)
-		event_timer_set(&frontend->timer, FRONTEND_TIMEOUT_MS, 0);
+		event_timer_set(&frontend->timer, frontend->options.timeout_ms,
+				0);
 }
 
 static void send_message(struct vhost_frontend *frontend,
@@ -130,7 +131,8 @@ static void handle_reply(struct vhost_frontend *frontend,
 		(frontend->first_awaited + 1) % FRONTEND_AWAITED_MAX;
 	frontend->n_awaited--;
 	event_timer_set(&frontend->timer,
-			frontend->n_awaited ? FRONTEND_TIMEOUT_MS : 0, 0);
+			frontend->n_awaited ? frontend->options.timeout_ms : 0,
+			0);
 	if (!awaited.is_ack)
 		awaited.handle(frontend, reply);
 	else if (reply->header.size != sizeof(uint64_t))
