@@ -5,6 +5,7 @@ LIB_SRCS += \
 	lib/image/file_bounce.c \
 	lib/image/formats.c \
 	lib/image/image.c \
+	lib/image/iov.c \
 	lib/image/lock.c \
 	lib/image/queue.c \
 	lib/image/queue_plan.c \
