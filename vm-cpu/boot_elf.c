@@ -113,7 +113,9 @@ static int put_segment(const struct boot_context *context,
 	if (phdr->p_memsz == 0)
 		return 0;
 	if (end > ram_low_end(context->ram))
-		return boot_too_little(context, file, end, err);
+		return error_set(err, -ENOMEM,
+				 "%s: needs memory up to %llu MiB", file->path,
+				 (unsigned long long)(end >> 20) + 1);
 	if (end > *kernel_end)
 		*kernel_end = end;
 	return boot_read_to(context, file, phdr->p_offset, phdr->p_paddr,

@@ -11,4 +11,19 @@ LIB_SRCS += \
 	lib/image/queue_plan.c \
 	lib/image/queue_uring.c \
 	lib/image/queue_workers.c \
+	lib/image/qcow2.c \
+	lib/image/qcow2_alloc.c \
+	lib/image/qcow2_barrier.c \
+	lib/image/qcow2_cache.c \
+	lib/image/qcow2_cluster.c \
+	lib/image/qcow2_compress.c \
+	lib/image/qcow2_features.c \
+	lib/image/qcow2_grow.c \
+	lib/image/qcow2_header.c \
+	lib/image/qcow2_overlap.c \
+	lib/image/qcow2_read.c \
+	lib/image/qcow2_refcount.c \
+	lib/image/qcow2_snapshot.c \
+	lib/image/qcow2_write.c \
+	lib/image/qcow2_zero.c \
 	lib/image/raw.c

@@ -8,11 +8,13 @@
 
 const struct image_format *const image_formats[] = {
 	&image_format_raw,
+	&image_format_qcow2,
 	NULL,
 };
 
 static const char *const names[] = {
 	"raw",
+	"qcow2",
 	NULL,
 };
 

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * qcow2: open, close, flush, and the table of operations.
+ *
+ * Theory of operation
+ *
+ * A file is a row of host clusters, each with a reference count. The guest's
+ * disk is a row of clusters too, which an L1 table of L2 tables maps to host
+ * clusters. Two kinds of end must leave a file that is sound, with at worst
+ * clusters that are counted but not used (leaks):
+ *
+ *   kill -9	What was written to the file stays, in the order in which it
+ *		was written; what was in memory is gone. A server that is
+ *		killed under a running guest must have lost nothing that it
+ *		said was done, flushed or not. So all metadata is written
+ *		through before a write returns; the caches (qcow2_cache.c)
+ *		only spare reads.
+ *   power loss	What was written since the last flush is there or not, in any
+ *		order. Where an order matters, a barrier (qcow2_barrier.c: an
+ *		fdatasync() shared by all who need one) stands between.
+ *
+ * The rules, where they live, and what they cost:
+ *
+ *   A refcount is on the disk before anything uses the cluster. Clusters are
+ *   reserved in batches, with a barrier for each batch (qcow2_alloc.c).
+ *   Data with copied parts is on the disk before its L2 entry: a barrier for
+ *   each such write, shared by writes at the same time (qcow2_write.c). Whole
+ *   clusters, and parts of ones that read as zeroes, need none.
+ *   An L2 table is on the disk before its L1 entry, unless it is empty in a
+ *   place that was never written; what it was copied from is freed after it
+ *   (qcow2_cluster.c).
+ *   An L2 entry is off the disk before the refcount of what it referred to
+ *   drops, and before that is punched out of the file: freeing waits in a
+ *   queue for the next flush (qcow2_refcount.c).
+ *   Refcount blocks and tables are whole before they are referred to; a new
+ *   refcount table takes over by one header write (qcow2_grow.c), and so does
+ *   a new L1 table (qcow2_resize.c).
+ *
+ * So a flush is one fdatasync(): when it is over, everything written before
+ * is reachable. Before anything is written the range is checked not to be
+ * metadata of another kind (qcow2_overlap.c); that, or tables that make no
+ * sense, sets the corrupt bit and ends writing.
+ *
+ * Threads: q->lock guards all that is in memory, and writes of metadata.
+ * Data is read and written without it, under a flight (qcow2_barrier.c).
+ */
+#include "lib/image/qcow2.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+enum {
+	L2_CACHE_LEN = 32 << 20,
+	REFCOUNT_CACHE_LEN = 4 << 20,
+};
+
+static int probe(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	(void)file_size;
+	return len >= 8 && memcmp(head, "QFI\xfb", 4) == 0 &&
+			       memcmp(head + 4, "\0\0\0", 3) == 0 &&
+			       (head[7] == 2 || head[7] == 3)
+		       ? 100
+		       : 0;
+}
+
+static void set_geometry(struct qcow2 *q)
+{
+	const struct qcow2_header *h = &q->header;
+	const struct image *image = q->image;
+
+	q->cluster_bits = h->cluster_bits;
+	q->cluster_len = 1U << h->cluster_bits;
+	q->l2_bits = h->cluster_bits - 3;
+	q->refcount_bits = 1U << h->refcount_order;
+	q->refcount_block_bits = h->cluster_bits + 3 - h->refcount_order;
+	q->is_unsafe = image->flags & IMAGE_UNSAFE;
+	q->is_corrupt = h->incompatible & QCOW2_INCOMPATIBLE_CORRUPT;
+	q->is_read_only =
+		image->flags & IMAGE_READ_ONLY || q->file->is_read_only ||
+		h->incompatible &
+			(QCOW2_INCOMPATIBLE_CORRUPT | QCOW2_INCOMPATIBLE_DIRTY);
+	q->reserve_next = QCOW2_RESERVE_MIN;
+}
+
+/* A table of 64-bit entries, in this machine's order. */
+static int read_table(struct qcow2 *q, uint64_t offset, uint64_t n,
+		      uint64_t **table, const char *what, struct error *err)
+{
+	uint64_t len = n * sizeof(**table), file_size;
+	int rc = image_file_size(q->file, &file_size);
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read %s", what);
+	if (len > 0 && (offset > file_size || len > file_size - offset))
+		return error_set(err, -EINVAL, "%s past end of file", what);
+	*table = malloc(len + 1);
+	if (*table == NULL)
+		return -ENOMEM;
+	rc = image_file_read(q->file, offset, *table, len);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read %s", what);
+	for (uint64_t i = 0; i < n; i++)
+		(*table)[i] = be64toh((*table)[i]);
+	return 0;
+}
+
+static int open_caches(struct qcow2 *q, uint64_t wanted)
+{
+	uint32_t slice = q->cluster_len < QCOW2_TABLE_SLICE_MAX
+				 ? q->cluster_len
+				 : QCOW2_TABLE_SLICE_MAX;
+	uint64_t all = (uint64_t)q->header.l1_size << q->cluster_bits;
+	uint64_t len = wanted != 0 ? wanted : L2_CACHE_LEN;
+	int rc;
+
+	rc = qcow2_cache_init(&q->l2_cache, q->file, slice,
+			      len < all ? len : all);
+	if (rc == 0)
+		rc = qcow2_cache_init(&q->refcount_cache, q->file,
+				      q->cluster_len, REFCOUNT_CACHE_LEN);
+	return rc;
+}
+
+static int open_for_writing(struct qcow2 *q, struct error *err)
+{
+	uint64_t file_size;
+	int rc = qcow2_filters_init(q);
+
+	if (rc == 0)
+		rc = image_file_size(q->file, &file_size);
+	if (rc < 0)
+		return rc;
+	q->fresh_from = q->file->is_block_device
+				? UINT64_MAX
+				: qcow2_n_clusters(q, file_size);
+	if (q->header.autoclear == 0)
+		return 0;
+	/* Nothing that these bits stand for is kept up to date here. */
+	rc = qcow2_set_autoclear(q, 0);
+	if (rc == 0)
+		rc = image_file_flush(q->file);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write header") : 0;
+}
+
+static void deinit(struct qcow2 *q)
+{
+	qcow2_compress_deinit(q);
+	qcow2_filters_deinit(q);
+	qcow2_snapshots_deinit(q);
+	qcow2_cache_deinit(&q->l2_cache);
+	qcow2_cache_deinit(&q->refcount_cache);
+	free(q->l1);
+	free(q->refcount_table);
+	qcow2_header_deinit(&q->header);
+	pthread_cond_destroy(&q->changed);
+	pthread_mutex_destroy(&q->lock);
+	free(q);
+}
+
+static int load_tables(struct qcow2 *q, struct error *err)
+{
+	const struct qcow2_header *h = &q->header;
+	int rc;
+
+	rc = read_table(q, h->l1_offset, h->l1_size, &q->l1, "L1 table", err);
+	if (rc < 0)
+		return rc;
+	q->refcount_table_size =
+		h->refcount_table_clusters
+		<< (h->cluster_bits - 3); /* at most 8 MiB, so checked */
+	rc = read_table(q, h->refcount_table_offset, q->refcount_table_size,
+			&q->refcount_table, "Refcount table", err);
+	if (rc < 0)
+		return rc;
+	return qcow2_snapshots_read(q, err);
+}
+
+static int qcow2_open(struct image *image, struct error *err)
+{
+	struct qcow2 *q = calloc(1, sizeof(*q));
+	int rc;
+
+	if (q == NULL)
+		return -ENOMEM;
+	pthread_mutex_init(&q->lock, NULL);
+	pthread_cond_init(&q->changed, NULL);
+	q->image = image;
+	q->file = image->file;
+	rc = qcow2_header_read(&q->header, image, err);
+	if (rc == 0) {
+		set_geometry(q);
+		rc = load_tables(q, err);
+	}
+	if (rc == 0)
+		rc = open_caches(q, 0);
+	if (rc == 0 && !q->is_read_only)
+		rc = open_for_writing(q, err);
+	if (rc < 0) {
+		deinit(q);
+		return rc;
+	}
+	image->size = q->header.size;
+	image->cluster_size = q->cluster_len;
+	image->state = q;
+	return 0;
+}
+
+static int flush_locked(struct qcow2 *q, struct error *err)
+{
+	int rc;
+
+	if (q->is_read_only)
+		return 0;
+	rc = qcow2_barrier(q);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not flush");
+	return q->is_corrupt ? 0 : qcow2_free_pending(q, err);
+}
+
+static int qcow2_flush(struct image *image, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	rc = flush_locked(q, err);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
+
+/* Freed and reserved clusters are given back, or a crash had leaked them. */
+static int finish(struct qcow2 *q, struct error *err)
+{
+	int rc = flush_locked(q, err);
+
+	if (rc < 0 || q->is_read_only || q->is_corrupt)
+		return rc;
+	rc = qcow2_unreserve(q, err);
+	if (rc == 0 && qcow2_barrier(q) < 0)
+		rc = error_set_errno(err, q->flush_error, "Could not flush");
+	return rc;
+}
+
+static int qcow2_close(struct image *image, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	int rc;
+
+	if (q == NULL)
+		return 0;
+	pthread_mutex_lock(&q->lock);
+	rc = finish(q, err);
+	pthread_mutex_unlock(&q->lock);
+	deinit(q);
+	image->state = NULL;
+	return rc;
+}
+
+const struct image_format image_format_qcow2 = {
+	.name = "qcow2",
+	.probe = probe,
+	.open = qcow2_open,
+	.close = qcow2_close,
+	.readv = qcow2_readv,
+	.writev = qcow2_writev,
+	.write_zeroes = qcow2_write_zeroes,
+	.discard = qcow2_discard,
+	.flush = qcow2_flush,
+	.map = qcow2_map,
+};

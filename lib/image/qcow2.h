@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Inside the qcow2 engine: the state of an open image and what its sources
+ * (lib/image/qcow2*.c) offer one another. The theory of operation, with every
+ * rule about the order of writes, stands at the top of qcow2.c.
+ *
+ * Names: an index counts clusters of the guest's disk; a host index counts
+ * clusters of the file. Functions are called with q->lock held unless their
+ * comment says otherwise; those said to "pause" release it meanwhile, so that
+ * nothing read from a cache before them may be used after them.
+ */
+#ifndef LIB_IMAGE_QCOW2_H
+#define LIB_IMAGE_QCOW2_H
+
+#include "lib/image/format.h"
+#include "lib/image/iov.h"
+#include "protocols/qcow2.h"
+
+#include <pthread.h>
+
+enum {
+	QCOW2_CLUSTER_LEN_MAX = 1 << QCOW2_CLUSTER_BITS_MAX,
+	QCOW2_TABLE_SLICE_MAX = 16 << 10, /* of an L2 table, in the cache */
+	QCOW2_PENDING_MAX = 1024,	  /* ranges that wait to be freed */
+	QCOW2_RESERVE_MIN = 4,		  /* clusters reserved at once */
+	QCOW2_RESERVE_MAX = 256,
+	QCOW2_RESERVE_LEN_MAX = 16 << 20, /* and bytes */
+	QCOW2_RAW_KEPT = 4, /* decompressed clusters that are remembered */
+};
+
+/*
+ * Metadata in memory: pieces of L2 tables or of refcount blocks, as they are
+ * in the file. What is here is never newer than the file: writes go through.
+ */
+struct qcow2_cache_entry {
+	uint64_t host_offset; /* UINT64_MAX: empty */
+	uint8_t *data;
+	uint32_t next; /* in its hash chain */
+	uint32_t newer, older;
+};
+
+struct qcow2_cache {
+	const struct image_file *file;
+	uint32_t entry_len; /* a power of two */
+	unsigned entry_bits;
+	uint32_t n_entries, n_used, n_heads;
+	uint32_t newest, oldest;
+	uint32_t *heads;
+	struct qcow2_cache_entry *entries;
+};
+
+/*
+ * A set of host clusters that may say yes too often (then the tables
+ * themselves are searched), never no in error.
+ */
+struct qcow2_filter {
+	uint64_t *bits;
+	uint64_t mask;
+	uint64_t n_members;
+};
+
+/* Data I/O on guest clusters [first, last] while the lock is not held. */
+struct qcow2_flight {
+	struct qcow2_flight *next;
+	uint64_t first, last;
+	bool is_exclusive;
+};
+
+/* Clusters that nothing refers to any more, once flush n is over. */
+struct qcow2_pending {
+	uint64_t host_offset;
+	uint64_t n_clusters;
+	uint64_t flush_number;
+};
+
+/* The header, checked, in this machine's order. */
+struct qcow2_header {
+	uint32_t version, cluster_bits, crypt_method, refcount_order;
+	uint64_t size;
+	uint64_t l1_offset, refcount_table_offset, snapshots_offset;
+	uint32_t l1_size, refcount_table_clusters, n_snapshots;
+	uint64_t incompatible, compatible, autoclear;
+	uint64_t backing_name_offset;
+	uint32_t backing_name_len, header_len;
+	uint8_t compression_type;
+	/* From the extensions. */
+	char *backing_format, *data_file;
+	struct qcow2_wire_feature_name *features; /* as in the file */
+	uint32_t n_features;
+	bool has_bitmaps;
+	uint32_t n_bitmaps;
+	uint64_t bitmap_directory_offset, bitmap_directory_len;
+	uint64_t crypt_offset, crypt_len;
+};
+
+struct qcow2_snapshot {
+	uint64_t l1_offset;
+	uint32_t l1_size;
+	struct image_snapshot_info info; /* id and name owned here */
+};
+
+struct qcow2_raw {
+	uint64_t entry; /* of the L2 table; 0: empty */
+	uint64_t used;
+	uint8_t *data;
+};
+
+struct qcow2 {
+	struct image *image;
+	const struct image_file *file;
+	/* Constant after open, but for what resize and flags change. */
+	struct qcow2_header header;
+	uint32_t cluster_len;
+	unsigned cluster_bits;
+	unsigned l2_bits; /* log2 of the entries of an L2 table */
+	unsigned refcount_bits, refcount_block_bits; /* log2 of entries */
+	bool is_read_only, is_unsafe;
+
+	pthread_mutex_t lock;
+	pthread_cond_t changed; /* flights landed, flush ended */
+	/* All below is under the lock. */
+	uint64_t *l1; /* header.l1_size entries */
+	uint64_t *refcount_table;
+	uint32_t refcount_table_size; /* entries */
+	struct qcow2_cache l2_cache, refcount_cache;
+	struct qcow2_filter l2_filter, refcount_filter;
+	struct qcow2_snapshot *snapshots; /* header.n_snapshots */
+	uint64_t snapshots_len;		  /* bytes of the table in the file */
+	bool is_corrupt;		  /* found here, or in the header */
+	struct qcow2_flight *flights;
+	unsigned n_waiting;
+
+	/* Barriers: the number of flushes begun and ended. */
+	uint64_t n_flush_begun, n_flush_ended, n_flush_failed;
+	int flush_error;
+	bool is_flushing;
+
+	/* Allocation, in host clusters. */
+	uint64_t free_hint;  /* below: nothing free */
+	uint64_t fresh_from; /* at and above: never written, reads as zeroes */
+	uint64_t reserved, n_reserved; /* counted in the refcounts, unused */
+	uint32_t reserve_next;	       /* how many the next time */
+	bool is_making_table; /* somebody makes an L2 table, and may pause */
+	bool is_allocating; /* somebody looks for free clusters, and may pause */
+	struct qcow2_pending pending[QCOW2_PENDING_MAX];
+	unsigned first_pending, n_pending;
+
+	struct qcow2_raw raw[QCOW2_RAW_KEPT];
+	uint64_t raw_clock;
+	void *inflater; /* a spare one, or NULL */
+};
+
+static inline uint64_t qcow2_round_up(const struct qcow2 *q, uint64_t offset)
+{
+	return (offset + q->cluster_len - 1) & ~(uint64_t)(q->cluster_len - 1);
+}
+
+static inline uint64_t qcow2_n_clusters(const struct qcow2 *q, uint64_t len)
+{
+	return qcow2_round_up(q, len) >> q->cluster_bits;
+}
+
+/* qcow2_header.c: parse and write. */
+
+/* Read and check; no lock. free it with qcow2_header_deinit(). */
+int qcow2_header_read(struct qcow2_header *header, struct image *image,
+		      struct error *err);
+void qcow2_header_deinit(struct qcow2_header *header);
+/* Only what all of the limits allow; offset 0 is no table. */
+int qcow2_check_table(const struct qcow2_header *header, uint64_t offset,
+		      uint64_t n_entries, uint64_t entry_len, uint64_t max_len,
+		      const char *what, struct error *err);
+/* Features that this engine does not have, by name. */
+int qcow2_check_features(const struct qcow2_header *header,
+			 const struct image *image, struct error *err);
+/* Set or clear bits of one mask in memory and in the file. */
+int qcow2_set_incompatible(struct qcow2 *q, uint64_t set, uint64_t clear);
+int qcow2_set_autoclear(struct qcow2 *q, uint64_t value);
+/* One write each: the switch to a new table. */
+int qcow2_set_refcount_table(struct qcow2 *q, uint64_t offset,
+			     uint32_t n_clusters);
+int qcow2_set_size(struct qcow2 *q, uint64_t size, uint32_t l1_size,
+		   uint64_t l1_offset);
+
+/* qcow2_snapshot.c */
+int qcow2_snapshots_read(struct qcow2 *q, struct error *err);
+void qcow2_snapshots_deinit(struct qcow2 *q);
+
+/* qcow2_cache.c */
+int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
+		     uint32_t entry_len, uint64_t max_len);
+void qcow2_cache_deinit(struct qcow2_cache *cache);
+/* The byte at host_offset, and all after it in its entry; or NULL. Valid
+ * until the next call for this cache. */
+uint8_t *qcow2_cache_peek(struct qcow2_cache *cache, uint64_t host_offset);
+int qcow2_cache_get(struct qcow2_cache *cache, uint64_t host_offset,
+		    uint8_t **data);
+/* Write to the file and, if it is there, to what is cached of it. */
+int qcow2_cache_write(struct qcow2_cache *cache, uint64_t host_offset,
+		      const void *data, size_t len);
+void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t host_offset,
+			uint64_t len);
+
+/* qcow2_barrier.c: flights and flushes. */
+
+/*
+ * Everything written before the call is on stable storage. Pauses. Many
+ * callers share one flush.
+ */
+int qcow2_barrier(struct qcow2 *q);
+/* Wait until no flight is in the way of one on these clusters. Pauses if it
+ * has to wait, and returns true then: look at the mapping again. */
+bool qcow2_flight_wait(struct qcow2 *q, uint64_t first, uint64_t last,
+		       bool is_exclusive);
+void qcow2_flight_begin(struct qcow2 *q, struct qcow2_flight *flight,
+			uint64_t first, uint64_t last, bool is_exclusive);
+void qcow2_flight_end(struct qcow2 *q, struct qcow2_flight *flight);
+
+/* qcow2_overlap.c: nothing is written over metadata by mistake. */
+enum qcow2_section {
+	QCOW2_SECTION_NONE = 0, /* guest data, new tables */
+	QCOW2_SECTION_HEADER = 1 << 0,
+	QCOW2_SECTION_L1 = 1 << 1,
+	QCOW2_SECTION_L2 = 1 << 2,
+	QCOW2_SECTION_REFCOUNT_TABLE = 1 << 3,
+	QCOW2_SECTION_REFCOUNT_BLOCK = 1 << 4,
+	QCOW2_SECTION_SNAPSHOTS = 1 << 5,
+	QCOW2_SECTION_SNAPSHOT_L1 = 1 << 6,
+};
+
+int qcow2_filters_init(struct qcow2 *q);
+void qcow2_filters_deinit(struct qcow2 *q);
+/* Grow if need be, and add. */
+int qcow2_filter_add_l2(struct qcow2 *q, uint64_t host_offset);
+int qcow2_filter_add_refcount_block(struct qcow2 *q, uint64_t host_offset);
+/* What of the metadata the range touches, but for what is in ignore. */
+enum qcow2_section qcow2_find_overlap(struct qcow2 *q, unsigned ignore,
+				      uint64_t host_offset, uint64_t len);
+/* 0, or -EIO with the corrupt bit set. section: what is to be written. */
+int qcow2_check_overlap(struct qcow2 *q, enum qcow2_section section,
+			uint64_t host_offset, uint64_t len, struct error *err);
+/* Set the corrupt bit and refuse writes from now on; returns -EIO. */
+int qcow2_corruption(struct qcow2 *q, struct error *err, const char *format,
+		     ...) __attribute__((format(printf, 3, 4)));
+
+/* qcow2_refcount.c: counting. */
+uint64_t qcow2_refcount_max(const struct qcow2 *q);
+uint64_t qcow2_refcount_load(const void *block, unsigned bits, uint64_t i);
+void qcow2_refcount_store(void *block, unsigned bits, uint64_t i,
+			  uint64_t value);
+int qcow2_get_refcount(struct qcow2 *q, uint64_t host_index, uint64_t *value,
+		       struct error *err);
+/* Add delta (1 or -1) to each of n; all blocks exist. */
+int qcow2_add_refcount(struct qcow2 *q, uint64_t host_index, uint64_t n,
+		       int delta, struct error *err);
+/* Free now: what is on disk may not refer to it. */
+int qcow2_free_now(struct qcow2 *q, uint64_t host_index, uint64_t n,
+		   struct error *err);
+/* Free once a flush that begins from now on is over. May pause. */
+int qcow2_free_later(struct qcow2 *q, uint64_t host_offset, uint64_t n,
+		     struct error *err);
+/* Free those whose flush is over. */
+int qcow2_free_pending(struct qcow2 *q, struct error *err);
+
+/* qcow2_alloc.c: finding clusters. */
+
+/*
+ * Up to *n contiguous clusters; *n becomes their number, at least one. Their
+ * refcount is one and on disk. *is_fresh: they read as zeroes. May pause.
+ */
+int qcow2_alloc(struct qcow2 *q, uint64_t *n, uint64_t *host_offset,
+		bool *is_fresh, struct error *err);
+/* n contiguous ones, or none, for a table: a barrier must come before they
+ * are referred to. May pause. */
+int qcow2_alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
+		    struct error *err);
+/* Give back what alloc gave and nothing refers to. */
+void qcow2_alloc_undo(struct qcow2 *q, uint64_t host_offset, uint64_t n);
+/* Give back what is reserved (before close). */
+int qcow2_unreserve(struct qcow2 *q, struct error *err);
+/* qcow2_grow.c: a refcount block for host_index, placed at or after
+ * place_from; the table grows for it. Pauses; q->is_allocating is set. */
+int qcow2_make_refcount_block(struct qcow2 *q, uint64_t host_index,
+			      uint64_t place_from, struct error *err);
+/* The first of n free clusters in a row at or after from. */
+int qcow2_find_free(struct qcow2 *q, uint64_t from, uint64_t n,
+		    uint64_t *host_index, struct error *err);
+
+/* qcow2_cluster.c: from guest clusters to host clusters. */
+enum qcow2_kind {
+	QCOW2_KIND_UNALLOCATED,
+	QCOW2_KIND_ZERO,	   /* no host cluster */
+	QCOW2_KIND_ZERO_ALLOCATED, /* with one whose content is not valid */
+	QCOW2_KIND_DATA,
+	QCOW2_KIND_COMPRESSED,
+};
+
+struct qcow2_run {
+	enum qcow2_kind kind;
+	bool is_copied;	      /* the host clusters are this image's alone */
+	uint64_t host_offset; /* of its first cluster */
+	uint64_t entry;	      /* the first L2 entry */
+	uint64_t n;	      /* clusters, in a row in the file too */
+};
+
+enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, uint64_t entry);
+/*
+ * The run that begins at index, of at most max clusters; it may end before
+ * the next one differs. nowait: -EAGAIN rather than read.
+ */
+int qcow2_map_run(struct qcow2 *q, uint64_t index, uint64_t max, bool nowait,
+		  struct qcow2_run *run, struct error *err);
+/* Make the L2 table that holds index exist, and this image's alone. May
+ * pause. */
+int qcow2_own_l2(struct qcow2 *q, uint64_t index, struct error *err);
+/*
+ * Set n entries from index on, all in one owned L2 table: first, then each
+ * step more. What they referred to is freed later unless keep. May pause at
+ * its end.
+ */
+int qcow2_set_entries(struct qcow2 *q, uint64_t index, uint64_t n,
+		      uint64_t first, uint64_t step, struct error *err);
+/* Entries of index's table from index to its end. */
+uint64_t qcow2_l2_left(const struct qcow2 *q, uint64_t index);
+void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry,
+			    uint64_t *host_offset, uint64_t *len);
+
+/* qcow2_compress.c: len bytes of one cluster, from skip on. Pauses. */
+int qcow2_decompress(struct qcow2 *q, uint64_t entry, size_t skip, void *buf,
+		     size_t len, struct error *err);
+/* The compressed cluster is freed: do not remember what was in it. */
+void qcow2_raw_forget(struct qcow2 *q, uint64_t entry);
+void qcow2_compress_deinit(struct qcow2 *q);
+
+/* qcow2_read.c, qcow2_write.c, qcow2_zero.c: without the lock. */
+int qcow2_readv(struct image *image, uint64_t offset, const struct iovec *iov,
+		unsigned n_iov, struct error *err);
+int qcow2_writev(struct image *image, uint64_t offset, const struct iovec *iov,
+		 unsigned n_iov, struct error *err);
+int qcow2_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
+		       unsigned flags, struct error *err);
+int qcow2_discard(struct image *image, uint64_t offset, uint64_t len,
+		  struct error *err);
+int qcow2_map(struct image *image, uint64_t offset, uint64_t len,
+	      unsigned flags, struct image_extent *extent, struct error *err);
+/* With the lock, within one run's flight: what the guest sees of len bytes
+ * inside of one cluster. *is_zero: buf is all zeroes, without a look at the
+ * file. Pauses. */
+int qcow2_read_old(struct qcow2 *q, uint64_t offset, void *buf, size_t len,
+		   bool *is_zero, struct error *err);
+/* With the lock. */
+int qcow2_check_writable(struct qcow2 *q, struct error *err);
+/* Write within q->lock, from a cursor of exactly len bytes. Pauses. */
+int qcow2_write_locked(struct qcow2 *q, uint64_t offset, size_t len,
+		       struct iov_cursor *cursor, struct error *err);
+
+/* qcow2_create.c, qcow2_resize.c, qcow2_info.c, qcow2_check.c */
+int qcow2_create(const char *path, const struct image_create_options *o,
+		 struct error *err);
+extern const struct image_option_spec qcow2_create_specs[];
+int qcow2_resize(struct image *image, uint64_t size,
+		 const struct image_resize_options *options, struct error *err);
+int qcow2_get_info(struct image *image, struct image_info *info,
+		   struct error *err);
+int qcow2_check(struct image *image, struct image_check *check,
+		struct error *err);
+
+#endif

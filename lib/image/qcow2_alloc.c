@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Finding free host clusters.
+ *
+ * The refcount of a cluster must be on the disk before an L2 entry that uses
+ * it. A flush for each would be slow, so clusters are reserved: a run of free
+ * ones is counted as used, one barrier makes that stable, and then they are
+ * handed out one write after another. What is left is given back on close; a
+ * crash leaks it. Reservations double as they are used up, so that an image
+ * which is hardly written to leaks hardly anything.
+ *
+ * One thread at a time looks for clusters (q->is_allocating), since it pauses
+ * at its barriers; others wait, but not those that find a reservation.
+ */
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <errno.h>
+
+static void begin_allocating(struct qcow2 *q)
+{
+	while (q->is_allocating) {
+		q->n_waiting++;
+		pthread_cond_wait(&q->changed, &q->lock);
+		q->n_waiting--;
+	}
+	q->is_allocating = true;
+}
+
+static void end_allocating(struct qcow2 *q)
+{
+	q->is_allocating = false;
+	if (q->n_waiting > 0)
+		pthread_cond_broadcast(&q->changed);
+}
+
+/* NULL in *block: no refcount block, so that all it would count is free. */
+static int get_block(struct qcow2 *q, uint64_t host_index, uint8_t **block,
+		     struct error *err)
+{
+	uint64_t i = host_index >> q->refcount_block_bits;
+	uint64_t offset;
+	int rc;
+
+	*block = NULL;
+	if (i >= q->refcount_table_size)
+		return 0;
+	offset = q->refcount_table[i] & QCOW2_REFCOUNT_TABLE_OFFSET_MASK;
+	if (offset == 0)
+		return 0;
+	if (offset & (q->cluster_len - 1))
+		return qcow2_corruption(q, err,
+					"Refblock offset %#llx unaligned "
+					"(reftable index: %#llx)",
+					(unsigned long long)offset,
+					(unsigned long long)i);
+	rc = qcow2_cache_get(&q->refcount_cache, offset, block);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not read refcount block");
+	return 0;
+}
+
+/*
+ * The block is looked at in the pieces that the cache has it in: *from moves
+ * to the first free cluster at or after it, or to the end of the piece.
+ */
+static uint64_t piece_end(const struct qcow2 *q, uint64_t host_index)
+{
+	uint64_t per_block = 1ULL << q->refcount_block_bits;
+
+	return (host_index | (per_block - 1)) + 1;
+}
+
+int qcow2_find_free(struct qcow2 *q, uint64_t from, uint64_t n,
+		    uint64_t *host_index, struct error *err)
+{
+	uint64_t mask = (1ULL << q->refcount_block_bits) - 1;
+	uint64_t start = from, i = from;
+
+	while (i - start < n) {
+		uint64_t end = piece_end(q, i);
+		uint8_t *block;
+		int rc = get_block(q, i, &block, err);
+
+		if (rc < 0)
+			return rc;
+		if (block == NULL)
+			i = end;
+		for (; i < end && i - start < n; i++)
+			if (qcow2_refcount_load(block, q->refcount_bits,
+						i & mask) != 0)
+				start = i + 1;
+	}
+	if (start + n > QCOW2_OFFSET_MASK >> q->cluster_bits)
+		return error_set(err, -EFBIG,
+				 "No free cluster below 64 PiB of the file");
+	*host_index = start;
+	return 0;
+}
+
+/* Free clusters in a row from host_index on, at most max, all counted by
+ * one block that exists; 0: there is none. */
+static int count_free(struct qcow2 *q, uint64_t host_index, uint64_t max,
+		      uint64_t *n, struct error *err)
+{
+	uint64_t mask = (1ULL << q->refcount_block_bits) - 1;
+	uint64_t end = piece_end(q, host_index);
+	uint8_t *block;
+	int rc = get_block(q, host_index, &block, err);
+
+	*n = 0;
+	if (rc < 0 || block == NULL)
+		return rc;
+	while (*n < max && host_index + *n < end &&
+	       qcow2_refcount_load(block, q->refcount_bits,
+				   (host_index + *n) & mask) == 0)
+		++*n;
+	return 0;
+}
+
+static uint64_t reserve_size(struct qcow2 *q, uint64_t wanted)
+{
+	uint64_t n = q->reserve_next;
+	uint64_t max = QCOW2_RESERVE_LEN_MAX >> q->cluster_bits;
+
+	if (q->reserve_next < QCOW2_RESERVE_MAX)
+		q->reserve_next *= 2;
+	if (max > QCOW2_RESERVE_MAX)
+		max = QCOW2_RESERVE_MAX;
+	if (n < wanted)
+		n = wanted;
+	return n < max ? n : max;
+}
+
+static int reserve(struct qcow2 *q, uint64_t wanted, struct error *err)
+{
+	uint64_t max = reserve_size(q, wanted), start, n;
+	int rc;
+
+	for (;;) {
+		rc = qcow2_find_free(q, q->free_hint, 1, &start, err);
+		if (rc < 0)
+			return rc;
+		q->free_hint = start;
+		rc = count_free(q, start, max, &n, err);
+		if (rc < 0)
+			return rc;
+		if (n > 0)
+			break;
+		rc = qcow2_make_refcount_block(q, start, start, err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE,
+				 start << q->cluster_bits, n << q->cluster_bits,
+				 err);
+	if (rc == 0)
+		rc = qcow2_add_refcount(q, start, n, 1, err);
+	if (rc < 0)
+		return rc;
+	q->free_hint = start + n;
+	rc = qcow2_barrier(q);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not flush refcounts");
+	q->reserved = start;
+	q->n_reserved = n;
+	return 0;
+}
+
+int qcow2_alloc(struct qcow2 *q, uint64_t *n, uint64_t *host_offset,
+		bool *is_fresh, struct error *err)
+{
+	while (q->n_reserved == 0) {
+		int rc = 0;
+
+		begin_allocating(q);
+		if (q->n_reserved == 0)
+			rc = reserve(q, *n, err);
+		end_allocating(q);
+		if (rc < 0)
+			return rc;
+	}
+	if (*n > q->n_reserved)
+		*n = q->n_reserved;
+	*host_offset = q->reserved << q->cluster_bits;
+	*is_fresh = q->reserved >= q->fresh_from;
+	q->reserved += *n;
+	q->n_reserved -= *n;
+	if (q->fresh_from < q->reserved)
+		q->fresh_from = q->reserved;
+	return 0;
+}
+
+/* Blocks for all of [start, start + n) that lack one, behind it. */
+static int make_blocks(struct qcow2 *q, uint64_t start, uint64_t n,
+		       struct error *err)
+{
+	uint64_t end = start + n;
+
+	for (uint64_t i = start; i < end; i = piece_end(q, i)) {
+		uint8_t *block;
+		int rc = get_block(q, i, &block, err);
+
+		if (rc == 0 && block == NULL)
+			rc = qcow2_make_refcount_block(q, i, end, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
+		     struct error *err)
+{
+	uint64_t start;
+	int rc;
+
+	rc = qcow2_find_free(q, q->free_hint, n, &start, err);
+	if (rc == 0)
+		rc = make_blocks(q, start, n, err);
+	if (rc == 0)
+		rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE,
+					 start << q->cluster_bits,
+					 n << q->cluster_bits, err);
+	if (rc == 0)
+		rc = qcow2_add_refcount(q, start, n, 1, err);
+	if (rc < 0)
+		return rc;
+	if (q->fresh_from < start + n)
+		q->fresh_from = start + n;
+	*host_offset = start << q->cluster_bits;
+	return 0;
+}
+
+int qcow2_alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
+		    struct error *err)
+{
+	int rc;
+
+	begin_allocating(q);
+	rc = alloc_all(q, n, host_offset, err);
+	end_allocating(q);
+	return rc;
+}
+
+void qcow2_alloc_undo(struct qcow2 *q, uint64_t host_offset, uint64_t n)
+{
+	uint64_t start = host_offset >> q->cluster_bits;
+
+	if (start + n == q->reserved && q->n_reserved > 0) {
+		q->reserved = start;
+		q->n_reserved += n;
+		return;
+	}
+	/* What cannot be given back leaks; there is an error already. */
+	(void)qcow2_free_now(q, start, n, NULL);
+}
+
+int qcow2_unreserve(struct qcow2 *q, struct error *err)
+{
+	uint64_t n = q->n_reserved;
+
+	q->n_reserved = 0;
+	return n > 0 ? qcow2_free_now(q, q->reserved, n, err) : 0;
+}

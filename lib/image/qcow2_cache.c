@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A read cache of metadata with the least recently used entry replaced, and
+ * writes that go through: the file is never behind it, so that a process
+ * killed here has lost nothing that it said was done. Memory is taken as
+ * entries fill.
+ *
+ * Entries are linked twice by index: in their hash chain, and from newest to
+ * oldest. NONE ends both.
+ */
+#include "lib/image/qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	ENTRIES_MIN = 8,
+};
+
+#define NONE UINT32_MAX
+
+static uint32_t head_of(const struct qcow2_cache *c, uint64_t host_offset)
+{
+	uint64_t n = host_offset >> c->entry_bits;
+
+	return (uint32_t)((n * 0x9e3779b97f4a7c15ULL) >> 32) & (c->n_heads - 1);
+}
+
+int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
+		     uint32_t entry_len, uint64_t max_len)
+{
+	uint64_t n = max_len / entry_len;
+
+	if (n < ENTRIES_MIN)
+		n = ENTRIES_MIN;
+	if (n > UINT32_MAX / 4)
+		n = UINT32_MAX / 4;
+	cache->file = file;
+	cache->entry_len = entry_len;
+	cache->entry_bits = (unsigned)__builtin_ctz(entry_len);
+	cache->n_entries = (uint32_t)n;
+	cache->newest = cache->oldest = NONE;
+	for (cache->n_heads = 1; cache->n_heads < n;)
+		cache->n_heads *= 2;
+	cache->entries = calloc(n, sizeof(*cache->entries));
+	cache->heads = malloc(cache->n_heads * sizeof(*cache->heads));
+	if (cache->entries == NULL || cache->heads == NULL) {
+		qcow2_cache_deinit(cache);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < cache->n_heads; i++)
+		cache->heads[i] = NONE;
+	return 0;
+}
+
+void qcow2_cache_deinit(struct qcow2_cache *cache)
+{
+	for (uint32_t i = 0; i < cache->n_used && cache->entries; i++)
+		free(cache->entries[i].data);
+	free(cache->entries);
+	free(cache->heads);
+	*cache = (struct qcow2_cache){ 0 };
+}
+
+static void unlink_age(struct qcow2_cache *c, struct qcow2_cache_entry *e)
+{
+	if (e->newer == NONE)
+		c->newest = e->older;
+	else
+		c->entries[e->newer].older = e->older;
+	if (e->older == NONE)
+		c->oldest = e->newer;
+	else
+		c->entries[e->older].newer = e->newer;
+}
+
+static void link_newest(struct qcow2_cache *c, uint32_t i)
+{
+	struct qcow2_cache_entry *e = &c->entries[i];
+
+	e->newer = NONE;
+	e->older = c->newest;
+	if (c->newest == NONE)
+		c->oldest = i;
+	else
+		c->entries[c->newest].newer = i;
+	c->newest = i;
+}
+
+static void link_oldest(struct qcow2_cache *c, uint32_t i)
+{
+	struct qcow2_cache_entry *e = &c->entries[i];
+
+	e->older = NONE;
+	e->newer = c->oldest;
+	if (c->oldest == NONE)
+		c->newest = i;
+	else
+		c->entries[c->oldest].older = i;
+	c->oldest = i;
+}
+
+static void unlink_hash(struct qcow2_cache *c, uint32_t i)
+{
+	struct qcow2_cache_entry *e = &c->entries[i];
+	uint32_t *at;
+
+	if (e->host_offset == UINT64_MAX)
+		return;
+	at = &c->heads[head_of(c, e->host_offset)];
+	while (*at != i)
+		at = &c->entries[*at].next;
+	*at = e->next;
+	e->host_offset = UINT64_MAX;
+}
+
+static void link_hash(struct qcow2_cache *c, uint32_t i, uint64_t host_offset)
+{
+	uint32_t *head = &c->heads[head_of(c, host_offset)];
+
+	c->entries[i].host_offset = host_offset;
+	c->entries[i].next = *head;
+	*head = i;
+}
+
+static uint32_t find(const struct qcow2_cache *c, uint64_t host_offset)
+{
+	uint32_t i = c->heads[head_of(c, host_offset)];
+
+	while (i != NONE && c->entries[i].host_offset != host_offset)
+		i = c->entries[i].next;
+	return i;
+}
+
+uint8_t *qcow2_cache_peek(struct qcow2_cache *cache, uint64_t host_offset)
+{
+	uint64_t within = host_offset & (cache->entry_len - 1);
+	uint32_t i = find(cache, host_offset - within);
+
+	if (i == NONE)
+		return NULL;
+	if (cache->newest != i) {
+		unlink_age(cache, &cache->entries[i]);
+		link_newest(cache, i);
+	}
+	return cache->entries[i].data + within;
+}
+
+/* An entry to fill: a new one while there are any, else the oldest. */
+static int take_entry(struct qcow2_cache *c, uint32_t *entry)
+{
+	struct qcow2_cache_entry *e;
+
+	if (c->n_used < c->n_entries &&
+	    (c->oldest == NONE ||
+	     c->entries[c->oldest].host_offset != UINT64_MAX)) {
+		e = &c->entries[c->n_used];
+		e->data = aligned_alloc(512, c->entry_len);
+		if (e->data == NULL)
+			return -ENOMEM;
+		e->host_offset = UINT64_MAX;
+		link_oldest(c, c->n_used++);
+	}
+	*entry = c->oldest;
+	unlink_hash(c, *entry);
+	return 0;
+}
+
+int qcow2_cache_get(struct qcow2_cache *cache, uint64_t host_offset,
+		    uint8_t **data)
+{
+	uint64_t within = host_offset & (cache->entry_len - 1);
+	uint32_t i;
+	int rc;
+
+	*data = qcow2_cache_peek(cache, host_offset);
+	if (*data != NULL)
+		return 0;
+	rc = take_entry(cache, &i);
+	if (rc < 0)
+		return rc;
+	rc = image_file_read(cache->file, host_offset - within,
+			     cache->entries[i].data, cache->entry_len);
+	if (rc < 0)
+		return rc;
+	link_hash(cache, i, host_offset - within);
+	unlink_age(cache, &cache->entries[i]);
+	link_newest(cache, i);
+	*data = cache->entries[i].data + within;
+	return 0;
+}
+
+/* What is cached of [host_offset, host_offset + len) becomes data, or is
+ * forgotten where data is NULL. */
+static void update(struct qcow2_cache *c, uint64_t host_offset,
+		   const uint8_t *data, uint64_t len)
+{
+	while (len > 0) {
+		uint64_t within = host_offset & (c->entry_len - 1);
+		uint64_t n = c->entry_len - within;
+		uint32_t i = find(c, host_offset - within);
+
+		if (n > len)
+			n = len;
+		if (i != NONE && data != NULL) {
+			memmove(c->entries[i].data + within, data, n);
+		} else if (i != NONE) {
+			unlink_hash(c, i);
+			unlink_age(c, &c->entries[i]);
+			link_oldest(c, i);
+		}
+		if (data != NULL)
+			data += n;
+		host_offset += n;
+		len -= n;
+	}
+}
+
+int qcow2_cache_write(struct qcow2_cache *cache, uint64_t host_offset,
+		      const void *data, size_t len)
+{
+	int rc = image_file_write(cache->file, host_offset, data, len);
+
+	/* After a failure nobody knows what is there: read it again. */
+	update(cache, host_offset, rc < 0 ? NULL : data, len);
+	return rc;
+}
+
+void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t host_offset,
+			uint64_t len)
+{
+	update(cache, host_offset, NULL, len);
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * From guest clusters to host clusters (section "Cluster mapping"): reading
+ * runs of entries, and changing them. The L1 table is in memory, L2 tables in
+ * slices in the cache.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+enum {
+	ENTRY_LEN = sizeof(uint64_t),
+	BATCH = 256, /* entries changed at a time */
+};
+
+uint64_t qcow2_l2_left(const struct qcow2 *q, uint64_t index)
+{
+	uint64_t per_table = 1ULL << q->l2_bits;
+
+	return per_table - (index & (per_table - 1));
+}
+
+enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, uint64_t entry)
+{
+	(void)q;
+	if (entry & QCOW2_COMPRESSED)
+		return QCOW2_KIND_COMPRESSED;
+	if (entry & QCOW2_ZERO)
+		return entry & QCOW2_OFFSET_MASK ? QCOW2_KIND_ZERO_ALLOCATED
+						 : QCOW2_KIND_ZERO;
+	return entry & QCOW2_OFFSET_MASK ? QCOW2_KIND_DATA
+					 : QCOW2_KIND_UNALLOCATED;
+}
+
+/* "Compressed Clusters Descriptor": x = 62 - (cluster_bits - 8). */
+void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry,
+			    uint64_t *host_offset, uint64_t *len)
+{
+	unsigned x = 62 - (q->cluster_bits - 8);
+	uint64_t offset = entry & ((1ULL << x) - 1);
+	uint64_t sectors = (entry & (QCOW2_COMPRESSED - 1)) >> x;
+
+	*host_offset = offset;
+	*len = (sectors + 1) * QCOW2_SECTOR_LEN -
+	       (offset & (QCOW2_SECTOR_LEN - 1));
+}
+
+static uint64_t load(const uint8_t *entry)
+{
+	uint64_t wire;
+
+	memcpy(&wire, entry, sizeof(wire));
+	return be64toh(wire);
+}
+
+/* Where index's entry stands in the file; 0: it has no L2 table. */
+static int find_entry(struct qcow2 *q, uint64_t index, uint64_t *at,
+		      struct error *err)
+{
+	uint64_t i = index >> q->l2_bits;
+	uint64_t offset;
+
+	*at = 0;
+	if (i >= q->header.l1_size)
+		return error_set(err, -EIO, "L1 table is too small");
+	offset = q->l1[i] & QCOW2_OFFSET_MASK;
+	if (offset == 0)
+		return 0;
+	if (offset & (q->cluster_len - 1))
+		return qcow2_corruption(q, err,
+					"L2 table offset %#llx unaligned "
+					"(L1 index: %#llx)",
+					(unsigned long long)offset,
+					(unsigned long long)i);
+	*at = offset + (index & ((1ULL << q->l2_bits) - 1)) * ENTRY_LEN;
+	return 0;
+}
+
+/* The entry of index and *n after it, itself included, that are in memory;
+ * NULL: there is no L2 table. */
+static int load_entries(struct qcow2 *q, uint64_t index, bool nowait,
+			uint8_t **entries, uint64_t *n, struct error *err)
+{
+	uint64_t at;
+	int rc;
+
+	*entries = NULL;
+	*n = qcow2_l2_left(q, index);
+	rc = find_entry(q, index, &at, err);
+	if (rc < 0 || at == 0)
+		return rc;
+	if (nowait) {
+		*entries = qcow2_cache_peek(&q->l2_cache, at);
+		if (*entries == NULL)
+			return -EAGAIN;
+	} else {
+		rc = qcow2_cache_get(&q->l2_cache, at, entries);
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not read L2 table");
+	}
+	*n = (q->l2_cache.entry_len - (at & (q->l2_cache.entry_len - 1))) /
+	     ENTRY_LEN;
+	return 0;
+}
+
+static int check_entry(struct qcow2 *q, uint64_t index, uint64_t entry,
+		       enum qcow2_kind kind, struct error *err)
+{
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+	if (kind == QCOW2_KIND_COMPRESSED)
+		return 0;
+	if (entry & QCOW2_ZERO && q->header.version < 3)
+		return qcow2_corruption(q, err,
+					"Zero cluster entry found in pre-v3 "
+					"image (guest offset: %#llx)",
+					(unsigned long long)index
+						<< q->cluster_bits);
+	if (offset & (q->cluster_len - 1))
+		return qcow2_corruption(q, err,
+					"Cluster allocation offset %#llx "
+					"unaligned (guest offset: %#llx)",
+					(unsigned long long)offset,
+					(unsigned long long)index
+						<< q->cluster_bits);
+	return 0;
+}
+
+/* How much a run's next entry is more than the one before. */
+static uint64_t step_of(const struct qcow2 *q, enum qcow2_kind kind)
+{
+	switch (kind) {
+	case QCOW2_KIND_DATA:
+	case QCOW2_KIND_ZERO_ALLOCATED:
+		return q->cluster_len;
+	case QCOW2_KIND_UNALLOCATED:
+	case QCOW2_KIND_ZERO:
+	case QCOW2_KIND_COMPRESSED:
+		break;
+	}
+	return 0;
+}
+
+int qcow2_map_run(struct qcow2 *q, uint64_t index, uint64_t max, bool nowait,
+		  struct qcow2_run *run, struct error *err)
+{
+	uint8_t *entries;
+	uint64_t n, step;
+	int rc;
+
+	rc = load_entries(q, index, nowait, &entries, &n, err);
+	if (rc < 0)
+		return rc;
+	*run = (struct qcow2_run){ .kind = QCOW2_KIND_UNALLOCATED };
+	run->n = n < max ? n : max;
+	if (entries == NULL)
+		return 0;
+	run->entry = load(entries);
+	run->kind = qcow2_entry_kind(q, run->entry);
+	rc = check_entry(q, index, run->entry, run->kind, err);
+	if (rc < 0)
+		return rc;
+	if (run->kind == QCOW2_KIND_COMPRESSED) {
+		uint64_t len;
+
+		run->n = 1;
+		qcow2_compressed_range(q, run->entry, &run->host_offset, &len);
+		return 0;
+	}
+	run->host_offset = run->entry & QCOW2_OFFSET_MASK;
+	run->is_copied = run->entry & QCOW2_COPIED;
+	step = step_of(q, run->kind);
+	for (n = 1; n < run->n; n++)
+		if (load(entries + n * ENTRY_LEN) != run->entry + n * step)
+			break;
+	run->n = n;
+	return 0;
+}
+
+static int set_l1(struct qcow2 *q, uint64_t i, uint64_t entry,
+		  struct error *err)
+{
+	uint64_t wire = htobe64(entry);
+	uint64_t at = q->header.l1_offset + i * ENTRY_LEN;
+	int rc;
+
+	rc = qcow2_check_overlap(q, QCOW2_SECTION_L1, at, ENTRY_LEN, err);
+	if (rc < 0)
+		return rc;
+	rc = image_file_write(q->file, at, &wire, sizeof(wire));
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write L1 table");
+	q->l1[i] = entry;
+	return 0;
+}
+
+/* A copy of the L2 table at old (0: an empty one) at place. */
+static int write_table(struct qcow2 *q, uint64_t old, uint64_t place,
+		       struct error *err)
+{
+	_cleanup_free_ uint8_t *table = calloc(1, q->cluster_len);
+	int rc = 0;
+
+	if (table == NULL)
+		return -ENOMEM;
+	if (old != 0)
+		rc = image_file_read(q->file, old, table, q->cluster_len);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read L2 table");
+	rc = qcow2_cache_write(&q->l2_cache, place, table, q->cluster_len);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write L2 table");
+	return 0;
+}
+
+/*
+ * An empty table where nothing was ever written needs no barrier: if its
+ * content is lost with the power, what is there instead reads the same.
+ */
+static int make_table(struct qcow2 *q, uint64_t i, uint64_t old, uint64_t place,
+		      bool is_fresh, struct error *err)
+{
+	int rc = write_table(q, old, place, err);
+
+	if (rc == 0 && (old != 0 || !is_fresh)) {
+		rc = qcow2_barrier(q);
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not flush L2 table");
+	}
+	if (rc == 0)
+		rc = qcow2_filter_add_l2(q, place);
+	if (rc == 0)
+		rc = set_l1(q, i, place | QCOW2_COPIED, err);
+	return rc;
+}
+
+static int own_l2(struct qcow2 *q, uint64_t index, struct error *err)
+{
+	uint64_t i = index >> q->l2_bits;
+	uint64_t at, old, place, n = 1;
+	bool is_fresh;
+	int rc;
+
+	rc = find_entry(q, index, &at, err);
+	if (rc < 0 || (at != 0 && q->l1[i] & QCOW2_COPIED))
+		return rc;
+	rc = qcow2_alloc(q, &n, &place, &is_fresh, err);
+	if (rc < 0)
+		return rc;
+	old = q->l1[i] & QCOW2_OFFSET_MASK;
+	rc = make_table(q, i, old, place, is_fresh, err);
+	if (rc < 0) {
+		if ((q->l1[i] & QCOW2_OFFSET_MASK) != place)
+			qcow2_alloc_undo(q, place, 1);
+		return rc;
+	}
+	return old != 0 ? qcow2_free_later(q, old, 1, err) : 0;
+}
+
+int qcow2_own_l2(struct qcow2 *q, uint64_t index, struct error *err)
+{
+	int rc;
+
+	while (q->is_making_table) {
+		q->n_waiting++;
+		pthread_cond_wait(&q->changed, &q->lock);
+		q->n_waiting--;
+	}
+	q->is_making_table = true;
+	rc = own_l2(q, index, err);
+	q->is_making_table = false;
+	if (q->n_waiting > 0)
+		pthread_cond_broadcast(&q->changed);
+	return rc;
+}
+
+/* What an entry no longer refers to, unless the new entry still does. */
+static int release(struct qcow2 *q, uint64_t old, uint64_t entry,
+		   struct error *err)
+{
+	uint64_t offset = old & QCOW2_OFFSET_MASK, len, n = 1;
+
+	if (old & QCOW2_COMPRESSED) {
+		qcow2_raw_forget(q, old);
+		qcow2_compressed_range(q, old, &offset, &len);
+		n = ((offset + len - 1) >> q->cluster_bits) -
+		    (offset >> q->cluster_bits) + 1;
+		offset &= ~(uint64_t)(q->cluster_len - 1);
+	} else if (offset == 0 || (!(entry & QCOW2_COMPRESSED) &&
+				   (entry & QCOW2_OFFSET_MASK) == offset)) {
+		return 0;
+	}
+	if (qcow2_find_overlap(q, 0, offset, n << q->cluster_bits) !=
+	    QCOW2_SECTION_NONE)
+		return qcow2_corruption(q, err,
+					"Preventing a free of metadata at "
+					"offset %#llx",
+					(unsigned long long)offset);
+	return qcow2_free_later(q, offset, n, err);
+}
+
+/* n <= BATCH entries in one slice of the cache. */
+static int set_batch(struct qcow2 *q, uint64_t index, uint64_t n,
+		     uint64_t first, uint64_t step, uint64_t *at,
+		     struct error *err)
+{
+	uint64_t old[BATCH], wire[BATCH];
+	uint8_t *entries;
+	int rc;
+
+	rc = qcow2_cache_get(&q->l2_cache, *at, &entries);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read L2 table");
+	memcpy(old, entries, n * ENTRY_LEN);
+	for (uint64_t i = 0; i < n; i++)
+		wire[i] = htobe64(first + i * step);
+	rc = qcow2_cache_write(&q->l2_cache, *at, wire, n * ENTRY_LEN);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not write L2 table (guest "
+				       "offset: %#llx)",
+				       (unsigned long long)index
+					       << q->cluster_bits);
+	*at += n * ENTRY_LEN;
+	for (uint64_t i = 0; i < n; i++) {
+		rc = release(q, be64toh(old[i]), first + i * step, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int qcow2_set_entries(struct qcow2 *q, uint64_t index, uint64_t n,
+		      uint64_t first, uint64_t step, struct error *err)
+{
+	uint64_t at, slice = q->l2_cache.entry_len;
+	int rc;
+
+	rc = find_entry(q, index, &at, err);
+	if (rc < 0)
+		return rc;
+	rc = qcow2_check_overlap(q, QCOW2_SECTION_L2, at, n * ENTRY_LEN, err);
+	while (rc == 0 && n > 0) {
+		uint64_t here = (slice - (at & (slice - 1))) / ENTRY_LEN;
+
+		if (here > n)
+			here = n;
+		if (here > BATCH)
+			here = BATCH;
+		rc = set_batch(q, index, here, first, step, &at, err);
+		index += here;
+		first += here * step;
+		n -= here;
+	}
+	return rc;
+}

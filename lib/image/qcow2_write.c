@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Writing. Clusters that are this image's alone are overwritten in place;
+ * others get new ones, in runs:
+ *
+ *	guest:      |  cluster  |  cluster  |  cluster  |
+ *	request:         [=====================]
+ *	written:    [head][====================][ tail ]
+ *
+ * head and tail are what the guest saw there before. If any of it had to be
+ * copied, a barrier comes between the data and the L2 entries: otherwise a
+ * power failure could leave the entry without what it promises, and lose data
+ * that was safe before. Zeroes in clusters that were never written need not
+ * be copied at all.
+ */
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* New clusters for a part of a request. */
+struct allocation {
+	uint64_t offset; /* of the request's part */
+	size_t len;
+	uint64_t index, n; /* guest clusters that it touches */
+	uint64_t host_offset;
+	bool is_reused; /* a zero cluster's own, not a new one */
+	bool is_fresh;	/* reads as zeroes */
+	size_t head, tail;
+	uint8_t *head_data, *tail_data; /* NULL: need not be written */
+	bool needs_barrier;
+};
+
+int qcow2_check_writable(struct qcow2 *q, struct error *err)
+{
+	if (q->is_read_only)
+		return error_set(err, -EROFS, "Image is read-only");
+	if (q->is_corrupt)
+		return error_set(err, -EIO,
+				 "Image is corrupt; nothing is written to it");
+	return 0;
+}
+
+static bool is_in_place(const struct qcow2_run *run)
+{
+	return run->kind == QCOW2_KIND_DATA && run->is_copied;
+}
+
+static bool is_reusable(const struct qcow2_run *run)
+{
+	return run->kind == QCOW2_KIND_ZERO_ALLOCATED && run->is_copied;
+}
+
+/* Without the lock. The cursor gives parts until it is empty. */
+static int write_data(struct qcow2 *q, uint64_t host_offset, size_t len,
+		      struct iov_cursor *cursor, struct error *err)
+{
+	while (len > 0) {
+		struct iovec parts[IOV_PARTS_MAX];
+		unsigned n_parts;
+		size_t n;
+		int rc;
+
+		n = iov_take(cursor, len, parts, IOV_PARTS_MAX, &n_parts);
+		rc = image_file_writev(q->file, host_offset, parts, n_parts);
+		if (rc < 0)
+			return error_set_errno(err, rc, "Could not write data");
+		host_offset += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int overwrite(struct qcow2 *q, uint64_t host_offset, size_t len,
+		     struct iov_cursor *cursor, struct error *err)
+{
+	int rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE, host_offset, len,
+				     err);
+
+	if (rc < 0)
+		return rc;
+	pthread_mutex_unlock(&q->lock);
+	rc = write_data(q, host_offset, len, cursor, err);
+	pthread_mutex_lock(&q->lock);
+	return rc;
+}
+
+/* What stood before or behind the request in its first or last cluster. */
+static int read_edge(struct qcow2 *q, struct allocation *a, uint64_t offset,
+		     size_t len, uint8_t **data, struct error *err)
+{
+	bool is_zero;
+	int rc;
+
+	if (len == 0)
+		return 0;
+	*data = aligned_alloc(4096, (len + 4095) & ~(size_t)4095);
+	if (*data == NULL)
+		return -ENOMEM;
+	rc = qcow2_read_old(q, offset, *data, len, &is_zero, err);
+	if (rc < 0)
+		return rc;
+	if (is_zero && a->is_fresh) {
+		free(*data);
+		*data = NULL;
+	} else {
+		a->needs_barrier = true;
+	}
+	return 0;
+}
+
+/* Without the lock: head, data and tail in as few writes as there can be. */
+static int write_clusters(struct qcow2 *q, const struct allocation *a,
+			  struct iov_cursor *cursor, struct error *err)
+{
+	uint64_t at = a->host_offset + a->head;
+	struct iovec parts[IOV_PARTS_MAX];
+	unsigned n_parts, n_head = 0;
+	size_t len = a->len, n;
+	int rc;
+
+	if (a->head_data != NULL) {
+		parts[0].iov_base = a->head_data;
+		parts[0].iov_len = a->head;
+		at = a->host_offset;
+		n_head = 1;
+	}
+	n = iov_take(cursor, len, parts + n_head, IOV_PARTS_MAX - 2, &n_parts);
+	n_parts += n_head;
+	if (n == len && a->tail_data != NULL) {
+		parts[n_parts].iov_base = a->tail_data;
+		parts[n_parts++].iov_len = a->tail;
+	}
+	rc = image_file_writev(q->file, at, parts, n_parts);
+	at = a->host_offset + a->head + n;
+	if (rc == 0 && n < len) {
+		rc = write_data(q, at, len - n, cursor, err);
+		if (rc == 0 && a->tail_data != NULL)
+			rc = image_file_write(q->file, at + len - n,
+					      a->tail_data, a->tail);
+	}
+	return rc < 0 ? error_set_errno(err, rc, "Could not write data") : 0;
+}
+
+static int fill(struct qcow2 *q, struct allocation *a,
+		struct iov_cursor *cursor, struct error *err)
+{
+	int rc;
+
+	rc = read_edge(q, a, a->index << q->cluster_bits, a->head,
+		       &a->head_data, err);
+	if (rc == 0)
+		rc = read_edge(q, a, a->offset + a->len, a->tail, &a->tail_data,
+			       err);
+	if (rc == 0) {
+		pthread_mutex_unlock(&q->lock);
+		rc = write_clusters(q, a, cursor, err);
+		pthread_mutex_lock(&q->lock);
+	}
+	if (rc == 0 && a->needs_barrier) {
+		rc = qcow2_barrier(q);
+		if (rc < 0)
+			error_set_errno(err, rc, "Could not flush data");
+	}
+	free(a->head_data);
+	free(a->tail_data);
+	return rc;
+}
+
+/* Clusters of a are this thread's (a flight says so). */
+static int write_new(struct qcow2 *q, struct allocation *a,
+		     struct iov_cursor *cursor, struct error *err)
+{
+	uint64_t end;
+	int rc;
+
+	rc = qcow2_own_l2(q, a->index, err);
+	if (rc == 0 && !a->is_reused)
+		rc = qcow2_alloc(q, &a->n, &a->host_offset, &a->is_fresh, err);
+	if (rc < 0)
+		return rc;
+	end = (a->index + a->n) << q->cluster_bits;
+	a->head = a->offset & (q->cluster_len - 1);
+	if (a->len > end - a->offset)
+		a->len = end - a->offset;
+	a->tail = end - a->offset - a->len;
+	rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE, a->host_offset,
+				 a->n << q->cluster_bits, err);
+	if (rc == 0)
+		rc = fill(q, a, cursor, err);
+	if (rc < 0) {
+		if (!a->is_reused)
+			qcow2_alloc_undo(q, a->host_offset, a->n);
+		return rc;
+	}
+	return qcow2_set_entries(q, a->index, a->n,
+				 a->host_offset | QCOW2_COPIED, q->cluster_len,
+				 err);
+}
+
+/* How far, from run on, no cluster can be overwritten in place. */
+static int plan(struct qcow2 *q, const struct qcow2_run *first,
+		struct allocation *a, struct error *err)
+{
+	uint64_t left = qcow2_l2_left(q, a->index), n = first->n;
+
+	if (left > a->n)
+		left = a->n;
+	a->is_reused = is_reusable(first);
+	a->host_offset = first->host_offset;
+	while (n < left && !a->is_reused) {
+		struct qcow2_run run;
+		int rc = qcow2_map_run(q, a->index + n, left - n, false, &run,
+				       err);
+
+		if (rc < 0)
+			return rc;
+		if (is_in_place(&run) || is_reusable(&run))
+			break;
+		n += run.n;
+	}
+	a->n = n < left ? n : left;
+	return 0;
+}
+
+/* A part of the request: one run overwritten, or one of new clusters. */
+static int write_part(struct qcow2 *q, uint64_t offset, size_t len,
+		      struct iov_cursor *cursor, size_t *done,
+		      struct error *err)
+{
+	uint64_t skip = offset & (q->cluster_len - 1);
+	struct allocation a = { .offset = offset, .len = len };
+	struct qcow2_flight flight;
+	struct qcow2_run run;
+	int rc;
+
+	do {
+		a.index = offset >> q->cluster_bits;
+		a.n = qcow2_n_clusters(q, skip + len);
+		rc = qcow2_map_run(q, a.index, a.n, false, &run, err);
+		if (rc == 0 && !is_in_place(&run))
+			rc = plan(q, &run, &a, err);
+		else if (rc == 0)
+			a.n = run.n;
+		if (rc < 0)
+			return rc;
+	} while (qcow2_flight_wait(q, a.index, a.index + a.n - 1,
+				   !is_in_place(&run)));
+	if (a.len > (a.n << q->cluster_bits) - skip)
+		a.len = (a.n << q->cluster_bits) - skip;
+	qcow2_flight_begin(q, &flight, a.index, a.index + a.n - 1,
+			   !is_in_place(&run));
+	if (is_in_place(&run))
+		rc = overwrite(q, run.host_offset + skip, a.len, cursor, err);
+	else
+		rc = write_new(q, &a, cursor, err);
+	qcow2_flight_end(q, &flight);
+	*done = a.len;
+	return rc;
+}
+
+int qcow2_write_locked(struct qcow2 *q, uint64_t offset, size_t len,
+		       struct iov_cursor *cursor, struct error *err)
+{
+	while (len > 0) {
+		size_t done = 0;
+		int rc = qcow2_check_writable(q, err);
+
+		if (rc == 0)
+			rc = write_part(q, offset, len, cursor, &done, err);
+		if (rc < 0)
+			return rc;
+		offset += done;
+		len -= done;
+	}
+	return 0;
+}
+
+int qcow2_writev(struct image *image, uint64_t offset, const struct iovec *iov,
+		 unsigned n_iov, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct iov_cursor cursor = { .iov = iov, .n_iov = n_iov };
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	rc = qcow2_write_locked(q, offset, iov_total(iov, n_iov), &cursor, err);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}

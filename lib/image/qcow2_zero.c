@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Zeroes and discards: whole clusters by their L2 entry alone, the rest of a
+ * range of zeroes by writing them. Version 2 has no zero clusters: there a
+ * cluster may only be dropped if nothing shows through from below, and is
+ * written otherwise.
+ */
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum action {
+	LEAVE,	   /* it is as it should be */
+	DROP,	   /* unallocated */
+	ZERO,	   /* a zero cluster without a host cluster */
+	ZERO_KEEP, /* a zero cluster that keeps its own */
+	WRITE,	   /* zeroes as data */
+};
+
+struct range {
+	uint64_t offset, len;
+	bool is_discard, may_unmap;
+};
+
+static bool has_backing_at(const struct qcow2 *q, uint64_t index)
+{
+	return q->image->backing != NULL &&
+	       index << q->cluster_bits < image_size(q->image->backing);
+}
+
+static enum action choose_discard(const struct qcow2 *q,
+				  const struct qcow2_run *run)
+{
+	switch (run->kind) {
+	case QCOW2_KIND_UNALLOCATED:
+	case QCOW2_KIND_ZERO:
+		return LEAVE;
+	case QCOW2_KIND_ZERO_ALLOCATED:
+	case QCOW2_KIND_DATA:
+	case QCOW2_KIND_COMPRESSED:
+		break;
+	}
+	if (q->header.version >= 3)
+		return ZERO;
+	/* What is below would show, not zeroes and not what was here. */
+	return q->image->backing_name != NULL ? LEAVE : DROP;
+}
+
+static enum action choose_zero(const struct qcow2 *q, uint64_t index,
+			       const struct qcow2_run *run, bool may_unmap)
+{
+	switch (run->kind) {
+	case QCOW2_KIND_UNALLOCATED:
+		if (!has_backing_at(q, index))
+			return LEAVE;
+		break;
+	case QCOW2_KIND_ZERO:
+		return LEAVE;
+	case QCOW2_KIND_ZERO_ALLOCATED:
+		return may_unmap ? ZERO : LEAVE;
+	case QCOW2_KIND_DATA:
+		if (q->header.version >= 3 && run->is_copied && !may_unmap)
+			return ZERO_KEEP;
+		break;
+	case QCOW2_KIND_COMPRESSED:
+		break;
+	}
+	if (q->header.version >= 3)
+		return ZERO;
+	return q->image->backing_name != NULL ? WRITE : DROP;
+}
+
+static enum action choose(const struct qcow2 *q, uint64_t index,
+			  const struct qcow2_run *run, const struct range *r)
+{
+	return r->is_discard ? choose_discard(q, run)
+			     : choose_zero(q, index, run, r->may_unmap);
+}
+
+static int write_zero_data(struct qcow2 *q, uint64_t offset, uint64_t len,
+			   struct error *err)
+{
+	uint64_t size = len < q->cluster_len ? len : q->cluster_len;
+	void *zeroes = calloc(1, size);
+	int rc = 0;
+
+	if (zeroes == NULL)
+		return -ENOMEM;
+	while (rc == 0 && len > 0) {
+		struct iovec iov = { .iov_base = zeroes,
+				     .iov_len = len < size ? len : size };
+		struct iov_cursor cursor = { .iov = &iov, .n_iov = 1 };
+
+		rc = qcow2_write_locked(q, offset, iov.iov_len, &cursor, err);
+		offset += iov.iov_len;
+		len -= iov.iov_len;
+	}
+	free(zeroes);
+	return rc;
+}
+
+/* The entries of a run change; the flight is this thread's. */
+static int change_entries(struct qcow2 *q, uint64_t index,
+			  const struct qcow2_run *run, enum action action,
+			  struct error *err)
+{
+	uint64_t first = 0, step = 0;
+	int rc = qcow2_own_l2(q, index, err);
+
+	if (rc < 0)
+		return rc;
+	if (action == ZERO) {
+		first = QCOW2_ZERO;
+	} else if (action == ZERO_KEEP) {
+		first = run->entry | QCOW2_ZERO;
+		step = q->cluster_len;
+	}
+	return qcow2_set_entries(q, index, run->n, first, step, err);
+}
+
+/* One run of whole clusters from index on, of at most n. */
+static int change_run(struct qcow2 *q, uint64_t index, uint64_t n,
+		      const struct range *r, uint64_t *done, struct error *err)
+{
+	struct qcow2_flight flight;
+	enum action action;
+	struct qcow2_run run;
+	int rc;
+
+	if (n > qcow2_l2_left(q, index))
+		n = qcow2_l2_left(q, index);
+	do {
+		rc = qcow2_map_run(q, index, n, false, &run, err);
+		if (rc < 0)
+			return rc;
+		*done = run.n;
+		action = choose(q, index, &run, r);
+		if (action == LEAVE)
+			return 0;
+		if (action == WRITE)
+			return write_zero_data(q, index << q->cluster_bits,
+					       run.n << q->cluster_bits, err);
+	} while (qcow2_flight_wait(q, index, index + run.n - 1, true));
+	qcow2_flight_begin(q, &flight, index, index + run.n - 1, true);
+	rc = change_entries(q, index, &run, action, err);
+	qcow2_flight_end(q, &flight);
+	return rc;
+}
+
+static int change_clusters(struct qcow2 *q, uint64_t index, uint64_t end,
+			   const struct range *r, struct error *err)
+{
+	while (index < end) {
+		uint64_t done = 0;
+		int rc = qcow2_check_writable(q, err);
+
+		if (rc == 0)
+			rc = change_run(q, index, end - index, r, &done, err);
+		if (rc < 0)
+			return rc;
+		index += done;
+	}
+	return 0;
+}
+
+/* Part of one cluster: nothing to do if it is zero already. */
+static int zero_edge(struct qcow2 *q, uint64_t offset, uint64_t len,
+		     struct error *err)
+{
+	uint64_t index = offset >> q->cluster_bits;
+	struct qcow2_run run;
+	int rc;
+
+	if (len == 0)
+		return 0;
+	rc = qcow2_map_run(q, index, 1, false, &run, err);
+	if (rc < 0)
+		return rc;
+	if (choose_zero(q, index, &run, false) == LEAVE)
+		return 0;
+	return write_zero_data(q, offset, len, err);
+}
+
+/* The last cluster of the disk is whole where the disk ends. */
+static uint64_t end_of(const struct qcow2 *q, const struct range *r)
+{
+	uint64_t end = r->offset + r->len;
+
+	return end == q->image->size ? qcow2_round_up(q, end) : end;
+}
+
+static int change_range(struct qcow2 *q, const struct range *r,
+			struct error *err)
+{
+	uint64_t end = end_of(q, r);
+	uint64_t first = qcow2_round_up(q, r->offset) >> q->cluster_bits;
+	uint64_t last = end >> q->cluster_bits; /* exclusive */
+	uint64_t head = (first << q->cluster_bits) - r->offset;
+	int rc = 0;
+
+	if (first > last || (first == last && head > 0 && head >= r->len))
+		return r->is_discard ? 0 : zero_edge(q, r->offset, r->len, err);
+	if (!r->is_discard)
+		rc = zero_edge(q, r->offset, head, err);
+	if (rc == 0)
+		rc = change_clusters(q, first, last, r, err);
+	if (rc == 0 && !r->is_discard && end > last << q->cluster_bits)
+		rc = zero_edge(q, last << q->cluster_bits,
+			       end - (last << q->cluster_bits), err);
+	return rc;
+}
+
+static int change(struct qcow2 *q, const struct range *r, struct error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	rc = qcow2_check_writable(q, err);
+	if (rc == 0)
+		rc = change_range(q, r, err);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
+
+int qcow2_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
+		       unsigned flags, struct error *err)
+{
+	struct range r = { .offset = offset,
+			   .len = len,
+			   .may_unmap = flags & IMAGE_ZERO_MAY_UNMAP };
+
+	return change(image->state, &r, err);
+}
+
+int qcow2_discard(struct image *image, uint64_t offset, uint64_t len,
+		  struct error *err)
+{
+	struct range r = { .offset = offset, .len = len, .is_discard = true };
+
+	return change(image->state, &r, err);
+}
