@@ -8,8 +8,8 @@
 #include "lib/base/size.h"
 #include "lib/vhost/frontend.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /* virtio 1.2 §5 */
@@ -55,18 +55,22 @@ static int find_id(const char *text, struct device_option *device,
 	return 0;
 }
 
+/* "52:54:00:12:34:56": pairs of digits, not multicast. */
 static int parse_mac(const char *text, uint8_t *mac)
 {
-	unsigned b[6];
-	int end = 0;
+	char pair[3] = "";
 
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2],
-		   &b[3], &b[4], &b[5], &end) != 6 ||
-	    text[end] != '\0' || strlen(text) != 17 || (b[0] & MULTICAST))
+	if (strlen(text) != 17)
 		return -EINVAL;
-	for (unsigned i = 0; i < 6; i++)
-		mac[i] = (uint8_t)b[i];
-	return 0;
+	for (unsigned i = 0; i < 6; i++) {
+		memcpy(pair, text + 3 * i, 2);
+		if (!isxdigit((unsigned char)pair[0]) ||
+		    !isxdigit((unsigned char)pair[1]) ||
+		    (i < 5 && text[3 * i + 2] != ':'))
+			return -EINVAL;
+		mac[i] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	return mac[0] & MULTICAST ? -EINVAL : 0;
 }
 
 int device_option_parse_reconnect(const char *text, int *seconds)
