@@ -31,6 +31,11 @@ void log_set_level(enum log_level level)
 	max_level = level;
 }
 
+enum log_level log_get_level(void)
+{
+	return max_level;
+}
+
 const char *log_program(void)
 {
 	return program_name;

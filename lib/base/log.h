@@ -17,6 +17,7 @@ enum log_level {
 /* program is kept, not copied; argv[0]'s last component is usual. */
 void log_init(const char *program);
 void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
 const char *log_program(void);
 
 /* One write(2) a line; control characters in the text become '?'. */
