@@ -39,9 +39,9 @@ int boot_read(const struct boot_file *file, uint64_t offset, void *buf,
 	return 0;
 }
 
-static int too_little(const struct boot_context *context,
-		      const struct boot_file *file, uint64_t end,
-		      struct error *err)
+int boot_too_little(const struct boot_context *context,
+		    const struct boot_file *file, uint64_t end,
+		    struct error *err)
 {
 	char have[16], need[16];
 
@@ -68,7 +68,7 @@ int boot_read_to(const struct boot_context *context,
 	to = end <= ram_low_end(context->ram) ? ram_at(context->ram, gpa, len)
 					      : NULL;
 	if (to == NULL)
-		return too_little(context, file, end, err);
+		return boot_too_little(context, file, end, err);
 	return boot_read(file, offset, to, len, err);
 }
 
@@ -103,7 +103,7 @@ int boot_put_initrd(const struct boot_context *context, uint64_t above,
 		end = last + 1;
 	above = (above + PAGE - 1) & ~(uint64_t)(PAGE - 1);
 	if (__builtin_add_overflow(above, initrd->size, &need) || need > end)
-		return too_little(context, initrd, need, err);
+		return boot_too_little(context, initrd, need, err);
 	*gpa = (end - initrd->size) & ~(uint64_t)(PAGE - 1);
 	return boot_read_to(context, initrd, 0, *gpa, initrd->size, err);
 }
@@ -136,10 +136,7 @@ static void add_memory(struct boot_context *context, uint64_t gpa, uint64_t end,
 		};
 }
 
-/*
- * The configuration space is listed too: Linux believes MCFG early only when
- * E820 says that the range is not free.
- */
+/* What is neither is free for devices, but for the configuration space. */
 static void map_memory(struct boot_context *context)
 {
 	const struct ram *ram = context->ram;
@@ -191,8 +188,8 @@ int boot_load(struct boot *boot, struct ram *ram,
 	if (r == 0 && options->initrd_path != NULL)
 		r = open_file(&context.initrd, options->initrd_path, err);
 	if (r == 0 && ram_low_end(ram) < LAYOUT_KERNEL + PAGE)
-		r = too_little(&context, &context.kernel,
-			       LAYOUT_KERNEL + context.kernel.size, err);
+		r = boot_too_little(&context, &context.kernel,
+				    LAYOUT_KERNEL + context.kernel.size, err);
 	if (r == 0) {
 		map_memory(&context);
 		r = load(boot, &context, err);

@@ -99,11 +99,11 @@ static int put_kernel(const struct boot_context *context,
 		return error_set(err, -EINVAL, "%s: truncated", file->path);
 	if (room < len)
 		room = len;
-	if (__builtin_add_overflow(hdr->pref_address, room, kernel_end) ||
-	    *kernel_end > ram_low_end(context->ram))
-		return error_set(err, -ENOMEM,
-				 "%s: needs memory up to %llu MiB", file->path,
-				 (unsigned long long)(*kernel_end >> 20) + 1);
+	if (__builtin_add_overflow(hdr->pref_address, room, kernel_end))
+		return error_set(err, -ENOEXEC, "%s: its address is wrong",
+				 file->path);
+	if (*kernel_end > ram_low_end(context->ram))
+		return boot_too_little(context, file, *kernel_end, err);
 	return boot_read_to(context, file, offset, hdr->pref_address, len, err);
 }
 

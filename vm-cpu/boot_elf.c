@@ -113,9 +113,7 @@ static int put_segment(const struct boot_context *context,
 	if (phdr->p_memsz == 0)
 		return 0;
 	if (end > ram_low_end(context->ram))
-		return error_set(err, -ENOMEM,
-				 "%s: needs memory up to %llu MiB", file->path,
-				 (unsigned long long)(end >> 20) + 1);
+		return boot_too_little(context, file, end, err);
 	if (end > *kernel_end)
 		*kernel_end = end;
 	return boot_read_to(context, file, phdr->p_offset, phdr->p_paddr,

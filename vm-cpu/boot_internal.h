@@ -55,13 +55,18 @@ enum {
 extern const struct boot_loader boot_bzimage;
 extern const struct boot_loader boot_elf;
 
+/* Say that file needs memory up to the guest physical address end: -ENOMEM. */
+int boot_too_little(const struct boot_context *context,
+		    const struct boot_file *file, uint64_t end,
+		    struct error *err);
+
 /* Fill buf from offset of the file; a short file is -EINVAL, "truncated". */
 int boot_read(const struct boot_file *file, uint64_t offset, void *buf,
 	      size_t len, struct error *err);
 
 /*
  * Read len bytes at offset of the file to gpa. Not all RAM, or in the first
- * MiB, where the boot structures are: -ENOMEM, "needs more memory".
+ * MiB, where the boot structures are: -ENOMEM or -EINVAL.
  */
 int boot_read_to(const struct boot_context *context,
 		 const struct boot_file *file, uint64_t offset, uint64_t gpa,

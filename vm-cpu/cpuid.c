@@ -168,6 +168,9 @@ void cpuid_adjust(struct kvm_cpuid2 *cpuid, unsigned apic_id, unsigned n_cpus,
 		case 0x80000008:
 			fix_amd_size(e, n_cpus);
 			break;
+		case 0x8000000a: /* SVM's own features */
+			e->eax = e->ebx = e->ecx = e->edx = 0;
+			break;
 		case 0x8000001d:
 			fix_amd_caches(e, n_cpus);
 			break;

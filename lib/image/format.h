@@ -86,8 +86,6 @@ enum {
 int image_backing_readv(struct image *image, uint64_t offset,
 			const struct iovec *iov, unsigned n_iov,
 			struct error *err);
-/* Plain name in an image at image_path to a path; NULL: out of memory. */
-char *image_backing_resolve(const char *image_path, const char *name);
 /* "nbd://…", "json:…": not a file's name. */
 bool image_name_has_protocol(const char *name);
 

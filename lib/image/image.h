@@ -190,6 +190,10 @@ const struct image_option_spec *image_create_specs(const char *format);
 /* Names of formats, NULL-terminated. */
 const char *const *image_format_names(void);
 
+/* The path that a backing name means in an image at image_path: relative to
+ * the image's own folder. To be freed; NULL: out of memory. */
+char *image_backing_resolve(const char *image_path, const char *name);
+
 /* What `info` says of an image beyond the calls above. */
 struct image_info {
 	uint64_t actual_size;  /* bytes of disk used by the file */

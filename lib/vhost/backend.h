@@ -10,6 +10,11 @@
  * restart gets the unfinished requests again, oldest first, from the same
  * vhost_queue_pop().
  *
+ * A device's hooks are called from the event loop only, never from inside of
+ * a function that the device calls. Requests are to be given back without
+ * waiting for further ones: while the front end changes its memory table
+ * nothing is popped, and the change waits for what is out.
+ *
  * Specification: docs/interop/vhost-user.rst of QEMU.
  */
 #ifndef LIB_VHOST_BACKEND_H
@@ -123,6 +128,9 @@ void vhost_queue_unpop(struct vhost_queue *queue,
 		       struct virtq_element **elements, unsigned n);
 void vhost_queue_push(struct vhost_queue *queue, struct virtq_element *element,
 		      uint32_t written);
+/* Free a request without giving it back (nobody waits for it any more); one
+ * that is tracked in flight stays so. */
+void vhost_queue_drop(struct vhost_queue *queue, struct virtq_element *element);
 /* Publish what was pushed and call the driver if it wants; once a batch. */
 void vhost_queue_flush(struct vhost_queue *queue);
 bool vhost_queue_enable_kicks(struct vhost_queue *queue, bool are_enabled);

@@ -145,7 +145,7 @@ bool virtq_packed_is_pending(const struct virtq *queue, uint16_t index,
  */
 void virtq_packed_revoke(struct virtq *queue, uint16_t index, bool wrap,
 			 unsigned n);
-/* Split ring: the used index as it is in the ring now. */
+/* Split ring: the used index as it was published last. */
 uint16_t virtq_used_index(const struct virtq *queue);
 uint32_t virtq_size(const struct virtq *queue);
 

@@ -73,7 +73,7 @@ static uint32_t get_base(const struct virtq *queue)
 uint16_t virtq_used_index(const struct virtq *queue)
 {
 	assert(!queue->config.is_packed);
-	return virtq_load(&queue->split.used->idx);
+	return queue->split.used_flushed;
 }
 
 /* Descriptors are aligned, so two loads read each field once. */

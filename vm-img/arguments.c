@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: ISC */
+/* Option tables to getopt_long(), in qemu-img's words. */
+#include "vm-img/arguments.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/base/size.h"
+#include "lib/image/image.h"
+#include "vm-img/report.h"
+#include "vm-img/verb.h"
+
+#include <assert.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	SPECS_MAX = 40,
+};
+
+static const char *name_of(const struct option_spec *specs, int id)
+{
+	for (; specs->name != NULL; specs++)
+		if (specs->id == id)
+			return specs->name;
+	return "";
+}
+
+static void translate(const struct option_spec *specs, struct option *longs,
+		      char *letters)
+{
+	*letters++ = ':'; /* tell what is missing */
+	for (; specs->name != NULL; specs++, longs++) {
+		*longs = (struct option){
+			.name = specs->name,
+			.has_arg = specs->argument != NULL ? required_argument
+							   : no_argument,
+			.val = specs->id,
+		};
+		if (specs->id >= OPTION_FIRST)
+			continue;
+		*letters++ = (char)specs->id;
+		if (specs->argument != NULL)
+			*letters++ = ':';
+	}
+	*letters = '\0';
+	*longs = (struct option){ .name = NULL };
+}
+
+static unsigned count(const struct option_spec *specs)
+{
+	unsigned n = 0;
+
+	while (specs[n].name != NULL)
+		n++;
+	return n;
+}
+
+int arguments_next(struct arguments *a)
+{
+	struct option longs[SPECS_MAX];
+	char letters[2 * SPECS_MAX + 2];
+	int id;
+
+	assert(count(a->specs) < SPECS_MAX);
+	translate(a->specs, longs, letters);
+	if (a->operands == NULL)
+		optind = 0; /* GNU: begin anew */
+	a->operands = a->argv;
+	opterr = 0;
+	id = getopt_long(a->argc, a->argv, letters, longs, NULL);
+	a->value = optarg;
+	switch (id) {
+	case OPTION_HELP:
+		verb_help();
+	case ':':
+		report_usage("missing argument for option '%s'",
+			     a->argv[optind - 1]);
+	case '?':
+		report_usage("unrecognized option '%s'", a->argv[optind - 1]);
+	case OPTION_OBJECT:
+	case OPTION_IMAGE_OPTS:
+	case OPTION_TARGET_IMAGE_OPTS:
+	case OPTION_BITMAPS:
+		report_error("--%s is not available yet",
+			     name_of(a->specs, id));
+		exit(EXIT_FAILURE);
+	case -1:
+		a->operands = a->argv + optind;
+		a->n_operands = a->argc - optind;
+		return -1;
+	default:
+		return id;
+	}
+}
+
+int argument_size(const char *what, const char *text, uint64_t *size)
+{
+	int rc = size_parse(text, 'b', size);
+
+	if (rc == 0 && *size <= INT64_MAX)
+		return 0;
+	if (rc == -EINVAL) {
+		report_error("Invalid %s specified. You may use k, M, G, T, P "
+			     "or E suffixes for",
+			     what);
+		report_error("kilobytes, megabytes, gigabytes, terabytes, "
+			     "petabytes and exabytes.");
+		return rc;
+	}
+	report_error("Invalid %s specified. Must be between 0 and %lld.", what,
+		     (long long)INT64_MAX);
+	return -EINVAL;
+}
+
+bool argument_is_json(const char *text)
+{
+	if (strcmp(text, "json") == 0)
+		return true;
+	if (strcmp(text, "human") == 0)
+		return false;
+	report_error("--output must be used with human or json as argument.");
+	exit(EXIT_FAILURE);
+}
+
+int argument_cache(const char *text, unsigned *flags)
+{
+	static const struct {
+		const char *name;
+		unsigned flags;
+	} modes[] = {
+		{ "none", IMAGE_DIRECT },   { "off", IMAGE_DIRECT },
+		{ "writeback", 0 },	    { "writethrough", 0 },
+		{ "unsafe", IMAGE_UNSAFE }, { "directsync", IMAGE_DIRECT },
+	};
+
+	for (unsigned i = 0; i < array_size(modes); i++)
+		if (strcmp(modes[i].name, text) == 0) {
+			*flags = modes[i].flags;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+struct image *open_or_report(const char *path, const char *format,
+			     unsigned flags)
+{
+	const struct image_open_options options = { .format = format,
+						    .flags = flags };
+	struct error err = ERROR_INIT;
+	struct image *image;
+	int rc = image_open(&image, path, &options, &err);
+
+	if (rc == 0)
+		return image;
+	report_error("Could not open '%s': %s", path, error_text(&err, rc));
+	return NULL;
+}

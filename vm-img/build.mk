@@ -1,0 +1,15 @@
+PROGS += vm-img
+vm-img_SRCS := \
+	vm-img/arguments.c \
+	vm-img/check.c \
+	vm-img/convert.c \
+	vm-img/copy.c \
+	vm-img/create.c \
+	vm-img/format_options.c \
+	vm-img/info.c \
+	vm-img/json.c \
+	vm-img/main.c \
+	vm-img/progress.c \
+	vm-img/report.c \
+	vm-img/resize.c
+vm-img_LIBS = $(IMAGE_LIBS)

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * check: the metadata's consistency, reported, not repaired.
+ * Exit status: 0 clean, 1 the check failed, 2 corruption, 3 leaks, 63 the
+ * format has no check.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/image.h"
+#include "vm-img/arguments.h"
+#include "vm-img/json.h"
+#include "vm-img/report.h"
+#include "vm-img/verb.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	EXIT_CORRUPT = 2,
+	EXIT_LEAKS = 3,
+	EXIT_NO_CHECK = 63,
+};
+
+const struct option_spec check_options[] = {
+	{ 'q', "quiet", NULL, "print errors only" },
+	{ 'f', "format", "FMT", "the image's format (default: guess)" },
+	{ OPTION_OUTPUT, "output", "OFMT", "human (default) or json" },
+	{ 'r', "repair", "WHAT", "leaks or all (not available yet)" },
+	{ 'T', "cache", "MODE", "cache mode for reading" },
+	{ 'U', "force-share", NULL, "open although another one writes it" },
+	OPTIONS_LATER,
+	OPTIONS_END,
+};
+
+static void print_found(void *context, const char *line)
+{
+	(void)context;
+	report_hint("%s", line);
+}
+
+static unsigned long long number(uint64_t n)
+{
+	return n;
+}
+
+static void print_totals(const struct image_check *c)
+{
+	if (c->total_clusters != 0 && c->allocated_clusters != 0)
+		printf("%llu/%llu = %0.2f%% allocated, %0.2f%% fragmented, "
+		       "%0.2f%% compressed clusters\n",
+		       number(c->allocated_clusters), number(c->total_clusters),
+		       (double)c->allocated_clusters * 100 /
+			       (double)c->total_clusters,
+		       (double)c->fragmented_clusters * 100 /
+			       (double)c->allocated_clusters,
+		       (double)c->compressed_clusters * 100 /
+			       (double)c->allocated_clusters);
+	if (c->image_end_offset > 0)
+		printf("Image end offset: %llu\n", number(c->image_end_offset));
+}
+
+static void print_human(const struct image_check *c)
+{
+	if (c->n_corruptions == 0 && c->n_leaks == 0 && c->n_check_errors == 0)
+		printf("No errors were found on the image.\n");
+	if (c->n_corruptions > 0)
+		printf("\n%llu errors were found on the image.\n"
+		       "Data may be corrupted, or further writes to the image "
+		       "may corrupt it.\n",
+		       number(c->n_corruptions));
+	if (c->n_leaks > 0)
+		printf("\n%llu leaked clusters were found on the image.\n"
+		       "This means waste of disk space, but no harm to "
+		       "data.\n",
+		       number(c->n_leaks));
+	if (c->n_check_errors > 0)
+		printf("\n%llu internal errors have occurred during the "
+		       "check.\n",
+		       number(c->n_check_errors));
+	print_totals(c);
+}
+
+static void json_count(struct json *json, const char *key, uint64_t n)
+{
+	if (n != 0)
+		json_number(json, key, n);
+}
+
+/* QEMU's dictionary keeps its own order, and so does this. */
+static void print_json(const struct image_check *c, const struct image *image)
+{
+	struct json json = { .depth = 0 };
+
+	json_open(&json, NULL, '{');
+	json_count(&json, "image-end-offset", c->image_end_offset);
+	json_count(&json, "compressed-clusters", c->compressed_clusters);
+	json_count(&json, "total-clusters", c->total_clusters);
+	json_count(&json, "corruptions", c->n_corruptions);
+	json_count(&json, "corruptions-fixed", c->n_corruptions_fixed);
+	json_number(&json, "check-errors", c->n_check_errors);
+	json_count(&json, "leaks", c->n_leaks);
+	json_count(&json, "leaks-fixed", c->n_leaks_fixed);
+	json_count(&json, "allocated-clusters", c->allocated_clusters);
+	json_text(&json, "filename", image_path(image));
+	json_text(&json, "format", image_format_name(image));
+	json_count(&json, "fragmented-clusters", c->fragmented_clusters);
+	json_close(&json, '}');
+}
+
+static int check(struct image *image, bool is_json, bool is_quiet)
+{
+	struct image_check result = { .found = print_found };
+	struct error err = ERROR_INIT;
+	int rc = image_check(image, &result, &err);
+
+	if (rc == -ENOTSUP) {
+		report_error("%s", error_text(&err, rc));
+		return EXIT_NO_CHECK;
+	}
+	if (rc == 0 && !is_quiet) {
+		if (is_json)
+			print_json(&result, image);
+		else
+			print_human(&result);
+	}
+	if (rc < 0)
+		report_error("Check failed: %s", error_text(&err, rc));
+	else if (result.n_check_errors > 0)
+		report_error("Check failed");
+	if (rc < 0 || result.n_check_errors > 0)
+		return EXIT_FAILURE;
+	if (result.n_corruptions > 0)
+		return EXIT_CORRUPT;
+	return result.n_leaks > 0 ? EXIT_LEAKS : EXIT_SUCCESS;
+}
+
+static void refuse_repair(const char *what)
+{
+	if (strcmp(what, "leaks") != 0 && strcmp(what, "all") != 0)
+		report_usage("Unknown option value for -r (expecting 'leaks' "
+			     "or 'all'): %s",
+			     what);
+	report_error("check -r is not available yet: the image was not opened");
+	exit(EXIT_FAILURE);
+}
+
+int check_run(int argc, char **argv)
+{
+	struct arguments a = { .specs = check_options,
+			       .argc = argc,
+			       .argv = argv };
+	const char *format = NULL, *output = "human", *cache = "writeback";
+	unsigned flags = IMAGE_READ_ONLY | IMAGE_CHECK, cache_flags;
+	bool is_quiet = false, is_json;
+	struct image *image;
+	int id, status;
+
+	while ((id = arguments_next(&a)) >= 0) {
+		if (id == 'f')
+			format = a.value;
+		else if (id == 'q')
+			is_quiet = true;
+		else if (id == 'r')
+			refuse_repair(a.value);
+		else if (id == 'T')
+			cache = a.value;
+		else if (id == 'U')
+			flags |= IMAGE_FORCE_SHARE;
+		else if (id == OPTION_OUTPUT)
+			output = a.value;
+	}
+	if (a.n_operands != 1)
+		report_usage("Expecting one image file name");
+	is_json = argument_is_json(output);
+	if (argument_cache(cache, &cache_flags) < 0) {
+		report_error("Invalid source cache option: %s", cache);
+		return EXIT_FAILURE;
+	}
+	image = open_or_report(a.operands[0], format,
+			       flags | (cache_flags & IMAGE_DIRECT));
+	if (image == NULL)
+		return EXIT_FAILURE;
+	status = check(image, is_json, is_quiet);
+	image_abandon(image);
+	return status;
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * convert: the content of one image or several to a new one. If that fails
+ * there is no new one: half an image looks too much like a whole.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/base/size.h"
+#include "lib/image/image.h"
+#include "vm-img/arguments.h"
+#include "vm-img/copy.h"
+#include "vm-img/format_options.h"
+#include "vm-img/report.h"
+#include "vm-img/verb.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+	SPARSE_DEFAULT = 4096,
+	SPARSE_MAX = 16 * 1024 * 1024,
+	WORKERS_DEFAULT = 8,
+	SECTOR = 512,
+};
+
+const struct option_spec convert_options[] = {
+	{ 'U', "force-share", NULL, "open although another one writes it" },
+	{ 'C', "copy-offload", NULL, "copying may be left to the file system" },
+	{ 'c', "compress", NULL, "compress (not available yet)" },
+	{ 'p', "progress", NULL, "show how far it is" },
+	{ 'q', "quiet", NULL, "print errors only" },
+	{ 'n', "no-create", NULL, "the output is there already" },
+	{ 'f', "source-format", "FMT", "the input's format (default: guess)" },
+	{ 't', "target-cache", "MODE", "for writing (default: unsafe)" },
+	{ 'T', "source-cache", "MODE", "for reading (default: writeback)" },
+	{ 'O', "target-format", "FMT", "the output's format (default: raw)" },
+	{ 'B', "backing", "FILENAME", "the image under the output" },
+	{ 'F', "backing-format", "FMT", "the format of that one" },
+	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the output, or help" },
+	{ 'l', "snapshot", "SNAPSHOT", "convert that (not available yet)" },
+	{ 'S', "sparse-size", "SIZE",
+	  "zeroes that make a hole (default: 4k); 0: none do" },
+	{ 'r', "rate-limit", "RATE", "bytes per second (not available yet)" },
+	{ 'm', "parallel", "N", "pieces at work at a time (default: 8)" },
+	{ 'W', "out-of-order", NULL, "write pieces as they come" },
+	{ OPTION_TARGET_IS_ZERO, "target-is-zero", NULL,
+	  "with -n: the output reads as zeroes" },
+	{ OPTION_TARGET_IMAGE_OPTS, "target-image-opts", NULL,
+	  "OUTPUT_FILENAME is a list of options (not available yet)" },
+	{ OPTION_BITMAPS, "bitmaps", NULL,
+	  "copy bitmaps too (not available yet)" },
+	{ OPTION_SALVAGE, "salvage", NULL,
+	  "read errors give zeroes (not available yet)" },
+	OPTIONS_LATER,
+	OPTIONS_END,
+};
+
+struct request {
+	char **sources;
+	unsigned n_sources;
+	const char *target, *format, *target_format;
+	const char *cache, *source_cache;
+	bool is_forced, has_copy_offload, wants_compression, wants_progress;
+	bool is_quiet, has_no_create, is_target_zero, is_unordered;
+	bool has_sparse, has_options;
+	uint64_t min_sparse, n_workers;
+	struct format_options options;
+};
+
+struct job {
+	struct image **sources;
+	unsigned n_sources;
+	struct image *target;
+	uint64_t total;
+};
+
+static void free_request(struct request *request)
+{
+	format_options_deinit(&request->options);
+}
+
+/* What failed leaves no target, unless it was there to be kept. */
+static void end_job(struct job *job, const struct request *request,
+		    bool is_good, bool is_created)
+{
+	struct stat st;
+
+	image_abandon(job->target);
+	for (unsigned i = 0; i < job->n_sources; i++)
+		image_abandon(job->sources[i]);
+	free(job->sources);
+	if (!is_good && is_created && lstat(request->target, &st) == 0 &&
+	    S_ISREG(st.st_mode))
+		unlink(request->target);
+}
+
+static int open_sources(struct job *job, const struct request *request,
+			unsigned flags)
+{
+	flags |= IMAGE_READ_ONLY;
+	if (request->is_forced)
+		flags |= IMAGE_FORCE_SHARE;
+	job->sources = calloc(request->n_sources, sizeof(struct image *));
+	if (job->sources == NULL) {
+		report_error("Out of memory");
+		return -ENOMEM;
+	}
+	while (job->n_sources < request->n_sources) {
+		struct image *source =
+			open_or_report(request->sources[job->n_sources],
+				       request->format, flags);
+
+		if (source == NULL)
+			return -EIO;
+		job->sources[job->n_sources++] = source;
+		if (__builtin_add_overflow(job->total, image_size(source),
+					   &job->total)) {
+			report_error("The sources are too big together");
+			return -EFBIG;
+		}
+	}
+	return 0;
+}
+
+static bool has_option(const struct image_option_spec *specs, const char *name)
+{
+	for (; specs->name != NULL; specs++)
+		if (strcmp(specs->name, name) == 0)
+			return true;
+	return false;
+}
+
+static int check_target_options(struct request *request)
+{
+	const struct image_option_spec *specs =
+		image_create_specs(request->target_format);
+	struct format_options *options = &request->options;
+
+	if (specs == NULL) {
+		report_error("Unknown file format '%s'",
+			     request->target_format);
+		return -ENOENT;
+	}
+	if (format_options_get(options, "backing_file") != NULL) {
+		if (!has_option(specs, "backing_file")) {
+			report_error("Backing file not supported for file "
+				     "format '%s'",
+				     request->target_format);
+			return -ENOTSUP;
+		}
+		if (format_options_get(options, "backing_fmt") == NULL) {
+			report_error("Use of backing file requires explicit "
+				     "backing format");
+			return -EINVAL;
+		}
+	}
+	if (format_options_check(options, specs, NULL) < 0)
+		return -EINVAL;
+	if (request->wants_compression &&
+	    !has_option(specs, "compression_type")) {
+		report_error("Compression not supported for this file format");
+		return -ENOTSUP;
+	}
+	if (request->wants_compression) {
+		report_error("convert -c is not available yet");
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+static int create_target(const struct job *job, const struct request *request)
+{
+	struct image_option list[FORMAT_OPTIONS_MAX];
+	struct image_create_options create = {
+		.format = request->target_format,
+		/* It is opened with the target, next. */
+		.is_backing_unchecked = true,
+	};
+	struct error err = ERROR_INIT;
+	int rc;
+
+	format_options_apply(&request->options, list, &create);
+	create.size = job->total;
+	create.has_size = true;
+	rc = image_create(request->target, &create, &err);
+	if (rc < 0)
+		report_error("%s: error while converting %s: %s",
+			     request->target, request->target_format,
+			     error_text(&err, rc));
+	return rc;
+}
+
+static int open_target(struct job *job, const struct request *request,
+		       unsigned flags)
+{
+	/* What was there before must not be lost by a crash. */
+	if (request->has_no_create)
+		flags &= ~(unsigned)IMAGE_UNSAFE;
+	job->target =
+		open_or_report(request->target, request->target_format, flags);
+	if (job->target == NULL)
+		return -EIO;
+	if (image_size(job->target) >= job->total)
+		return 0;
+	report_error("output file is smaller than input file");
+	return -EINVAL;
+}
+
+static int copy(struct job *job, const struct request *request)
+{
+	struct image *backing = image_backing(job->target);
+	struct copy c = {
+		.sources = job->sources,
+		.n_sources = job->n_sources,
+		.target = job->target,
+		.min_sparse = request->min_sparse,
+		.is_target_zero =
+			!request->has_no_create || request->is_target_zero,
+		.has_backing = backing != NULL &&
+			       format_options_get(&request->options,
+						  "backing_file") != NULL,
+		.backing_size = backing != NULL ? image_size(backing) : 0,
+		.is_unordered = request->is_unordered,
+		.n_workers = (unsigned)request->n_workers,
+		.shows_progress = request->wants_progress && !request->is_quiet,
+	};
+	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct error err = ERROR_INIT;
+	int rc;
+
+	/* More than two for each processor only wait for each other. */
+	if (n_cpus > 0 && c.n_workers > 2 * (unsigned long)n_cpus)
+		c.n_workers = 2 * (unsigned)n_cpus;
+	rc = copy_run(&c, &err);
+	if (rc == 0)
+		rc = image_close(steal_ptr(&job->target), &err);
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	return rc;
+}
+
+static int run_request(struct request *request)
+{
+	struct job job = { .total = 0 };
+	unsigned flags, source_flags;
+	bool is_created = false;
+	int rc;
+
+	if (argument_cache(request->source_cache, &source_flags) < 0) {
+		report_error("Invalid source cache option: %s",
+			     request->source_cache);
+		return EXIT_FAILURE;
+	}
+	rc = open_sources(&job, request, source_flags & IMAGE_DIRECT);
+	if (rc == 0)
+		rc = check_target_options(request);
+	if (rc == 0 && argument_cache(request->cache, &flags) < 0) {
+		report_error("Invalid cache option: %s", request->cache);
+		rc = -EINVAL;
+	}
+	if (rc == 0 && !request->has_no_create) {
+		rc = create_target(&job, request);
+		is_created = rc == 0;
+	}
+	if (rc == 0)
+		rc = open_target(&job, request, flags);
+	if (rc == 0)
+		rc = copy(&job, request);
+	end_job(&job, request, rc == 0, is_created);
+	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void take_sparse(struct request *request, const char *value)
+{
+	if (argument_size("buffer size for sparse output", value,
+			  &request->min_sparse) < 0)
+		exit(EXIT_FAILURE);
+	request->has_sparse = true;
+	if (request->min_sparse % SECTOR == 0 &&
+	    request->min_sparse <= SPARSE_MAX)
+		return;
+	report_error("Invalid buffer size for sparse output specified. Valid "
+		     "sizes are multiples of %d up to %d. Select 0 to disable "
+		     "sparse detection (fully allocates output).",
+		     SECTOR, SPARSE_MAX);
+	exit(EXIT_FAILURE);
+}
+
+static void take_workers(struct request *request, const char *value)
+{
+	if (number_parse(value, 1, COPY_WORKERS_MAX, &request->n_workers) == 0)
+		return;
+	report_error("Invalid number of coroutines. Allowed number of "
+		     "coroutines is between 1 and %d",
+		     COPY_WORKERS_MAX);
+	exit(EXIT_FAILURE);
+}
+
+static _Noreturn void refuse(const char *option)
+{
+	report_error("convert %s is not available yet", option);
+	exit(EXIT_FAILURE);
+}
+
+static bool take_flag(struct request *request, int id)
+{
+	switch (id) {
+	case 'U':
+		return request->is_forced = true;
+	case 'C':
+		return request->has_copy_offload = true;
+	case 'c':
+		return request->wants_compression = true;
+	case 'p':
+		return request->wants_progress = true;
+	case 'q':
+		return request->is_quiet = true;
+	case 'n':
+		return request->has_no_create = true;
+	case 'W':
+		return request->is_unordered = true;
+	case OPTION_TARGET_IS_ZERO:
+		return request->is_target_zero = true;
+	default:
+		return false;
+	}
+}
+
+static int take_option(struct request *request, int id, const char *value)
+{
+	switch (id) {
+	case 'f':
+		request->format = value;
+		return 0;
+	case 't':
+		request->cache = value;
+		return 0;
+	case 'T':
+		request->source_cache = value;
+		return 0;
+	case 'O':
+		request->target_format = value;
+		return 0;
+	case 'S':
+		take_sparse(request, value);
+		return 0;
+	case 'm':
+		take_workers(request, value);
+		return 0;
+	case 'l':
+		refuse("-l");
+	case 'r':
+		refuse("-r");
+	case OPTION_SALVAGE:
+		refuse("--salvage");
+	case 'B':
+		return format_options_set(&request->options, "backing_file",
+					  value);
+	case 'F':
+		return format_options_set(&request->options, "backing_fmt",
+					  value);
+	default:
+		request->has_options = true;
+		return format_options_parse(&request->options, value);
+	}
+}
+
+static int show_help(const char *format)
+{
+	const struct image_option_spec *specs = image_create_specs(format);
+
+	if (specs == NULL) {
+		report_error("Unknown file format '%s'", format);
+		return EXIT_FAILURE;
+	}
+	printf("Supported options:\n");
+	format_options_help(specs);
+	return EXIT_SUCCESS;
+}
+
+static void check_combination(const struct request *request)
+{
+	const char *text = NULL;
+
+	if (request->has_copy_offload && request->has_sparse)
+		text = "Cannot enable copy offloading when -S is used";
+	else if (request->has_copy_offload && request->wants_compression)
+		text = "Cannot enable copy offloading when -c is used";
+	else if (request->is_target_zero && !request->has_no_create)
+		text = "--target-is-zero requires use of -n flag";
+	else if (request->has_no_create && request->has_options)
+		text = "-o has no effect when skipping image creation";
+	if (text == NULL)
+		return;
+	report_error("%s", text);
+	exit(EXIT_FAILURE);
+}
+
+int convert_run(int argc, char **argv)
+{
+	_cleanup_(free_request) struct request request = {
+		.target_format = "raw",
+		.cache = "unsafe",
+		.source_cache = "writeback",
+		.min_sparse = SPARSE_DEFAULT,
+		.n_workers = WORKERS_DEFAULT,
+	};
+	struct arguments a = { .specs = convert_options,
+			       .argc = argc,
+			       .argv = argv };
+	int id;
+
+	while ((id = arguments_next(&a)) >= 0)
+		if (!take_flag(&request, id) &&
+		    take_option(&request, id, a.value) < 0)
+			return EXIT_FAILURE;
+	if (request.options.wants_help)
+		return show_help(request.target_format);
+	if (a.n_operands < 2) {
+		report_error("Must specify image file name");
+		return EXIT_FAILURE;
+	}
+	check_combination(&request);
+	request.sources = a.operands;
+	request.n_sources = (unsigned)a.n_operands - 1;
+	request.target = a.operands[a.n_operands - 1];
+	return run_request(&request);
+}

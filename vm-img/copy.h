@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: ISC */
+/* The engine of convert: source images, one after another, to a target. */
+#ifndef VM_IMG_COPY_H
+#define VM_IMG_COPY_H
+
+#include "lib/base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct image;
+
+struct copy {
+	struct image **sources;
+	unsigned n_sources;
+	struct image *target;
+	/* This many zero bytes together become a hole; 0: none do, and
+	 * everything is written. */
+	uint64_t min_sparse;
+	/* What is not written in the target reads as zeroes. */
+	bool is_target_zero;
+	/* Under the target lies what lies under the source: leave holes of
+	 * the source's first layer, up to this many bytes. */
+	bool has_backing;
+	uint64_t backing_size;
+	/* Write pieces as they come, not from first to last. */
+	bool is_unordered;
+	unsigned n_workers;
+	bool shows_progress;
+};
+
+enum {
+	COPY_WORKERS_MAX = 16,
+};
+
+/* 0 or -errno, and where: the message is qemu-img's. */
+int copy_run(const struct copy *copy, struct error *err);
+
+#endif

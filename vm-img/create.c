@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: ISC */
+/* create: a new image, empty or over a backing file. */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/image.h"
+#include "vm-img/arguments.h"
+#include "vm-img/format_options.h"
+#include "vm-img/report.h"
+#include "vm-img/verb.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct option_spec create_options[] = {
+	{ 'q', "quiet", NULL, "print errors only" },
+	{ 'f', "format", "FMT", "the new image's format (default: raw)" },
+	{ 'b', "backing", "FILENAME", "the image under the new one" },
+	{ 'F', "backing-format", "FMT", "the format of that one" },
+	{ 'u', "backing-unsafe", NULL, "do not look at the backing file" },
+	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the format, or help" },
+	OPTIONS_LATER,
+	OPTIONS_END,
+};
+
+struct request {
+	const char *path, *format, *size;
+	bool is_unchecked, is_quiet;
+	struct format_options options;
+};
+
+static void free_request(struct request *request)
+{
+	format_options_deinit(&request->options);
+}
+
+static int show_help(const char *format)
+{
+	const struct image_option_spec *specs = image_create_specs(format);
+
+	if (specs == NULL) {
+		report_error("Unknown file format '%s'", format);
+		return EXIT_FAILURE;
+	}
+	printf("Supported %s options:\n", format);
+	format_options_help(specs);
+	return EXIT_SUCCESS;
+}
+
+/* The backing file's size, unless one is given; and that it is there. */
+static int look_at_backing(struct request *request, const char *name)
+{
+	const struct image_open_options how = {
+		.format = format_options_get(&request->options, "backing_fmt"),
+		.flags = IMAGE_READ_ONLY,
+	};
+	_cleanup_free_ char *path = image_backing_resolve(request->path, name);
+	struct error err = ERROR_INIT;
+	struct image *image;
+	char size[24];
+	int rc;
+
+	if (path == NULL)
+		return -ENOMEM;
+	rc = image_open(&image, path, &how, &err);
+	if (rc < 0) {
+		report_error("%s: %s", request->path, error_text(&err, rc));
+		report_hint("Could not open backing image.");
+		return rc;
+	}
+	if (how.format == NULL) {
+		report_error("%s: Backing file specified without backing "
+			     "format",
+			     request->path);
+		report_hint("Detected format of %s.", image_format_name(image));
+		rc = -EINVAL;
+	} else if (format_options_get(&request->options, "size") == NULL) {
+		snprintf(size, sizeof(size), "%llu",
+			 (unsigned long long)image_size(image));
+		rc = format_options_set(&request->options, "size", size);
+	}
+	image_abandon(image);
+	return rc;
+}
+
+static int check_backing(struct request *request)
+{
+	const char *name =
+		format_options_get(&request->options, "backing_file");
+
+	if (name == NULL)
+		return 0;
+	if (strcmp(name, request->path) == 0) {
+		report_error("%s: Error: Trying to create an image with the "
+			     "same filename as the backing file",
+			     request->path);
+		return -EINVAL;
+	}
+	if (!request->is_unchecked)
+		return look_at_backing(request, name);
+	if (format_options_get(&request->options, "backing_fmt") != NULL)
+		return 0;
+	report_error("%s: Backing file specified without backing format",
+		     request->path);
+	return -EINVAL;
+}
+
+/* The operand and -o size= say the same. */
+static int take_size(struct request *request)
+{
+	char bytes[24];
+	uint64_t size;
+
+	if (request->size == NULL)
+		return 0;
+	if (argument_size("image size", request->size, &size) < 0)
+		return -EINVAL;
+	if (format_options_get(&request->options, "size") != NULL) {
+		report_error("%s: The image size must be specified only once",
+			     request->path);
+		return -EINVAL;
+	}
+	snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)size);
+	return format_options_set(&request->options, "size", bytes);
+}
+
+static const struct image_option_spec *
+check_format(const struct request *request)
+{
+	const struct image_option_spec *specs =
+		image_create_specs(request->format);
+	const struct image_option_spec *s;
+	bool has_backing = false;
+
+	if (specs == NULL) {
+		report_error("%s: Unknown file format '%s'", request->path,
+			     request->format);
+		return NULL;
+	}
+	for (s = specs; s->name != NULL; s++)
+		has_backing |= strcmp(s->name, "backing_file") == 0;
+	if (has_backing ||
+	    format_options_get(&request->options, "backing_file") == NULL)
+		return specs;
+	report_error("%s: Backing file not supported for file format '%s'",
+		     request->path, request->format);
+	return NULL;
+}
+
+static int run_request(struct request *request)
+{
+	struct image_option list[FORMAT_OPTIONS_MAX];
+	struct image_create_options create = {
+		.format = request->format,
+		/* Looked at already, and perhaps gone since: no matter. */
+		.is_backing_unchecked = true,
+	};
+	const struct image_option_spec *specs;
+	struct error err = ERROR_INIT;
+	int rc;
+
+	if (take_size(request) < 0)
+		return EXIT_FAILURE;
+	specs = check_format(request);
+	if (specs == NULL ||
+	    format_options_check(&request->options, specs, request->path) < 0 ||
+	    check_backing(request) < 0)
+		return EXIT_FAILURE;
+	format_options_apply(&request->options, list, &create);
+	if (!create.has_size) {
+		report_error("%s: Image creation needs a size parameter",
+			     request->path);
+		return EXIT_FAILURE;
+	}
+	if (!request->is_quiet) {
+		printf("Formatting '%s', fmt=%s", request->path,
+		       request->format);
+		format_options_print(&request->options, specs);
+		printf("\n");
+	}
+	rc = image_create(request->path, &create, &err);
+	if (rc == 0)
+		return EXIT_SUCCESS;
+	report_error("%s: %s", request->path, error_text(&err, rc));
+	return EXIT_FAILURE;
+}
+
+static int take_option(struct request *request, int id, const char *value)
+{
+	switch (id) {
+	case 'q':
+		request->is_quiet = true;
+		return 0;
+	case 'f':
+		request->format = value;
+		return 0;
+	case 'u':
+		request->is_unchecked = true;
+		return 0;
+	case 'b':
+		return format_options_set(&request->options, "backing_file",
+					  value);
+	case 'F':
+		return format_options_set(&request->options, "backing_fmt",
+					  value);
+	default:
+		return format_options_parse(&request->options, value);
+	}
+}
+
+int create_run(int argc, char **argv)
+{
+	_cleanup_(free_request) struct request request = { .format = "raw" };
+	struct arguments a = { .specs = create_options,
+			       .argc = argc,
+			       .argv = argv };
+	int id;
+
+	while ((id = arguments_next(&a)) >= 0)
+		if (take_option(&request, id, a.value) < 0)
+			return EXIT_FAILURE;
+	if (request.options.wants_help)
+		return show_help(request.format);
+	if (a.n_operands < 1)
+		report_usage("Expecting image file name");
+	request.path = a.operands[0];
+	request.size = a.n_operands > 1 ? a.operands[1] : NULL;
+	if (a.n_operands > 2)
+		report_usage("Unexpected argument: %s", a.operands[2]);
+	return run_request(&request);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: ISC */
+/* "-o": QEMU's syntax, kinds of values, and words about wrong ones. */
+#include "vm-img/format_options.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/options.h"
+#include "lib/base/size.h"
+#include "vm-img/report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static int find(const struct format_options *options, const char *name)
+{
+	for (unsigned i = 0; i < options->n; i++)
+		if (strcmp(options->names[i], name) == 0)
+			return (int)i;
+	return -1;
+}
+
+static int out_of_memory(void)
+{
+	report_error("Out of memory");
+	return -ENOMEM;
+}
+
+int format_options_set(struct format_options *options, const char *name,
+		       const char *value)
+{
+	_cleanup_free_ char *name_copy = strdup(name);
+	_cleanup_free_ char *value_copy = strdup(value);
+	int i = find(options, name);
+
+	if (name_copy == NULL || value_copy == NULL)
+		return out_of_memory();
+	if (i < 0 && options->n == FORMAT_OPTIONS_MAX) {
+		report_error("Too many options");
+		return -EINVAL;
+	}
+	if (i < 0) {
+		i = (int)options->n++;
+		options->names[i] = steal_ptr(&name_copy);
+	} else {
+		free(options->values[i]);
+	}
+	options->values[i] = steal_ptr(&value_copy);
+	return 0;
+}
+
+const char *format_options_get(const struct format_options *options,
+			       const char *name)
+{
+	int i = find(options, name);
+
+	return i >= 0 ? options->values[i] : NULL;
+}
+
+void format_options_deinit(struct format_options *options)
+{
+	for (unsigned i = 0; i < options->n; i++) {
+		free(options->names[i]);
+		free(options->values[i]);
+	}
+	options->n = 0;
+}
+
+int format_options_parse(struct format_options *options, const char *text)
+{
+	_cleanup_free_ char *copy = strdup(text);
+	char *cursor = copy, *key, *value;
+
+	if (copy == NULL)
+		return out_of_memory();
+	while (suboption_next(&cursor, &key, &value)) {
+		int rc;
+
+		if (value == NULL &&
+		    (strcmp(key, "help") == 0 || strcmp(key, "?") == 0)) {
+			options->wants_help = true;
+			return 0;
+		}
+		rc = format_options_set(options, key,
+					value != NULL ? value : "on");
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static const struct image_option_spec *
+find_spec(const struct image_option_spec *specs, const char *name)
+{
+	for (; specs->name != NULL; specs++)
+		if (strcmp(specs->name, name) == 0)
+			return specs;
+	return NULL;
+}
+
+static __attribute__((format(printf, 2, 3))) int refuse(const char *noun,
+							const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (noun != NULL)
+		report_error("%s: %s", noun, text);
+	else
+		report_error("%s", text);
+	return -EINVAL;
+}
+
+static int check_size(struct format_options *options, const char *name,
+		      const char *value, const char *noun)
+{
+	char plain[24];
+	uint64_t bytes;
+
+	if (size_parse(value, 'b', &bytes) < 0) {
+		refuse(noun,
+		       "Parameter '%s' expects a non-negative number below "
+		       "2^64",
+		       name);
+		report_hint("Optional suffix k, M, G, T, P or E means kilo-, "
+			    "mega-, giga-, tera-, peta-");
+		report_hint("and exabytes, respectively.");
+		return -EINVAL;
+	}
+	snprintf(plain, sizeof(plain), "%llu", (unsigned long long)bytes);
+	return format_options_set(options, name, plain);
+}
+
+static int check_number(const char *name, const char *value, const char *noun)
+{
+	uint64_t number;
+
+	if (number_parse(value, 0, UINT64_MAX, &number) == 0)
+		return 0;
+	return refuse(noun, "Parameter '%s' expects a number", name);
+}
+
+static int check_bool(struct format_options *options, const char *name,
+		      const char *value, const char *noun)
+{
+	static const char *const words[][2] = {
+		{ "on", "on" }, { "yes", "on" },    { "true", "on" },
+		{ "y", "on" },	{ "off", "off" },   { "no", "off" },
+		{ "n", "off" }, { "false", "off" },
+	};
+
+	for (unsigned i = 0; i < array_size(words); i++)
+		if (strcmp(words[i][0], value) == 0)
+			return format_options_set(options, name, words[i][1]);
+	return refuse(noun, "Parameter '%s' expects 'on' or 'off'", name);
+}
+
+static int check_one(struct format_options *options,
+		     const struct image_option_spec *spec, const char *value,
+		     const char *noun)
+{
+	if (strcmp(spec->argument, "size") == 0)
+		return check_size(options, spec->name, value, noun);
+	if (strcmp(spec->argument, "num") == 0)
+		return check_number(spec->name, value, noun);
+	if (strcmp(spec->argument, "str") != 0)
+		return check_bool(options, spec->name, value, noun);
+	return 0;
+}
+
+int format_options_check(struct format_options *options,
+			 const struct image_option_spec *specs,
+			 const char *noun)
+{
+	for (unsigned i = 0; i < options->n; i++) {
+		const struct image_option_spec *spec =
+			find_spec(specs, options->names[i]);
+		int rc;
+
+		if (spec == NULL)
+			return refuse(noun, "Invalid parameter '%s'",
+				      options->names[i]);
+		rc = check_one(options, spec, options->values[i], noun);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+void format_options_apply(const struct format_options *options,
+			  struct image_option *list,
+			  struct image_create_options *create)
+{
+	create->options = list;
+	create->n_options = 0;
+	for (unsigned i = 0; i < options->n; i++) {
+		const char *name = options->names[i];
+		const char *value = options->values[i];
+
+		if (strcmp(name, "backing_file") == 0)
+			create->backing_path = value;
+		else if (strcmp(name, "backing_fmt") == 0)
+			create->backing_format = value;
+		else if (strcmp(name, "size") == 0)
+			create->has_size =
+				size_parse(value, 'b', &create->size) == 0;
+		else
+			list[create->n_options++] =
+				(struct image_option){ .name = name,
+						       .value = value };
+	}
+}
+
+/* A comma in a value is doubled, as it must be typed. */
+static void print_value(const char *value)
+{
+	for (; *value != '\0'; value++) {
+		if (*value == ',')
+			putchar(',');
+		putchar(*value);
+	}
+}
+
+void format_options_print(const struct format_options *options,
+			  const struct image_option_spec *specs)
+{
+	for (; specs->name != NULL; specs++) {
+		const char *value = format_options_get(options, specs->name);
+
+		if (value == NULL)
+			value = specs->standard;
+		if (value == NULL)
+			continue;
+		printf(" %s=", specs->name);
+		print_value(value);
+	}
+}
+
+static int compare_specs(const void *a, const void *b)
+{
+	const struct image_option_spec *const *x = a, *const *y = b;
+
+	return strcmp((*x)->name, (*y)->name);
+}
+
+void format_options_help(const struct image_option_spec *specs)
+{
+	const struct image_option_spec *sorted[FORMAT_OPTIONS_MAX];
+	size_t n = 0;
+
+	for (; specs->name != NULL && n < FORMAT_OPTIONS_MAX; specs++)
+		sorted[n++] = specs;
+	qsort(sorted, n, sizeof(sorted[0]), compare_specs);
+	for (size_t i = 0; i < n; i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s=<%s>", sorted[i]->name,
+			 sorted[i]->argument);
+		printf("  %-22s - %s\n", left, sorted[i]->help);
+	}
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Creation options: what came after -o, checked against the format's table
+ * and made plain (bytes for "64k", "on" or "off") before a file is touched.
+ */
+#ifndef VM_IMG_FORMAT_OPTIONS_H
+#define VM_IMG_FORMAT_OPTIONS_H
+
+#include "lib/image/image.h"
+
+enum {
+	FORMAT_OPTIONS_MAX = 64,
+};
+
+struct format_options {
+	/* Strings are ours. */
+	char *names[FORMAT_OPTIONS_MAX], *values[FORMAT_OPTIONS_MAX];
+	unsigned n;
+	bool wants_help;
+};
+
+/* Add the items of "name=value,name" (as one value is "on"); of two with the
+ * same name the later one counts. -errno and a message. */
+int format_options_parse(struct format_options *options, const char *text);
+int format_options_set(struct format_options *options, const char *name,
+		       const char *value);
+/* NULL: not given. */
+const char *format_options_get(const struct format_options *options,
+			       const char *name);
+void format_options_deinit(struct format_options *options);
+
+/* Check names and values. Messages begin with noun and ": " unless it is
+ * NULL. -EINVAL. */
+int format_options_check(struct format_options *options,
+			 const struct image_option_spec *specs,
+			 const char *noun);
+
+/* Fill in the fields that have options of their own, and point list, of
+ * FORMAT_OPTIONS_MAX, to the others. */
+void format_options_apply(const struct format_options *options,
+			  struct image_option *list,
+			  struct image_create_options *create);
+
+/* " name=value" for each option given and each with a standard value. */
+void format_options_print(const struct format_options *options,
+			  const struct image_option_spec *specs);
+/* -o help. */
+void format_options_help(const struct image_option_spec *specs);
+
+#endif

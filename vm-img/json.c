@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Strings are escaped as QEMU escapes them: all but printable ASCII by
+ * number, and bytes that are not UTF-8 become U+FFFD.
+ */
+#include "vm-img/json.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+static void begin_member(struct json *json, const char *key)
+{
+	if (json->has_member)
+		putchar(',');
+	if (json->depth > 0)
+		printf("\n%*s", (int)(4 * json->depth), "");
+	if (key != NULL)
+		printf("\"%s\": ", key);
+	json->has_member = true;
+}
+
+void json_open(struct json *json, const char *key, char bracket)
+{
+	begin_member(json, key);
+	putchar(bracket);
+	json->depth++;
+	json->has_member = false;
+}
+
+void json_close(struct json *json, char bracket)
+{
+	json->depth--;
+	if (json->has_member)
+		printf("\n%*s", (int)(4 * json->depth), "");
+	putchar(bracket);
+	json->has_member = true;
+	if (json->depth == 0)
+		putchar('\n');
+}
+
+/*
+ * One character of UTF-8 (RFC 3629: shortest form, no surrogates, up to
+ * U+10FFFF), or U+FFFD for a byte that begins none.
+ */
+static unsigned next_character(const unsigned char **text)
+{
+	static const unsigned lowest[] = { 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *p = *text;
+	unsigned n = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc0 ? 1 : 0;
+	unsigned value = n > 0 ? *p & (0x3fU >> n) : *p;
+
+	++*text;
+	if (n == 0)
+		return *p < 0x80 ? *p : 0xfffd;
+	for (unsigned i = 1; i <= n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0xfffd;
+		value = value << 6 | (p[i] & 0x3f);
+	}
+	if (*p >= 0xf8 || value < lowest[n] || value > 0x10ffff ||
+	    (value >= 0xd800 && value < 0xe000))
+		return 0xfffd;
+	*text = p + 1 + n;
+	return value;
+}
+
+static void put_character(unsigned c)
+{
+	static const char escapes[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+
+	for (size_t i = 0; i + 1 < sizeof(escapes) - 1; i += 2)
+		if ((unsigned char)escapes[i] == c) {
+			printf("\\%c", escapes[i + 1]);
+			return;
+		}
+	if (c >= 0x20 && c < 0x7f)
+		putchar((int)c);
+	else if (c < 0x10000)
+		printf("\\u%04X", c);
+	else /* UTF-16, as JSON has it */
+		printf("\\u%04X\\u%04X", 0xd800 + ((c - 0x10000) >> 10),
+		       0xdc00 + (c & 0x3ff));
+}
+
+void json_text(struct json *json, const char *key, const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	begin_member(json, key);
+	putchar('"');
+	while (*p != '\0')
+		put_character(next_character(&p));
+	putchar('"');
+}
+
+void json_number(struct json *json, const char *key, uint64_t number)
+{
+	begin_member(json, key);
+	printf("%llu", (unsigned long long)number);
+}
+
+void json_bool(struct json *json, const char *key, bool value)
+{
+	begin_member(json, key);
+	printf("%s", value ? "true" : "false");
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * vm-img: disk images, as qemu-img: its verbs, option letters, output, texts
+ * and exit statuses. Called by the name qemu-img its messages begin with it.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/log.h"
+#include "lib/image/image.h"
+#include "vm-img/report.h"
+#include "vm-img/verb.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb verbs[] = {
+	{ "check", check_run, check_options, "FILENAME" },
+	{ "convert", convert_run, convert_options,
+	  "FILENAME [FILENAME2 ...] OUTPUT_FILENAME" },
+	{ "create", create_run, create_options, "FILENAME [SIZE]" },
+	{ "info", info_run, info_options, "FILENAME" },
+	{ "resize", resize_run, resize_options, "FILENAME [+|-]SIZE" },
+
+	{ "amend", NULL, NULL, NULL },
+	{ "bench", NULL, NULL, NULL },
+	{ "bitmap", NULL, NULL, NULL },
+	{ "commit", NULL, NULL, NULL },
+	{ "compare", NULL, NULL, NULL },
+	{ "dd", NULL, NULL, NULL },
+	{ "map", NULL, NULL, NULL },
+	{ "measure", NULL, NULL, NULL },
+	{ "rebase", NULL, NULL, NULL },
+	{ "snapshot", NULL, NULL, NULL },
+};
+
+/* "info [--output=OFMT] [-U] FILENAME": scripts look for such a line to see
+ * whether an option is there. */
+static void print_synopsis(const struct verb *verb)
+{
+	const struct option_spec *o;
+
+	printf("  %s", verb->name);
+	for (o = verb->options; o->name != NULL; o++) {
+		if (o->id < OPTION_FIRST)
+			printf(" [-%c%s%s]", o->id,
+			       o->argument != NULL ? " " : "",
+			       o->argument != NULL ? o->argument : "");
+		else
+			printf(" [--%s%s%s]", o->name,
+			       o->argument != NULL ? "=" : "",
+			       o->argument != NULL ? o->argument : "");
+	}
+	printf(" %s\n", verb->operands);
+}
+
+static void print_options(const struct verb *verb)
+{
+	const struct option_spec *o;
+
+	printf("\nOptions of %s:\n", verb->name);
+	for (o = verb->options; o->name != NULL; o++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%c%c%c --%s%s%s",
+			 o->id < OPTION_FIRST ? '-' : ' ',
+			 o->id < OPTION_FIRST ? o->id : ' ',
+			 o->id < OPTION_FIRST ? ',' : ' ', o->name,
+			 o->argument != NULL ? "=" : "",
+			 o->argument != NULL ? o->argument : "");
+		printf("  %-30s %s\n", left, o->help);
+	}
+}
+
+static void print_version(void)
+{
+	printf("%s version 7.2.0 (Pipevisor %s)\n", log_program(),
+	       PIPEVISOR_VERSION);
+}
+
+void verb_help(void)
+{
+	const char *const *format;
+
+	print_version();
+	printf("usage: %s [-h|--help] [-V|--version] VERB [OPTION]... "
+	       "FILENAME...\n\nVerbs:\n",
+	       log_program());
+	for (unsigned i = 0; i < array_size(verbs); i++)
+		if (verbs[i].run != NULL)
+			print_synopsis(&verbs[i]);
+	printf("\nNot available yet:");
+	for (unsigned i = 0; i < array_size(verbs); i++)
+		if (verbs[i].run == NULL)
+			printf(" %s", verbs[i].name);
+	printf("\n");
+	for (unsigned i = 0; i < array_size(verbs); i++)
+		if (verbs[i].run != NULL)
+			print_options(&verbs[i]);
+	printf("\nSupported formats:");
+	for (format = image_format_names(); *format != NULL; format++)
+		printf(" %s", *format);
+	printf("\n");
+	exit(report_finish(EXIT_SUCCESS));
+}
+
+static const struct verb *find_verb(const char *name)
+{
+	for (unsigned i = 0; i < array_size(verbs); i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return &verbs[i];
+	report_usage("Command not found: %s", name);
+}
+
+int main(int argc, char **argv)
+{
+	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+	const char *program = argc > 0 ? argv[0] : "vm-img";
+	const struct verb *verb;
+
+	log_init(slash != NULL ? slash + 1 : program);
+	if (argc < 2)
+		report_usage("Not enough arguments");
+	if (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0 ||
+	    strcmp(argv[1], "help") == 0)
+		verb_help();
+	if (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0) {
+		print_version();
+		return report_finish(EXIT_SUCCESS);
+	}
+	if (argv[1][0] == '-')
+		report_usage("unrecognized option '%s'", argv[1]);
+	verb = find_verb(argv[1]);
+	if (verb->run == NULL) {
+		report_error("%s is not available yet", verb->name);
+		return EXIT_FAILURE;
+	}
+	return report_finish(verb->run(argc - 1, argv + 1));
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: ISC */
+/* qemu-img's manner of telling what went wrong. */
+#include "vm-img/report.h"
+
+#include "lib/base/log.h"
+#include "lib/image/lock.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	TEXT_MAX = 8192, /* two path names and some words */
+};
+
+static void disarm(char *text)
+{
+	for (; *text != '\0'; text++)
+		if (iscntrl((unsigned char)*text))
+			*text = '?';
+}
+
+/* Everything that was printed before comes before. */
+static __attribute__((format(printf, 2, 0))) void
+write_message(const char *prefix, const char *format, va_list args)
+{
+	char text[TEXT_MAX];
+	char *hint;
+
+	vsnprintf(text, sizeof(text), format, args);
+	disarm(text);
+	fflush(stdout);
+	hint = strstr(text, ": " IMAGE_LOCK_HINT);
+	if (hint != NULL) {
+		*hint = '\0';
+		hint += strlen(": ");
+	}
+	if (prefix != NULL)
+		fprintf(stderr, "%s: %s", log_program(), prefix);
+	fprintf(stderr, "%s\n", text);
+	if (hint != NULL)
+		fprintf(stderr, "%s\n", hint);
+}
+
+void report_error(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_message("", format, args);
+	va_end(args);
+}
+
+void report_warning(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_message("warning: ", format, args);
+	va_end(args);
+}
+
+void report_hint(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_message(NULL, format, args);
+	va_end(args);
+}
+
+void report_usage(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_message("", format, args);
+	va_end(args);
+	report_hint("Try '%s --help' for more information", log_program());
+	exit(EXIT_FAILURE);
+}
+
+int report_finish(int status)
+{
+	int is_bad = ferror(stdout);
+
+	if (fclose(stdout) == 0 && !is_bad)
+		return status;
+	report_error("Could not write to standard output");
+	return EXIT_FAILURE;
+}

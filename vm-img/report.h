@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Messages as qemu-img gives them, because scripts read them. What comes from
+ * a file name or an image may hold anything: control characters are shown as
+ * '?', so that they do not reach the terminal.
+ */
+#ifndef VM_IMG_REPORT_H
+#define VM_IMG_REPORT_H
+
+struct error;
+
+/* "PROGRAM: TEXT" on standard error. The hint of a lock that is held goes to
+ * a line of its own. */
+void report_error(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+/* "PROGRAM: warning: TEXT". */
+void report_warning(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+/* A further line of the message before: no program name. */
+void report_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* An error of usage: the text, where to look, and status 1, as qemu-img. */
+_Noreturn void report_usage(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
+
+/*
+ * Close standard output and say whether everything reached it: a program
+ * that prints results ends with this. 0, or 1 and a message.
+ */
+int report_finish(int status);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC */
+/* The verbs: one file each, one row each in main.c's table. */
+#ifndef VM_IMG_VERB_H
+#define VM_IMG_VERB_H
+
+#include "lib/base/options.h"
+
+struct verb {
+	const char *name;
+	/* argv[0] is the verb. Returns the exit status. NULL: not yet. */
+	int (*run)(int argc, char **argv);
+	const struct option_spec *options;
+	const char *operands;
+};
+
+int check_run(int argc, char **argv);
+int convert_run(int argc, char **argv);
+int create_run(int argc, char **argv);
+int info_run(int argc, char **argv);
+int resize_run(int argc, char **argv);
+
+extern const struct option_spec check_options[];
+extern const struct option_spec convert_options[];
+extern const struct option_spec create_options[];
+extern const struct option_spec info_options[];
+extern const struct option_spec resize_options[];
+
+/* --help: to standard output, status 0. */
+_Noreturn void verb_help(void);
+
+#endif
