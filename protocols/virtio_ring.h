@@ -8,20 +8,6 @@
 
 #include <stdint.h>
 
-/* Feature bits of rings and transport (virtio 1.2 §6); bit numbers. */
-enum {
-	VIRTIO_F_NOTIFY_ON_EMPTY = 24,
-	VIRTIO_F_ANY_LAYOUT = 27,
-	VIRTIO_F_INDIRECT_DESC = 28,
-	VIRTIO_F_EVENT_IDX = 29,
-	VIRTIO_F_VERSION_1 = 32,
-	VIRTIO_F_ACCESS_PLATFORM = 33,
-	VIRTIO_F_RING_PACKED = 34,
-	VIRTIO_F_IN_ORDER = 35,
-	VIRTIO_F_ORDER_PLATFORM = 36,
-	VIRTIO_F_RING_RESET = 40,
-};
-
 /* Descriptor flags; AVAIL and USED are of packed rings (§2.8.1). */
 enum {
 	VIRTQ_DESC_F_NEXT = 1 << 0,

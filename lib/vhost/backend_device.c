@@ -11,10 +11,6 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum {
-	DEVICE_ID_NET = 1,
-};
-
 #define BIT(n) (UINT64_C(1) << (n))
 
 uint64_t backend_offered(struct vhost_backend *backend)
@@ -119,7 +115,7 @@ int backend_get_queue_num(struct vhost_backend *backend,
 	unsigned n = backend->n_queues;
 
 	/* QEMU and DPDK count a network device's queues in pairs. */
-	if (backend->ops->device_id == DEVICE_ID_NET)
+	if (backend->ops->device_id == VIRTIO_ID_NET)
 		n /= 2;
 	return reply_u64(message, n);
 }

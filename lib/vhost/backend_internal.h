@@ -17,7 +17,7 @@
 #include "lib/vhost/backend.h"
 #include "lib/vhost/inflight.h"
 #include "lib/vhost/message.h"
-#include "protocols/virtio_ring.h"
+#include "protocols/virtio.h"
 
 struct vhost_queue {
 	struct vhost_backend *backend;

@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 enum {
-	DEVICE_ID_NET = 1,
 	POLL_MS = 1, /* for queues without a kick descriptor */
 };
 
@@ -263,7 +262,7 @@ void queue_service(struct vhost_queue *queue)
 	if (!queue->virtq || queue->is_stopping || backend->is_quiescing ||
 	    backend->state != BACKEND_SERVING)
 		return;
-	if (!queue->is_enabled && ops->device_id != DEVICE_ID_NET)
+	if (!queue->is_enabled && ops->device_id != VIRTIO_ID_NET)
 		return;
 	queue->is_touched = true;
 	if (queue->is_enabled && !queue->is_announced) {
