@@ -21,6 +21,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum {
 	QUEUE_RX, /* the guest's */
@@ -38,7 +39,8 @@ struct vhost_port {
 	struct vhost_queue *rx, *tx; /* NULL: not running */
 	uint64_t features;
 	size_t header_len;
-	char name[24];
+	char label[16]; /* in messages: "port 3" */
+	char name[24];	/* in the list of ports: "pid:4711" */
 	void (*closed)(void *context, struct vhost_port *port);
 	void *context;
 };
@@ -141,7 +143,7 @@ static void take_frame(struct vhost_port *vp,
 	} else if (frame_from_guest(&vp->port.bridge->frame, element->out,
 				    element->n_out, vp->header_len,
 				    vp->features, &reason) < 0) {
-		log_debug("%s: frame dropped: %s", vp->name, reason);
+		log_debug("%s: frame dropped: %s", vp->label, reason);
 		bridge_drop(&vp->port, DROP_RX_MALFORMED);
 	} else {
 		bridge_forward(&vp->port);
@@ -252,9 +254,9 @@ static void disconnected(void *context, const char *reason)
 	struct vhost_port *vp = context;
 
 	if (reason != NULL)
-		log_warn("%s: connection closed: %s", vp->name, reason);
+		log_warn("%s: connection closed: %s", vp->label, reason);
 	else
-		log_debug("%s: connection closed", vp->name);
+		log_debug("%s: connection closed", vp->label);
 	vp->closed(vp->context, vp);
 	vhost_port_free(vp);
 }
@@ -273,6 +275,19 @@ static const struct vhost_device_ops device_ops = {
 	.disconnected = disconnected,
 };
 
+/* Who connected: with --connect and chain loading that is who listened, or
+ * this process itself. */
+static void name_after_peer(struct vhost_port *vp, int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
+		snprintf(vp->name, sizeof(vp->name), "pid:%d", (int)peer.pid);
+	else
+		snprintf(vp->name, sizeof(vp->name), "-");
+}
+
 int vhost_port_new(struct vhost_port **port, struct bridge *bridge, int fd,
 		   void (*closed)(void *context, struct vhost_port *port),
 		   void *context)
@@ -287,12 +302,13 @@ int vhost_port_new(struct vhost_port **port, struct bridge *bridge, int fd,
 		free(vp);
 		return ret;
 	}
-	snprintf(vp->name, sizeof(vp->name), "port %u", vp->port.id);
+	snprintf(vp->label, sizeof(vp->label), "port %u", vp->port.id);
+	name_after_peer(vp, fd);
 	vp->closed = closed;
 	vp->context = context;
 	vp->header_len = VIRTIO_NET_HDR_LEGACY_SIZE;
 	ret = vhost_backend_new(&vp->backend, bridge->loop, fd, &device_ops,
-				N_QUEUES, vp->name, vp);
+				N_QUEUES, vp->label, vp);
 	if (ret < 0) {
 		vhost_port_free(vp);
 		return ret;
