@@ -1,0 +1,4 @@
+PROGS += vm-run
+vm-run_SRCS := vm-run/main.c vm-run/plan.c \
+	vm-run/plan_print.c vm-run/vmfile.c
+vmfile_FUZZ_SRCS := vm-run/plan.c vm-run/plan_print.c vm-run/vmfile.c
