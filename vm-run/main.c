@@ -10,6 +10,7 @@
 #include "lib/base/options.h"
 #include "lib/base/size.h"
 #include "vm-run/plan.h"
+#include "vm-run/supervise.h"
 #include "vm-run/vmfile.h"
 
 #include <fcntl.h>
@@ -90,7 +91,7 @@ int main(int argc, char **argv)
 	if (ret == 0 && line.is_dry_run)
 		plan_print(plan, stdout);
 	else if (ret == 0)
-		ret = error_set(&err, -ENOSYS, "only --dry-run is there yet");
+		ret = supervise(&vm, plan, line.ready_fd, &err);
 	if (ret < 0)
 		die(EXIT_FAILURE, "%s", error_text(&err, ret));
 	plan_free(plan);
