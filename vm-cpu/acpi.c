@@ -211,8 +211,7 @@ static void put_rsdp(struct acpi_rsdp *rsdp, uint64_t xsdt_gpa)
 	rsdp->extended_checksum = checksum(rsdp, sizeof(*rsdp));
 }
 
-int acpi_build(struct ram *ram, unsigned n_cpus, uint64_t *rsdp_gpa,
-	       struct error *err)
+int acpi_build(struct ram *ram, unsigned n_cpus, struct error *err)
 {
 	struct area area = {
 		.host = ram_at(ram, LAYOUT_ACPI, LAYOUT_ACPI_SIZE),
@@ -220,12 +219,12 @@ int acpi_build(struct ram *ram, unsigned n_cpus, uint64_t *rsdp_gpa,
 		.size = LAYOUT_ACPI_SIZE,
 	};
 	struct acpi_rsdp *rsdp;
-	uint64_t tables[N_TABLES], xsdt_gpa, dsdt_gpa;
+	uint64_t tables[N_TABLES], rsdp_gpa, xsdt_gpa, dsdt_gpa;
 
 	if (area.host == NULL)
 		return error_set(err, -ENOMEM,
 				 "ACPI: the guest needs memory of 1 MiB");
-	rsdp = reserve(&area, sizeof(*rsdp), rsdp_gpa);
+	rsdp = reserve(&area, sizeof(*rsdp), &rsdp_gpa);
 	dsdt_gpa = put_dsdt(&area);
 	tables[0] = put_fadt(&area, dsdt_gpa);
 	tables[1] = put_madt(&area, n_cpus);

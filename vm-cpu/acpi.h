@@ -7,13 +7,10 @@
 #ifndef VM_CPU_ACPI_H
 #define VM_CPU_ACPI_H
 
-#include <stdint.h>
-
 struct error;
 struct ram;
 
-/* Write the tables at LAYOUT_ACPI; *rsdp_gpa is where the first is. */
-int acpi_build(struct ram *ram, unsigned n_cpus, uint64_t *rsdp_gpa,
-	       struct error *err);
+/* Write the tables at LAYOUT_ACPI, which is where the RSDP then is. */
+int acpi_build(struct ram *ram, unsigned n_cpus, struct error *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include "vm-cpu/boot.h"
 #include "vm-cpu/config.h"
 #include "vm-cpu/control.h"
+#include "vm-cpu/layout.h"
 #include "vm-cpu/terminal.h"
 
 #include <errno.h>
@@ -162,14 +163,14 @@ int machine_boot(struct machine *machine, struct error *err)
 		.kernel_path = config->kernel_path,
 		.initrd_path = config->initrd_path,
 		.cmdline = config->cmdline,
+		.rsdp_gpa = LAYOUT_ACPI,
 	};
 	struct boot boot;
 	int r;
 
-	r = acpi_build(&machine->vm.ram, config->n_cpus, &options.rsdp_gpa,
-		       err);
+	r = boot_load(&boot, &machine->vm.ram, &options, err);
 	if (r == 0)
-		r = boot_load(&boot, &machine->vm.ram, &options, err);
+		r = acpi_build(&machine->vm.ram, config->n_cpus, err);
 	machine->vcpus.crashed = vcpu_crashed;
 	machine->vcpus.context = machine;
 	if (r == 0)

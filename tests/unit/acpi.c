@@ -22,13 +22,13 @@
 #include <cmocka.h>
 
 static struct ram ram = RAM_INIT;
-static uint64_t rsdp_gpa;
+static const uint64_t rsdp_gpa = LAYOUT_ACPI;
 
 static void build(unsigned n_cpus)
 {
 	ram_deinit(&ram);
 	assert_int_equal(ram_init(&ram, 2 << 20, false, NULL), 0);
-	assert_int_equal(acpi_build(&ram, n_cpus, &rsdp_gpa, NULL), 0);
+	assert_int_equal(acpi_build(&ram, n_cpus, NULL), 0);
 }
 
 static uint8_t sum(const void *data, size_t len)
@@ -288,7 +288,7 @@ static void too_little_memory_is_an_error(void **state)
 
 	(void)state;
 	assert_int_equal(ram_init(&tiny, 4096, false, NULL), 0);
-	assert_int_equal(acpi_build(&tiny, 1, &rsdp_gpa, NULL), -ENOMEM);
+	assert_int_equal(acpi_build(&tiny, 1, NULL), -ENOMEM);
 	ram_deinit(&tiny);
 }
 
