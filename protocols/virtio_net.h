@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* The network device of virtio 1.2 §5.1: features and frame header. */
+/* The network device of virtio 1.2 §5.1: features, config space and frame
+ * header. */
 #ifndef PROTOCOLS_VIRTIO_NET_H
 #define PROTOCOLS_VIRTIO_NET_H
 
@@ -22,7 +23,31 @@ enum {
 	VIRTIO_NET_F_MRG_RXBUF = 15,
 	VIRTIO_NET_F_STATUS = 16,
 	VIRTIO_NET_F_CTRL_VQ = 17,
+	VIRTIO_NET_F_CTRL_RX = 18, /* this and those to 23 need CTRL_VQ */
+	VIRTIO_NET_F_CTRL_VLAN = 19,
+	VIRTIO_NET_F_GUEST_ANNOUNCE = 21,
 	VIRTIO_NET_F_MQ = 22,
+	VIRTIO_NET_F_CTRL_MAC_ADDR = 23,
+	VIRTIO_NET_F_CTRL_GUEST_OFFLOADS = 2,
+	VIRTIO_NET_F_NOTF_COAL = 53,
+	VIRTIO_NET_F_HASH_REPORT = 57,
+	VIRTIO_NET_F_RSS = 60,
+	VIRTIO_NET_F_STANDBY = 62,
+	VIRTIO_NET_F_SPEED_DUPLEX = 63,
+};
+
+/* Config space (§5.1.4), as far as MTU. */
+struct virtio_net_config {
+	uint8_t mac[6];
+	uint16_t status;
+	uint16_t max_virtqueue_pairs;
+	uint16_t mtu;
+} __attribute__((packed));
+_Static_assert(sizeof(struct virtio_net_config) == 12, "virtio 1.2 §5.1.4");
+
+enum {
+	VIRTIO_NET_S_LINK_UP = 1,
+	VIRTIO_NET_S_ANNOUNCE = 2,
 };
 
 /* struct virtio_net_hdr.flags (§5.1.6). */
