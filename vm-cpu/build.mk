@@ -1,7 +1,7 @@
 PROGS += vm-cpu
 vm-cpu_SRCS := $(addprefix vm-cpu/,acpi.c boot.c boot_bzimage.c boot_elf.c \
 	bus.c config.c control.c cpu_state.c cpuid.c device_option.c \
-	machine.c main.c power.c ram.c serial.c stream.c terminal.c vcpu.c \
+	machine.c main.c msix.c pci.c power.c ram.c serial.c stream.c terminal.c vcpu.c \
 	vcpu_report.c vm.c vm_irq.c)
 
 # The DSDT as bytes for acpi.c to include.
