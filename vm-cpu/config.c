@@ -48,7 +48,7 @@ static const struct option_spec specs[] = {
 	{ OPTION_NET, "net", "SOCKET[,mac=MAC]", "a network (virtio-net)" },
 	{ OPTION_CONSOLE, "console", "SOCKET[,...]",
 	  "a console (virtio-console)" },
-	{ OPTION_FS, "fs", "SOCKET[,...]", "a file system (virtio-fs)" },
+	{ OPTION_FS, "fs", "SOCKET[,tag=NAME]", "a file system (virtio-fs)" },
 	{ OPTION_RNG, "rng", "SOCKET[,...]", "random numbers (virtio-rng)" },
 	{ OPTION_DEVICE, "device", "ID:SOCKET[,...]",
 	  "any device, by virtio's id" },

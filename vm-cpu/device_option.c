@@ -7,6 +7,7 @@
 #include "lib/base/options.h"
 #include "lib/base/size.h"
 #include "lib/vhost/frontend.h"
+#include "protocols/virtio_fs.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -99,6 +100,13 @@ static int set_suboption(struct device_option *device, const char *key,
 	if (strcmp(key, "mac") == 0) {
 		device->has_mac = true;
 		r = parse_mac(value, device->mac);
+	} else if (strcmp(key, "tag") == 0) {
+		if (value[0] == '\0' || strlen(value) > VIRTIO_FS_TAG_MAX)
+			r = -EINVAL;
+		free(device->tag);
+		device->tag = strdup(value);
+		if (device->tag == NULL)
+			return -ENOMEM;
 	} else if (strcmp(key, "queues") == 0) {
 		r = number_parse(value, 1, FRONTEND_QUEUES_MAX, &number);
 		device->n_queues = r == 0 ? (unsigned)number : 0;
@@ -156,6 +164,7 @@ static int add(struct device_options *options, struct device_option *device,
 			      DEVICE_OPTIONS_MAX);
 	if (r < 0) {
 		free(device->socket_path);
+		free(device->tag);
 		return r;
 	}
 	options->devices[options->n_devices++] = *device;
@@ -221,6 +230,7 @@ void device_options_deinit(struct device_options *options)
 {
 	for (unsigned i = 0; i < options->n_devices; i++) {
 		free(options->devices[i].socket_path);
+		free(options->devices[i].tag);
 		close_fd(&options->devices[i].fd);
 	}
 	options->n_devices = 0;

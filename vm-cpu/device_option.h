@@ -4,6 +4,7 @@
  * word of VM_DEVICES, says:
  *
  *	--net=PATH[,mac=XX:XX:XX:XX:XX:XX][,queues=N][,reconnect=WHEN]
+ *	--fs=PATH[,tag=NAME][,...]
  *	--device=ID:PATH[,...]		ID as in virtio 1.2 §5
  *	--net=fd:N[,...]		an open connection
  */
@@ -27,6 +28,7 @@ struct device_option {
 	unsigned n_queues;  /* wanted; 0: as many as make sense */
 	bool has_mac;
 	uint8_t mac[6];
+	char *tag;	       /* fs: its name in the guest, or NULL */
 	bool has_reconnect;    /* else the common one counts */
 	int reconnect_seconds; /* FRONTEND_RECONNECT_* or seconds */
 };
