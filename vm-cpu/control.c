@@ -50,6 +50,17 @@ static int resume_guest(struct control_request *request, int argc, char **argv,
 	return 0;
 }
 
+static int list_devices(struct control_request *request, int argc, char **argv,
+			void *context)
+{
+	const struct machine *machine = context;
+
+	(void)argc;
+	(void)argv;
+	devices_list(&machine->devices, request);
+	return 0;
+}
+
 static int press_button(struct control_request *request, int argc, char **argv,
 			void *context)
 {
@@ -84,6 +95,8 @@ static int quit(struct control_request *request, int argc, char **argv,
 
 static const struct control_verb verbs[] = {
 	{ "status", "", "state, processors, memory", 0, 0, show_status },
+	{ "devices", "", "address, name, state, socket of each", 0, 0,
+	  list_devices },
 	{ "pause", "", "stop the processors", 0, 0, pause_guest },
 	{ "resume", "", "let them go on", 0, 0, resume_guest },
 	{ "powerdown", "", "press the power button", 0, 0, press_button },

@@ -136,7 +136,7 @@ static int init_serial(struct machine *machine, struct error *err)
 	return r < 0 ? error_prefix(err, r, "serial port") : 0;
 }
 
-int machine_init(struct machine *machine, const struct config *config,
+int machine_init(struct machine *machine, struct config *config,
 		 struct error *err)
 {
 	int r;
@@ -149,6 +149,10 @@ int machine_init(struct machine *machine, const struct config *config,
 	if (r == 0)
 		r = power_init(&machine->power, &machine->vm, power_ended,
 			       machine);
+	if (r == 0)
+		r = devices_init(&machine->devices, &machine->vm,
+				 &machine->loop, &config->devices,
+				 config->n_cpus, err);
 	if (r == 0 && config->control_path != NULL)
 		r = control_open(machine, config->control_path, err);
 	if (r == 0)
@@ -209,8 +213,10 @@ void machine_halt(struct machine *machine)
 
 int machine_reset(struct machine *machine, struct error *err)
 {
-	int r = vm_reset(&machine->vm, err);
+	int r;
 
+	devices_reset(&machine->devices);
+	r = vm_reset(&machine->vm, err);
 	if (r < 0)
 		return r;
 	serial_reset(&machine->serial);
@@ -226,6 +232,7 @@ void machine_deinit(struct machine *machine)
 	machine_halt(machine);
 	control_free(machine->control);
 	machine->control = NULL;
+	devices_deinit(&machine->devices);
 	stream_close(&machine->stream);
 	vm_deinit(&machine->vm);
 	event_source_remove(&machine->wake);

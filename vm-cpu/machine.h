@@ -10,6 +10,7 @@
 #define VM_CPU_MACHINE_H
 
 #include "lib/base/event.h"
+#include "vm-cpu/devices.h"
 #include "vm-cpu/power.h"
 #include "vm-cpu/serial.h"
 #include "vm-cpu/stream.h"
@@ -33,6 +34,7 @@ struct machine {
 	struct serial serial;
 	struct power power;
 	struct vcpus vcpus;
+	struct devices devices;
 	struct control *control;
 	bool is_ending; /* the first reason to end is the one that counts */
 	bool is_terminating; /* SIGTERM came once */
@@ -47,8 +49,9 @@ struct machine {
 		} \
 	}
 
-/* All but the guest: KVM, memory, buses, devices, signals, control. */
-int machine_init(struct machine *machine, const struct config *config,
+/* All but the guest: KVM, memory, buses, devices, signals, control. The
+ * descriptors of the devices' options are taken over. */
+int machine_init(struct machine *machine, struct config *config,
 		 struct error *err);
 /* Load the kernel and start the processors. */
 int machine_boot(struct machine *machine, struct error *err);
