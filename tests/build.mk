@@ -76,8 +76,10 @@ lint: | $(GENERATED)
 		--enable=warning,portability -D_GNU_SOURCE -I. -I$(B) \
 		--suppressions-list=tests/cppcheck.txt -j2 \
 		$(LIB_SRCS) $(PROG_SRCS)
-	@printf '%s\n' $(LIB_SRCS) $(PROG_SRCS) | xargs -P2 -n8 clang-tidy \
-		--quiet --warnings-as-errors='*' -- $(CPPFLAGS) -std=c11
+	@printf '%s\n' $(LIB_SRCS) $(PROG_SRCS) | xargs -P2 -n8 sh -c \
+		'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
+		-std=c11 -D_GNU_SOURCE -I. -I$(B) \
+		-DPIPEVISOR_VERSION=\"$(VERSION)\"' tidy
 	@shellcheck -x $(SCRIPTS)
 	@mandoc -Tlint -Wwarning man/*.[157]
 
