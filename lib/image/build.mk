@@ -17,12 +17,17 @@ LIB_SRCS += \
 	lib/image/qcow2_cache.c \
 	lib/image/qcow2_cluster.c \
 	lib/image/qcow2_compress.c \
+	lib/image/qcow2_create.c \
 	lib/image/qcow2_features.c \
 	lib/image/qcow2_grow.c \
 	lib/image/qcow2_header.c \
+	lib/image/qcow2_info.c \
+	lib/image/qcow2_options.c \
 	lib/image/qcow2_overlap.c \
+	lib/image/qcow2_preallocate.c \
 	lib/image/qcow2_read.c \
 	lib/image/qcow2_refcount.c \
+	lib/image/qcow2_resize.c \
 	lib/image/qcow2_snapshot.c \
 	lib/image/qcow2_write.c \
 	lib/image/qcow2_zero.c \

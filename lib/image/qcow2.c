@@ -271,4 +271,8 @@ const struct image_format image_format_qcow2 = {
 	.discard = qcow2_discard,
 	.flush = qcow2_flush,
 	.map = qcow2_map,
+	.create = qcow2_create,
+	.create_specs = qcow2_create_specs,
+	.resize = qcow2_resize,
+	.get_info = qcow2_get_info,
 };

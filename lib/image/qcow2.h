@@ -96,7 +96,6 @@ struct qcow2_header {
 struct qcow2_snapshot {
 	uint64_t l1_offset;
 	uint32_t l1_size;
-	struct image_snapshot_info info; /* id and name owned here */
 };
 
 struct qcow2_raw {
@@ -124,9 +123,10 @@ struct qcow2 {
 	uint32_t refcount_table_size; /* entries */
 	struct qcow2_cache l2_cache, refcount_cache;
 	struct qcow2_filter l2_filter, refcount_filter;
-	struct qcow2_snapshot *snapshots; /* header.n_snapshots */
-	uint64_t snapshots_len;		  /* bytes of the table in the file */
-	bool is_corrupt;		  /* found here, or in the header */
+	struct qcow2_snapshot *snapshots; /* header.n_snapshots of both */
+	struct image_snapshot_info *snapshot_infos; /* texts owned here */
+	uint64_t snapshots_len; /* bytes of the table in the file */
+	bool is_corrupt;	/* found here, or in the header */
 	struct qcow2_flight *flights;
 	unsigned n_waiting;
 
@@ -313,6 +313,9 @@ int qcow2_map_run(struct qcow2 *q, uint64_t index, uint64_t max, bool nowait,
 /* Make the L2 table that holds index exist, and this image's alone. May
  * pause. */
 int qcow2_own_l2(struct qcow2 *q, uint64_t index, struct error *err);
+/* Between these nobody else makes an L2 table, or a new L1 table. */
+void qcow2_begin_table(struct qcow2 *q);
+void qcow2_end_table(struct qcow2 *q);
 /*
  * Set n entries from index on, all in one owned L2 table: first, then each
  * step more. What they referred to is freed later unless keep. May pause at
@@ -353,6 +356,14 @@ int qcow2_check_writable(struct qcow2 *q, struct error *err);
 /* Write within q->lock, from a cursor of exactly len bytes. Pauses. */
 int qcow2_write_locked(struct qcow2 *q, uint64_t offset, size_t len,
 		       struct iov_cursor *cursor, struct error *err);
+
+/* With the lock. [offset, offset + len) reads as zeroes, whatever the image's
+ * size. Pauses. */
+int qcow2_zero_range(struct qcow2 *q, uint64_t offset, uint64_t len,
+		     struct error *err);
+/* With the lock, and a flight over [first, end): as if never written. */
+int qcow2_drop(struct qcow2 *q, uint64_t first, uint64_t end,
+	       struct error *err);
 
 /* qcow2_create.c, qcow2_resize.c, qcow2_info.c, qcow2_check.c */
 int qcow2_create(const char *path, const struct image_create_options *o,

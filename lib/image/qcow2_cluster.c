@@ -263,20 +263,30 @@ static int own_l2(struct qcow2 *q, uint64_t index, struct error *err)
 	return old != 0 ? qcow2_free_later(q, old, 1, err) : 0;
 }
 
-int qcow2_own_l2(struct qcow2 *q, uint64_t index, struct error *err)
+void qcow2_begin_table(struct qcow2 *q)
 {
-	int rc;
-
 	while (q->is_making_table) {
 		q->n_waiting++;
 		pthread_cond_wait(&q->changed, &q->lock);
 		q->n_waiting--;
 	}
 	q->is_making_table = true;
-	rc = own_l2(q, index, err);
+}
+
+void qcow2_end_table(struct qcow2 *q)
+{
 	q->is_making_table = false;
 	if (q->n_waiting > 0)
 		pthread_cond_broadcast(&q->changed);
+}
+
+int qcow2_own_l2(struct qcow2 *q, uint64_t index, struct error *err)
+{
+	int rc;
+
+	qcow2_begin_table(q);
+	rc = own_l2(q, index, err);
+	qcow2_end_table(q);
 	return rc;
 }
 

@@ -27,20 +27,21 @@ static int read_table(struct qcow2 *q, uint64_t offset, void *buf, size_t len,
 }
 
 static void decode_fixed(struct qcow2_snapshot *s,
+			 struct image_snapshot_info *info,
 			 const struct qcow2_wire_snapshot *w,
 			 const struct qcow2_header *h)
 {
 	s->l1_offset = be64toh(w->l1_offset);
 	s->l1_size = be32toh(w->l1_size);
-	s->info.date_sec = be32toh(w->date_sec);
-	s->info.date_nsec = be32toh(w->date_nsec);
-	s->info.vm_clock_nsec = be64toh(w->vm_clock_nsec);
-	s->info.vm_state_size = be32toh(w->vm_state_size);
-	s->info.disk_size = h->size;
-	s->info.icount = UINT64_MAX;
+	info->date_sec = be32toh(w->date_sec);
+	info->date_nsec = be32toh(w->date_nsec);
+	info->vm_clock_nsec = be64toh(w->vm_clock_nsec);
+	info->vm_state_size = be32toh(w->vm_state_size);
+	info->disk_size = h->size;
+	info->icount = UINT64_MAX;
 }
 
-static void decode_extra(struct qcow2_snapshot *s, const uint8_t *data,
+static void decode_extra(struct image_snapshot_info *info, const uint8_t *data,
 			 uint32_t len)
 {
 	struct qcow2_wire_snapshot_extra w;
@@ -48,14 +49,15 @@ static void decode_extra(struct qcow2_snapshot *s, const uint8_t *data,
 	memset(&w, 0, sizeof(w));
 	memcpy(&w, data, len < sizeof(w) ? len : sizeof(w));
 	if (len >= 8)
-		s->info.vm_state_size = be64toh(w.vm_state_size);
+		info->vm_state_size = be64toh(w.vm_state_size);
 	if (len >= 16)
-		s->info.disk_size = be64toh(w.disk_size);
+		info->disk_size = be64toh(w.disk_size);
 	if (len >= 24)
-		s->info.icount = be64toh(w.icount);
+		info->icount = be64toh(w.icount);
 }
 
-static int read_one(struct qcow2 *q, struct qcow2_snapshot *s, uint64_t *offset,
+static int read_one(struct qcow2 *q, struct qcow2_snapshot *s,
+		    struct image_snapshot_info *info, uint64_t *offset,
 		    uint8_t *buf, struct error *err)
 {
 	struct qcow2_wire_snapshot w;
@@ -66,7 +68,7 @@ static int read_one(struct qcow2 *q, struct qcow2_snapshot *s, uint64_t *offset,
 	rc = read_table(q, *offset, &w, sizeof(w), err);
 	if (rc < 0)
 		return rc;
-	decode_fixed(s, &w, &q->header);
+	decode_fixed(s, info, &w, &q->header);
 	extra_len = be32toh(w.extra_len);
 	id_len = be16toh(w.id_len);
 	name_len = be16toh(w.name_len);
@@ -78,11 +80,11 @@ static int read_one(struct qcow2 *q, struct qcow2_snapshot *s, uint64_t *offset,
 			extra_len + id_len + name_len, err);
 	if (rc < 0)
 		return rc;
-	decode_extra(s, buf, extra_len);
+	decode_extra(info, buf, extra_len);
 	id = strndup((const char *)buf + extra_len, id_len);
 	name = strndup((const char *)buf + extra_len + id_len, name_len);
-	s->info.id = id;
-	s->info.name = name;
+	info->id = id;
+	info->name = name;
 	if (id == NULL || name == NULL)
 		return -ENOMEM;
 	*offset +=
@@ -105,8 +107,10 @@ int qcow2_snapshots_read(struct qcow2 *q, struct error *err)
 	if (rc < 0)
 		return rc;
 	q->snapshots = calloc(q->header.n_snapshots, sizeof(*q->snapshots));
+	q->snapshot_infos =
+		calloc(q->header.n_snapshots, sizeof(*q->snapshot_infos));
 	buf = malloc(VARIABLE_MAX);
-	if (q->snapshots == NULL || buf == NULL)
+	if (q->snapshots == NULL || q->snapshot_infos == NULL || buf == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; rc == 0 && i < q->header.n_snapshots; i++) {
 		if (offset >= file_size)
@@ -116,7 +120,8 @@ int qcow2_snapshots_read(struct qcow2 *q, struct error *err)
 		    QCOW2_SNAPSHOT_TABLE_LEN_MAX)
 			return error_set(err, -EFBIG,
 					 "Snapshot table too large");
-		rc = read_one(q, &q->snapshots[i], &offset, buf, err);
+		rc = read_one(q, &q->snapshots[i], &q->snapshot_infos[i],
+			      &offset, buf, err);
 	}
 	q->snapshots_len = offset - q->header.snapshots_offset;
 	return rc;
@@ -124,10 +129,14 @@ int qcow2_snapshots_read(struct qcow2 *q, struct error *err)
 
 void qcow2_snapshots_deinit(struct qcow2 *q)
 {
-	for (uint32_t i = 0; q->snapshots && i < q->header.n_snapshots; i++) {
-		free((void *)q->snapshots[i].info.id);
-		free((void *)q->snapshots[i].info.name);
+	struct image_snapshot_info *info = q->snapshot_infos;
+
+	for (uint32_t i = 0; info != NULL && i < q->header.n_snapshots; i++) {
+		free((void *)info[i].id);
+		free((void *)info[i].name);
 	}
 	free(q->snapshots);
+	free(q->snapshot_infos);
 	q->snapshots = NULL;
+	q->snapshot_infos = NULL;
 }

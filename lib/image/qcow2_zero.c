@@ -191,10 +191,9 @@ static uint64_t end_of(const struct qcow2 *q, const struct range *r)
 	return end == q->image->size ? qcow2_round_up(q, end) : end;
 }
 
-static int change_range(struct qcow2 *q, const struct range *r,
+static int change_range(struct qcow2 *q, const struct range *r, uint64_t end,
 			struct error *err)
 {
-	uint64_t end = end_of(q, r);
 	uint64_t first = qcow2_round_up(q, r->offset) >> q->cluster_bits;
 	uint64_t last = end >> q->cluster_bits; /* exclusive */
 	uint64_t head = (first << q->cluster_bits) - r->offset;
@@ -219,9 +218,36 @@ static int change(struct qcow2 *q, const struct range *r, struct error *err)
 	pthread_mutex_lock(&q->lock);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
-		rc = change_range(q, r, err);
+		rc = change_range(q, r, end_of(q, r), err);
 	pthread_mutex_unlock(&q->lock);
 	return rc;
+}
+
+int qcow2_zero_range(struct qcow2 *q, uint64_t offset, uint64_t len,
+		     struct error *err)
+{
+	struct range r = { .offset = offset, .len = len, .may_unmap = true };
+
+	return change_range(q, &r, offset + len, err);
+}
+
+int qcow2_drop(struct qcow2 *q, uint64_t first, uint64_t end, struct error *err)
+{
+	while (first < end) {
+		uint64_t n = qcow2_l2_left(q, first);
+		struct qcow2_run run;
+		int rc;
+
+		if (n > end - first)
+			n = end - first;
+		rc = qcow2_map_run(q, first, n, false, &run, err);
+		if (rc == 0 && run.kind != QCOW2_KIND_UNALLOCATED)
+			rc = change_entries(q, first, &run, DROP, err);
+		if (rc < 0)
+			return rc;
+		first += run.n;
+	}
+	return 0;
 }
 
 int qcow2_write_zeroes(struct image *image, uint64_t offset, uint64_t len,

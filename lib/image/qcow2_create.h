@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: ISC */
+/* Inside the qcow2 engine: what an image that is to be made will be like. */
+#ifndef LIB_IMAGE_QCOW2_CREATE_H
+#define LIB_IMAGE_QCOW2_CREATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct error;
+struct image_create_options;
+struct qcow2;
+
+struct qcow2_plan {
+	unsigned version, cluster_bits, refcount_order;
+	uint64_t size;
+	bool has_lazy_refcounts;
+	uint8_t compression_type;
+	const char *preallocation; /* never NULL */
+	const char *backing_name, *backing_format;
+
+	/* Layout, in clusters; found by qcow2_create(). */
+	uint64_t l1_size; /* entries */
+	uint64_t n_l1, n_table, n_blocks, n_all;
+};
+
+/* All options read and checked; strings stay the caller's. */
+int qcow2_plan_init(struct qcow2_plan *plan,
+		    const struct image_create_options *o, struct error *err);
+/* NULL is fine. */
+int qcow2_check_preallocation(const char *mode, struct error *err);
+/*
+ * Give every guest cluster of [offset, end) that has none its host cluster,
+ * and the file what mode says. With the lock. Pauses.
+ */
+int qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t end,
+		      const char *mode, struct error *err);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: ISC */
+/* What `info` says of a qcow2 image, row by row as qemu-img does. */
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void add_text(struct image_info *info, const char *name,
+		     const char *json_name, const char *text)
+{
+	info->rows[info->n_rows++] = (struct image_info_row){
+		.name = name,
+		.json_name = json_name,
+		.kind = IMAGE_INFO_TEXT,
+		.text = text,
+	};
+}
+
+static void add_number(struct image_info *info, const char *name,
+		       const char *json_name, uint64_t number)
+{
+	info->rows[info->n_rows++] = (struct image_info_row){
+		.name = name,
+		.json_name = json_name,
+		.kind = IMAGE_INFO_NUMBER,
+		.number = number,
+	};
+}
+
+static void add_bool(struct image_info *info, const char *name,
+		     const char *json_name, bool is_set)
+{
+	info->rows[info->n_rows++] = (struct image_info_row){
+		.name = name,
+		.json_name = json_name,
+		.kind = IMAGE_INFO_BOOL,
+		.number = is_set,
+	};
+}
+
+static void add_rows(const struct qcow2_header *h, struct image_info *info)
+{
+	add_text(info, "compat", "compat", h->version < 3 ? "0.10" : "1.1");
+	add_text(info, "compression type", "compression-type",
+		 h->compression_type == QCOW2_COMPRESSION_ZSTD ? "zstd"
+							       : "zlib");
+	if (h->version >= 3)
+		add_bool(info, "lazy refcounts", "lazy-refcounts",
+			 h->compatible & QCOW2_COMPATIBLE_LAZY_REFCOUNTS);
+	add_number(info, "refcount bits", "refcount-bits",
+		   1U << h->refcount_order);
+	if (h->version < 3)
+		return;
+	add_bool(info, "corrupt", "corrupt",
+		 h->incompatible & QCOW2_INCOMPATIBLE_CORRUPT);
+	add_bool(info, "extended l2", "extended-l2",
+		 h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2);
+}
+
+int qcow2_get_info(struct image *image, struct image_info *info,
+		   struct error *err)
+{
+	struct qcow2 *q = image->state;
+	const struct qcow2_header *h = &q->header;
+
+	(void)err;
+	pthread_mutex_lock(&q->lock);
+	info->cluster_size = q->cluster_len;
+	info->is_dirty = h->incompatible & QCOW2_INCOMPATIBLE_DIRTY;
+	info->is_corrupt = h->incompatible & QCOW2_INCOMPATIBLE_CORRUPT;
+	info->is_encrypted = h->crypt_method != QCOW2_CRYPT_NONE;
+	info->snapshots = q->snapshot_infos;
+	info->n_snapshots = h->n_snapshots;
+	add_rows(h, info);
+	pthread_mutex_unlock(&q->lock);
+	return 0;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Host clusters for guest clusters that nobody has written yet. They read as
+ * zeroes: because nothing was ever there, or because they are made so before
+ * an entry refers to them.
+ */
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+#include "lib/image/qcow2_create.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
+		bool is_fresh, const char *mode)
+{
+	int rc = 0;
+
+	if (strcmp(mode, "full") == 0)
+		return image_file_write_zeroes(q->file, host_offset, len);
+	if (!is_fresh)
+		rc = image_file_zero(q->file, host_offset, len, true);
+	if (rc == 0 && strcmp(mode, "falloc") == 0)
+		rc = image_file_allocate(q->file, host_offset, len);
+	return rc;
+}
+
+/* n unallocated guest clusters of one L2 table, from index on. */
+static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
+			const char *mode, struct error *err)
+{
+	uint64_t host_offset;
+	bool is_fresh;
+	int rc = qcow2_own_l2(q, index, err);
+
+	if (rc == 0)
+		rc = qcow2_alloc(q, n, &host_offset, &is_fresh, err);
+	if (rc < 0)
+		return rc;
+	rc = fill(q, host_offset, *n << q->cluster_bits, is_fresh, mode);
+	if (rc == 0 && !is_fresh)
+		rc = qcow2_barrier(q);
+	if (rc < 0) {
+		qcow2_alloc_undo(q, host_offset, *n);
+		return error_set_errno(err, rc, "Could not preallocate data");
+	}
+	return qcow2_set_entries(q, index, *n, host_offset | QCOW2_COPIED,
+				 q->cluster_len, err);
+}
+
+/* Readers that look no further than the file's end must find it. */
+static int extend_file(struct qcow2 *q, struct error *err)
+{
+	uint64_t size, end = q->reserved << q->cluster_bits;
+	int rc = image_file_size(q->file, &size);
+
+	if (rc == 0 && size < end && !q->file->is_block_device)
+		rc = image_file_truncate(q->file, end);
+	return rc < 0 ? error_set_errno(err, rc, "Could not extend file") : 0;
+}
+
+int qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t end,
+		      const char *mode, struct error *err)
+{
+	uint64_t index = offset >> q->cluster_bits;
+	uint64_t last = qcow2_n_clusters(q, end);
+	int rc = 0;
+
+	while (rc == 0 && index < last) {
+		uint64_t n = qcow2_l2_left(q, index);
+		struct qcow2_run run;
+
+		if (n > last - index)
+			n = last - index;
+		rc = qcow2_map_run(q, index, n, false, &run, err);
+		if (rc < 0)
+			break;
+		n = run.n;
+		if (run.kind == QCOW2_KIND_UNALLOCATED)
+			rc = allocate_run(q, index, &n, mode, err);
+		index += n;
+	}
+	return rc < 0 ? rc : extend_file(q, err);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Another size of the guest's disk.
+ *
+ * Growing: a larger L1 table takes over by one header write; what would show
+ * through from a longer backing image, and what stands behind the old end in
+ * its last cluster, becomes zeroes; then the size in the header changes.
+ *
+ * Shrinking: what is cut off is dropped first, so that nothing of it can come
+ * back when the disk grows again; then the size changes. The L1 table stays
+ * as long as it is.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+#include "lib/image/qcow2_create.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+static int barrier(struct qcow2 *q, struct error *err)
+{
+	int rc = qcow2_barrier(q);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
+}
+
+static int write_l1(struct qcow2 *q, uint64_t offset, uint64_t *table,
+		    uint64_t size, struct error *err)
+{
+	int rc;
+
+	for (uint64_t i = 0; i < size; i++)
+		table[i] = htobe64(i < q->header.l1_size ? q->l1[i] : 0);
+	rc = image_file_write(q->file, offset, table, size * sizeof(*table));
+	for (uint64_t i = 0; i < size; i++)
+		table[i] = be64toh(table[i]);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write L1 table");
+	return barrier(q, err);
+}
+
+/* While it pauses no L2 table may be made: is_making_table says so. */
+static int grow_l1(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	uint64_t old_offset = q->header.l1_offset, offset;
+	uint64_t old_n = qcow2_n_clusters(q, q->header.l1_size * 8ULL);
+	uint64_t n = qcow2_n_clusters(q, size * sizeof(uint64_t));
+	_cleanup_free_ uint64_t *table = NULL;
+	int rc;
+
+	if (size > QCOW2_L1_LEN_MAX / sizeof(*table))
+		return error_set(err, -EFBIG,
+				 "The image size is too large for file format "
+				 "'qcow2' (try using a larger cluster size)");
+	table = calloc(size, sizeof(*table));
+	if (table == NULL)
+		return -ENOMEM;
+	rc = qcow2_alloc_all(q, n, &offset, err);
+	if (rc < 0)
+		return rc;
+	rc = write_l1(q, offset, table, size, err);
+	if (rc < 0) {
+		qcow2_alloc_undo(q, offset, n);
+		return rc;
+	}
+	rc = qcow2_set_size(q, q->header.size, (uint32_t)size, offset);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write header");
+	free(q->l1);
+	q->l1 = steal_ptr(&table);
+	return old_n > 0 ? qcow2_free_later(q, old_offset, old_n, err) : 0;
+}
+
+static uint64_t l1_size_for(const struct qcow2 *q, uint64_t size)
+{
+	unsigned bits = q->cluster_bits + q->l2_bits;
+
+	return (size >> bits) + ((size & ((1ULL << bits) - 1)) != 0);
+}
+
+static int set_size(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	int rc = barrier(q, err);
+
+	if (rc < 0)
+		return rc;
+	rc = qcow2_set_size(q, size, q->header.l1_size, q->header.l1_offset);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write header");
+	q->image->size = size;
+	return barrier(q, err);
+}
+
+/* Where zeroes must be made to be read from the old end on. */
+static uint64_t zero_end(const struct qcow2 *q, uint64_t size)
+{
+	uint64_t end = qcow2_round_up(q, q->header.size);
+
+	if (q->image->backing != NULL && image_size(q->image->backing) > end)
+		end = image_size(q->image->backing);
+	return end < size ? end : size;
+}
+
+static int grow(struct qcow2 *q, uint64_t size, const char *mode,
+		struct error *err)
+{
+	uint64_t before = q->header.size;
+	uint64_t l1_size = l1_size_for(q, size);
+	int rc = 0;
+
+	if (l1_size > q->header.l1_size) {
+		qcow2_begin_table(q);
+		rc = grow_l1(q, l1_size, err);
+		qcow2_end_table(q);
+	}
+	if (rc == 0 && zero_end(q, size) > before)
+		rc = qcow2_zero_range(q, before, zero_end(q, size) - before,
+				      err);
+	if (rc == 0 && mode != NULL && strcmp(mode, "off") != 0)
+		rc = qcow2_preallocate(q, before, size, mode, err);
+	return rc < 0 ? rc : set_size(q, size, err);
+}
+
+static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	uint64_t first = qcow2_n_clusters(q, size);
+	uint64_t end = qcow2_n_clusters(q, q->header.size);
+	struct qcow2_flight flight;
+	int rc;
+
+	if (first < end) {
+		qcow2_flight_wait(q, first, end - 1, true);
+		qcow2_flight_begin(q, &flight, first, end - 1, true);
+		rc = qcow2_drop(q, first, end, err);
+		qcow2_flight_end(q, &flight);
+		if (rc < 0)
+			return rc;
+	}
+	return set_size(q, size, err);
+}
+
+static int check_resize(struct qcow2 *q, uint64_t size,
+			const struct image_resize_options *o, struct error *err)
+{
+	int rc = qcow2_check_writable(q, err);
+
+	if (rc == 0)
+		rc = qcow2_check_preallocation(o->preallocation, err);
+	if (rc < 0)
+		return rc;
+	if (size % QCOW2_SECTOR_LEN != 0)
+		return error_set(err, -EINVAL,
+				 "The new size must be a multiple of 512");
+	if (q->header.n_snapshots > 0 && q->header.version < 3)
+		return error_set(err, -ENOTSUP,
+				 "Can't resize a version 2 image which has "
+				 "snapshots");
+	if (q->header.has_bitmaps)
+		return error_set(err, -ENOTSUP,
+				 "Can't resize an image which has bitmaps");
+	if (size > INT64_MAX)
+		return error_set(err, -EFBIG, "Image is too big");
+	if (size < q->header.size && !o->may_shrink)
+		return error_set(err, -EINVAL,
+				 "Use the --shrink option to perform a shrink "
+				 "operation.");
+	if (size < q->header.size && o->preallocation != NULL &&
+	    strcmp(o->preallocation, "off") != 0)
+		return error_set(err, -EINVAL,
+				 "Preallocation can't be used for shrinking "
+				 "an image");
+	return 0;
+}
+
+int qcow2_resize(struct image *image, uint64_t size,
+		 const struct image_resize_options *options, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	rc = check_resize(q, size, options, err);
+	if (rc == 0 && size > q->header.size)
+		rc = grow(q, size, options->preallocation, err);
+	else if (rc == 0 && size < q->header.size)
+		rc = shrink(q, size, err);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
