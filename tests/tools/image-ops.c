@@ -6,7 +6,7 @@
  *
  * What the image holds first is the mirror's beginning. Then COUNT operations
  * are drawn by SEED: writes, zeroes, discards, reads that must equal the
- * mirror, flushes, and closing and opening again. At the end everything is
+ * mirror, flushes, sizes grown and shrunk, and closing and opening again. At the end everything is
  * read and compared, and the mirror is written to the file MIRROR, for other
  * programs to compare with. The first difference is printed; status 1.
  */
@@ -24,6 +24,7 @@
 
 enum {
 	LEN_MAX = 300 << 10,
+	GROWTH_MAX = 2 << 20, /* beyond the first size */
 	PARTS_MAX = 5,
 };
 
@@ -32,7 +33,7 @@ struct run {
 	struct image *image;
 	uint64_t random;
 	uint8_t *mirror;
-	uint64_t size;
+	uint64_t size, size_max;
 	uint32_t cluster;
 	unsigned long op;
 };
@@ -192,11 +193,31 @@ static void do_map(struct run *r, uint64_t offset, uint64_t len)
 				    r->path, r->op);
 }
 
+static void do_resize(struct run *r)
+{
+	static const char *const modes[] = { NULL, "off", "metadata", "falloc",
+					     "full" };
+	struct image_resize_options how = { .may_shrink = true };
+	uint64_t size = draw(r, r->size_max) & ~(uint64_t)511;
+	struct error err = ERROR_INIT;
+
+	if (size > r->size)
+		how.preallocation = modes[draw(r, 5)];
+	check(r, image_resize(r->image, size, &how, &err), &err, "resize");
+	if (size > r->size)
+		memset(r->mirror + r->size, 0, size - r->size);
+	r->size = size;
+}
+
 static void step(struct run *r)
 {
 	struct error err = ERROR_INIT;
 	uint64_t offset, len, what = draw(r, 100);
 
+	if (r->size == 0)
+		do_resize(r);
+	if (r->size == 0)
+		return;
 	draw_range(r, &offset, &len);
 	if (what < 45) {
 		do_write(r, offset, len);
@@ -208,6 +229,8 @@ static void step(struct run *r)
 		do_discard(r, offset, len);
 	} else if (what < 93) {
 		do_map(r, offset, len);
+	} else if (what < 94) {
+		do_resize(r);
 	} else if (what < 98) {
 		check(r, image_flush(r->image, &err), &err, "flush");
 	} else {
@@ -246,13 +269,15 @@ int main(int argc, char **argv)
 	r.random = strtoull(argv[2], NULL, 0) * 2654435761U + 1;
 	count = strtoul(argv[3], NULL, 0);
 	open_image(&r);
-	r.mirror = malloc(r.size + 1);
+	r.size_max = r.size + GROWTH_MAX;
+	r.mirror = calloc(1, r.size_max);
 	if (r.mirror == NULL)
 		die(1, "out of memory");
 	check(&r, image_read(r.image, 0, r.mirror, r.size, &err), &err, "read");
 	for (r.op = 1; r.op <= count; r.op++)
 		step(&r);
-	do_read(&r, 0, r.size);
+	if (r.size > 0)
+		do_read(&r, 0, r.size);
 	close_image(&r);
 	if (argc > 4)
 		save_mirror(&r, argv[4]);
