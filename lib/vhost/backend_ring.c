@@ -68,7 +68,8 @@ int backend_set_vring_base(struct vhost_backend *backend,
 
 	if (!queue)
 		return -EPROTO;
-	if (queue->virtq)
+	/* A queue may have what it needs before this comes: no harm then. */
+	if (queue->virtq && queue->base != state->num)
 		return backend_refuse(backend, "queue is running");
 	queue->base = state->num;
 	return 0;
