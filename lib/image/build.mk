@@ -15,8 +15,10 @@ LIB_SRCS += \
 	lib/image/qcow2_alloc.c \
 	lib/image/qcow2_barrier.c \
 	lib/image/qcow2_cache.c \
+	lib/image/qcow2_check.c \
 	lib/image/qcow2_cluster.c \
 	lib/image/qcow2_compress.c \
+	lib/image/qcow2_count.c \
 	lib/image/qcow2_create.c \
 	lib/image/qcow2_features.c \
 	lib/image/qcow2_grow.c \

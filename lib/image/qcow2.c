@@ -275,4 +275,5 @@ const struct image_format image_format_qcow2 = {
 	.create_specs = qcow2_create_specs,
 	.resize = qcow2_resize,
 	.get_info = qcow2_get_info,
+	.check = qcow2_check,
 };

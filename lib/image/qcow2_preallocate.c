@@ -11,11 +11,24 @@
 #include <errno.h>
 #include <string.h>
 
+/* A reference to what lies beyond the file's end would be called corrupt. */
+static int extend_file(struct qcow2 *q, uint64_t end)
+{
+	uint64_t size;
+	int rc = image_file_size(q->file, &size);
+
+	if (rc == 0 && size < end && !q->file->is_block_device)
+		rc = image_file_truncate(q->file, end);
+	return rc;
+}
+
 static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 		bool is_fresh, const char *mode)
 {
-	int rc = 0;
+	int rc = extend_file(q, host_offset + len);
 
+	if (rc < 0)
+		return rc;
 	if (strcmp(mode, "full") == 0)
 		return image_file_write_zeroes(q->file, host_offset, len);
 	if (!is_fresh)
@@ -48,17 +61,6 @@ static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
 				 q->cluster_len, err);
 }
 
-/* Readers that look no further than the file's end must find it. */
-static int extend_file(struct qcow2 *q, struct error *err)
-{
-	uint64_t size, end = q->reserved << q->cluster_bits;
-	int rc = image_file_size(q->file, &size);
-
-	if (rc == 0 && size < end && !q->file->is_block_device)
-		rc = image_file_truncate(q->file, end);
-	return rc < 0 ? error_set_errno(err, rc, "Could not extend file") : 0;
-}
-
 int qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t end,
 		      const char *mode, struct error *err)
 {
@@ -80,5 +82,5 @@ int qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t end,
 			rc = allocate_run(q, index, &n, mode, err);
 		index += n;
 	}
-	return rc < 0 ? rc : extend_file(q, err);
+	return rc;
 }

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The half of a check that walks everything which refers to host clusters:
+ * the header, the L1 tables of the disk and of snapshots with their L2
+ * tables, the snapshot table, bitmaps, the encryption header, and the
+ * refcount structures themselves. Lines are qemu-img check's.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2_check.h"
+
+#include <endian.h>
+#include <errno.h>
+
+enum {
+	TABLE_CHUNK = 8192, /* entries of a table read at a time */
+	BITMAP_TABLE_MAX = 0x8000000,
+	BITMAP_VARIABLE_MAX = 1 << 20,
+};
+
+/* One table while it is walked. */
+struct walk {
+	struct qcow2_checker *c;
+	bool is_active; /* the disk's: its copied flags and totals count */
+	uint64_t *l2;	/* of one cluster */
+};
+
+static void corrupt(struct qcow2_checker *c)
+{
+	if (c->is_first)
+		c->result->n_corruptions++;
+}
+
+static void count_one(struct qcow2_checker *c, uint64_t host_index)
+{
+	uint64_t i = host_index - c->first;
+	uint64_t count;
+
+	if (host_index < c->first || i >= c->n)
+		return;
+	count = qcow2_counted(c, host_index);
+	if (count == c->count_max) {
+		c->result->n_corruptions++;
+		qcow2_found(c, "ERROR: overflow cluster offset=0x%llx",
+			    (unsigned long long)host_index
+				    << c->q->cluster_bits);
+		return;
+	}
+	if (c->is_wide)
+		((uint32_t *)c->counts)[i]++;
+	else
+		((uint16_t *)c->counts)[i]++;
+}
+
+static void count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
+{
+	unsigned bits = c->q->cluster_bits;
+
+	if (len == 0)
+		return;
+	/* The last cluster need not be there to its end. */
+	if (offset > c->file_len ||
+	    (offset + len > c->file_len &&
+	     offset + len - c->file_len >= c->q->cluster_len)) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR: counting reference for region exceeding "
+			    "the end of the file by one cluster or more: "
+			    "offset 0x%llx size 0x%llx",
+			    (unsigned long long)offset,
+			    (unsigned long long)len);
+		return;
+	}
+	for (uint64_t i = offset >> bits; i <= (offset + len - 1) >> bits; i++)
+		count_one(c, i);
+}
+
+static void note_copied(struct qcow2_checker *c, uint64_t entry)
+{
+	uint64_t refcount;
+
+	if (c->has_wrong_copied || !c->is_first)
+		return;
+	if (qcow2_checked_refcount(
+		    c, (entry & QCOW2_OFFSET_MASK) >> c->q->cluster_bits,
+		    &refcount) == 0 &&
+	    (refcount == 1) != !!(entry & QCOW2_COPIED))
+		c->has_wrong_copied = true;
+}
+
+static void count_compressed(struct walk *w, uint64_t entry)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t offset, len;
+
+	qcow2_compressed_range(c->q, entry, &offset, &len);
+	if (entry & QCOW2_COPIED) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR: coffset=0x%llx: copied flag must never be "
+			    "set for compressed clusters",
+			    (unsigned long long)offset);
+	}
+	count_range(c, offset, len);
+	if (w->is_active && c->is_first) {
+		c->result->allocated_clusters++;
+		c->result->compressed_clusters++;
+		/* By nature: several share what is read for one. */
+		c->result->fragmented_clusters++;
+	}
+}
+
+/* next: the offset that would follow the last one; 0 at first. */
+static void count_standard(struct walk *w, uint64_t entry, uint64_t *next)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+	if (entry & QCOW2_L2_RESERVED_MASK) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR found l2 entry with reserved bits set: "
+			    "%llx",
+			    (unsigned long long)entry);
+	}
+	if (offset == 0)
+		return;
+	if (offset & (c->q->cluster_len - 1)) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR offset=%llx: %s cluster is not properly "
+			    "aligned; L2 entry corrupted.",
+			    (unsigned long long)offset,
+			    entry & QCOW2_ZERO ? "Preallocated" : "Data");
+	}
+	if (w->is_active) {
+		note_copied(c, entry);
+		if (c->is_first) {
+			c->result->allocated_clusters++;
+			if (*next != 0 && offset != *next)
+				c->result->fragmented_clusters++;
+		}
+		*next = offset + c->q->cluster_len;
+	}
+	count_range(c, offset, c->q->cluster_len);
+}
+
+static int count_l2(struct walk *w, uint64_t offset)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t n = 1ULL << c->q->l2_bits, next = 0;
+	int rc = image_file_read(c->q->file, offset, w->l2, c->q->cluster_len);
+
+	if (rc < 0) {
+		c->result->n_check_errors += c->is_first;
+		qcow2_found(c, "ERROR: I/O error in check_refcounts_l2");
+		return rc;
+	}
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t entry = be64toh(w->l2[i]);
+
+		if (entry == 0)
+			continue;
+		if (entry & QCOW2_COMPRESSED)
+			count_compressed(w, entry);
+		else
+			count_standard(w, entry, &next);
+	}
+	return 0;
+}
+
+static int count_l1_entry(struct walk *w, uint64_t entry)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+	if (entry & QCOW2_L1_RESERVED_MASK) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR found L1 entry with reserved bits set: "
+			    "%llx",
+			    (unsigned long long)entry);
+	}
+	if (offset == 0)
+		return 0;
+	count_range(c, offset, c->q->cluster_len);
+	if (offset & (c->q->cluster_len - 1)) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR l2_offset=%llx: Table is not cluster "
+			    "aligned; L1 entry corrupted",
+			    (unsigned long long)offset);
+	}
+	if (w->is_active)
+		note_copied(c, entry);
+	return count_l2(w, offset);
+}
+
+/* A snapshot's L1 table, or the disk's own, is read in chunks. */
+static int count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
+		    bool is_active)
+{
+	_cleanup_free_ uint64_t *l2 = malloc(c->q->cluster_len);
+	_cleanup_free_ uint64_t *l1 = malloc(TABLE_CHUNK * sizeof(*l1));
+	struct walk w = { .c = c, .is_active = is_active, .l2 = l2 };
+
+	if (l1 == NULL || l2 == NULL)
+		return -ENOMEM;
+	count_range(c, offset, size * sizeof(*l1));
+	while (size > 0) {
+		uint64_t n = size < TABLE_CHUNK ? size : TABLE_CHUNK;
+		int rc = image_file_read(c->q->file, offset, l1,
+					 n * sizeof(*l1));
+
+		for (uint64_t i = 0; rc == 0 && i < n; i++)
+			rc = count_l1_entry(&w, be64toh(l1[i]));
+		if (rc < 0)
+			return rc;
+		offset += n * sizeof(*l1);
+		size -= n;
+	}
+	return 0;
+}
+
+static int count_snapshots(struct qcow2_checker *c)
+{
+	struct qcow2 *q = c->q;
+	int rc;
+
+	for (uint32_t i = 0; i < q->header.n_snapshots; i++) {
+		rc = count_l1(c, q->snapshots[i].l1_offset,
+			      q->snapshots[i].l1_size, false);
+		if (rc < 0)
+			return rc;
+	}
+	count_range(c, q->header.snapshots_offset, q->snapshots_len);
+	return 0;
+}
+
+static int count_bitmap(struct qcow2_checker *c, uint64_t offset, uint64_t size)
+{
+	_cleanup_free_ uint64_t *table = NULL;
+	int rc = 0;
+
+	if (size > BITMAP_TABLE_MAX)
+		return -EFBIG;
+	table = malloc(TABLE_CHUNK * sizeof(*table));
+	if (table == NULL)
+		return -ENOMEM;
+	count_range(c, offset, size * sizeof(*table));
+	while (rc == 0 && size > 0) {
+		uint64_t n = size < TABLE_CHUNK ? size : TABLE_CHUNK;
+
+		rc = image_file_read(c->q->file, offset, table,
+				     n * sizeof(*table));
+		for (uint64_t i = 0; rc == 0 && i < n; i++) {
+			uint64_t at = be64toh(table[i]) & QCOW2_OFFSET_MASK;
+
+			if (at != 0)
+				count_range(c, at, c->q->cluster_len);
+		}
+		offset += n * sizeof(*table);
+		size -= n;
+	}
+	return rc;
+}
+
+static int count_bitmaps(struct qcow2_checker *c)
+{
+	const struct qcow2_header *h = &c->q->header;
+	uint64_t at = h->bitmap_directory_offset;
+	uint64_t end = at + h->bitmap_directory_len;
+
+	if (!h->has_bitmaps || h->bitmap_directory_len > INT64_MAX - at)
+		return 0;
+	count_range(c, at, h->bitmap_directory_len);
+	for (uint32_t i = 0; i < h->n_bitmaps && at < end &&
+			     i < QCOW2_BITMAPS_MAX && at < c->file_len;
+	     i++) {
+		struct qcow2_wire_bitmap w;
+		int rc = image_file_read(c->q->file, at, &w, sizeof(w));
+
+		if (rc == 0)
+			rc = count_bitmap(c, be64toh(w.table_offset),
+					  be32toh(w.table_size));
+		if (rc < 0)
+			return rc;
+		at += (sizeof(w) + be32toh(w.extra_len) + be16toh(w.name_len) +
+		       7) &
+		      ~7ULL;
+	}
+	return 0;
+}
+
+static void count_block(struct qcow2_checker *c, uint64_t i, uint64_t entry)
+{
+	uint64_t offset = entry & QCOW2_REFCOUNT_TABLE_OFFSET_MASK;
+	uint64_t host_index = offset >> c->q->cluster_bits, count;
+
+	if (entry & ~QCOW2_REFCOUNT_TABLE_OFFSET_MASK) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR refcount table entry %llu has reserved "
+			    "bits set",
+			    (unsigned long long)i);
+	} else if (offset & (c->q->cluster_len - 1)) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR refcount block %llu is not cluster "
+			    "aligned; refcount table entry corrupted",
+			    (unsigned long long)i);
+	} else if (host_index >= c->n_host) {
+		corrupt(c);
+		qcow2_found(c, "ERROR refcount block %llu is outside image",
+			    (unsigned long long)i);
+	} else if (offset != 0) {
+		count_range(c, offset, c->q->cluster_len);
+		if (host_index < c->first || host_index - c->first >= c->n)
+			return;
+		count = qcow2_counted(c, host_index);
+		if (count == 1)
+			return;
+		c->result->n_corruptions++;
+		qcow2_found(c, "ERROR refcount block %llu refcount=%llu",
+			    (unsigned long long)i, (unsigned long long)count);
+	}
+}
+
+static void count_refcounts(struct qcow2_checker *c)
+{
+	struct qcow2 *q = c->q;
+
+	count_range(c, q->header.refcount_table_offset,
+		    (uint64_t)q->header.refcount_table_clusters
+			    << q->cluster_bits);
+	for (uint64_t i = 0; i < q->refcount_table_size; i++)
+		if (q->refcount_table[i] != 0)
+			count_block(c, i, q->refcount_table[i]);
+}
+
+int qcow2_count_references(struct qcow2_checker *c, struct error *err)
+{
+	const struct qcow2_header *h = &c->q->header;
+	int rc;
+
+	count_range(c, 0, c->q->cluster_len);
+	rc = count_l1(c, h->l1_offset, h->l1_size, true);
+	if (rc == 0)
+		rc = count_snapshots(c);
+	if (rc == 0 && h->crypt_len <= INT64_MAX)
+		count_range(c, h->crypt_offset, h->crypt_len);
+	if (rc == 0)
+		rc = count_bitmaps(c);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read metadata");
+	count_refcounts(c);
+	return 0;
+}
