@@ -80,19 +80,26 @@ static void free_request(struct request *request)
 	format_options_deinit(&request->options);
 }
 
+/* The file itself, if the target is a link to one; never a device. */
+static void remove_target(const char *path)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+	struct stat st;
+
+	if (real != NULL && stat(real, &st) == 0 && S_ISREG(st.st_mode))
+		unlink(real);
+}
+
 /* What failed leaves no target, unless it was there to be kept. */
 static void end_job(struct job *job, const struct request *request,
 		    bool is_good, bool is_created)
 {
-	struct stat st;
-
 	image_abandon(job->target);
 	for (unsigned i = 0; i < job->n_sources; i++)
 		image_abandon(job->sources[i]);
 	free(job->sources);
-	if (!is_good && is_created && lstat(request->target, &st) == 0 &&
-	    S_ISREG(st.st_mode))
-		unlink(request->target);
+	if (!is_good && is_created)
+		remove_target(request->target);
 }
 
 static int open_sources(struct job *job, const struct request *request,
@@ -180,7 +187,9 @@ static int create_target(const struct job *job, const struct request *request)
 	struct error err = ERROR_INIT;
 	int rc;
 
-	format_options_apply(&request->options, list, &create);
+	format_options_apply(&request->options,
+			     image_create_specs(request->target_format), list,
+			     &create);
 	create.size = job->total;
 	create.has_size = true;
 	rc = image_create(request->target, &create, &err);

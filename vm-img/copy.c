@@ -9,9 +9,9 @@
  *	|........|wwww|rrrr|rrrr|------------------|
  *	         turn         the piece whose writer is next
  *
- * A piece is zero by the map, or data; data is searched for zeroes in blocks
- * of the granularity, which is that of the target's clusters, as less than a
- * cluster saves nothing.
+ * A piece is zero by the map, or data; data is searched for zeroes, block by
+ * block. A block is a cluster of the target, as less than that saves nothing,
+ * and all borders lie between blocks.
  *
  * The lock guards everything but the I/O. The first error stops all.
  */
@@ -26,7 +26,8 @@
 
 enum {
 	CHUNK = 2 * 1024 * 1024, /* the most that is read at a time */
-	BUFFER_ALIGNMENT = 4096,
+	PAGE = 4096,		 /* no file system has smaller holes */
+	SECTOR = 512,
 };
 
 struct piece {
@@ -42,7 +43,7 @@ struct piece {
 
 struct run {
 	const struct copy *copy;
-	uint64_t total, granularity;
+	uint64_t total, block_len;
 
 	pthread_mutex_t lock;
 	pthread_cond_t turned;
@@ -54,13 +55,13 @@ struct run {
 	struct progress progress;
 };
 
-/* A power of two: at least what counts as sparse, and the target's cluster. */
-static uint64_t find_granularity(const struct copy *copy)
+static uint64_t find_block_len(const struct copy *copy)
 {
-	uint64_t least = image_cluster_size(copy->target), result = 512;
+	uint64_t least = image_cluster_size(copy->target), result = SECTOR;
+	uint64_t sparse = copy->min_sparse < PAGE ? copy->min_sparse : PAGE;
 
-	if (copy->min_sparse > least)
-		least = copy->min_sparse;
+	if (least < sparse)
+		least = sparse;
 	while (result * 2 <= least && result < CHUNK)
 		result *= 2;
 	return result;
@@ -106,12 +107,12 @@ static int kind_of(const struct run *run, const struct image_extent *extent)
 }
 
 /*
- * Borders lie on multiples of the granularity: data grows to the next one,
- * and so does what is not data but shorter than that. end is the source's.
+ * Data grows to the next border between blocks, and so does what is not data
+ * but shorter than a block. end is the source's.
  */
 static void fit(const struct run *run, struct piece *piece, uint64_t end)
 {
-	uint64_t mask = run->granularity - 1;
+	uint64_t mask = run->block_len - 1;
 	uint64_t up = (piece->start + piece->len + mask) & ~mask;
 	uint64_t down = (piece->start + piece->len) & ~mask;
 
@@ -215,37 +216,68 @@ static int write_zero(const struct copy *copy, uint64_t at, uint64_t len,
 				  err);
 }
 
-/* Data and zeroes in turn, each as long as it goes. */
+/* How much of buf is zero blocks, or is not. */
+static size_t run_len(const struct run *run, const uint8_t *buf, size_t len,
+		      bool wants_zero)
+{
+	size_t end = 0;
+
+	while (end < len) {
+		size_t n = len - end;
+
+		if (n > run->block_len)
+			n = (size_t)run->block_len;
+		if (is_zero(buf + end, n) != wants_zero)
+			break;
+		end += n;
+	}
+	return end;
+}
+
+/*
+ * A hole is found after so much data. Zeroes that are too few for one are
+ * data, unless they are all there is: nobody knows how they go on.
+ */
+static size_t find_hole(const struct run *run, const uint8_t *buf, size_t len,
+			size_t *hole_len)
+{
+	size_t at = 0, n;
+
+	*hole_len = 0;
+	if (run->copy->min_sparse == 0)
+		return len;
+	while (at < len) {
+		at += run_len(run, buf + at, len - at, false);
+		n = run_len(run, buf + at, len - at, true);
+		if (n > 0 && (n >= run->copy->min_sparse || n == len)) {
+			*hole_len = n;
+			return at;
+		}
+		at += n;
+	}
+	return len;
+}
+
 static int write_data(const struct run *run, const struct piece *piece,
 		      const uint8_t *buf, struct error *err)
 {
-	const struct copy *copy = run->copy;
-	size_t len = (size_t)piece->len, done = 0, end = 0;
-	int rc = 0;
+	size_t len = (size_t)piece->len, done = 0;
 
-	while (done < len && rc == 0) {
-		bool is_hole = false;
+	while (done < len) {
+		size_t hole_len;
+		size_t n = find_hole(run, buf + done, len - done, &hole_len);
+		int rc = image_write(run->copy->target, piece->start + done,
+				     buf + done, n, err);
 
-		for (end = done; end < len;) {
-			size_t n = len - end;
-			bool is_empty;
-
-			if (n > run->granularity)
-				n = (size_t)run->granularity;
-			is_empty =
-				copy->min_sparse > 0 && is_zero(buf + end, n);
-			if (end > done && is_empty != is_hole)
-				break;
-			is_hole = is_empty;
-			end += n;
-		}
-		rc = is_hole ? write_zero(copy, piece->start + done, end - done,
-					  err)
-			     : image_write(copy->target, piece->start + done,
-					   buf + done, end - done, err);
-		done = end;
+		done += n;
+		if (rc == 0 && hole_len > 0)
+			rc = write_zero(run->copy, piece->start + done,
+					hole_len, err);
+		if (rc < 0)
+			return rc;
+		done += hole_len;
 	}
-	return rc;
+	return 0;
 }
 
 static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
@@ -276,7 +308,7 @@ static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 
 static void *work(void *context)
 {
-	_cleanup_free_ uint8_t *buf = aligned_alloc(BUFFER_ALIGNMENT, CHUNK);
+	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, CHUNK);
 	struct run *run = context;
 	struct piece piece;
 
@@ -291,8 +323,7 @@ static void *work(void *context)
 
 int copy_run(const struct copy *copy, struct error *err)
 {
-	struct run run = { .copy = copy,
-			   .granularity = find_granularity(copy) };
+	struct run run = { .copy = copy, .block_len = find_block_len(copy) };
 	pthread_t threads[COPY_WORKERS_MAX];
 	unsigned n = 0;
 

@@ -33,7 +33,7 @@ static void free_request(struct request *request)
 	format_options_deinit(&request->options);
 }
 
-static int show_help(const char *format)
+static int show_help(const char *format, bool has_path)
 {
 	const struct image_option_spec *specs = image_create_specs(format);
 
@@ -41,7 +41,10 @@ static int show_help(const char *format)
 		report_error("Unknown file format '%s'", format);
 		return EXIT_FAILURE;
 	}
-	printf("Supported %s options:\n", format);
+	if (has_path)
+		printf("Supported options:\n");
+	else
+		printf("Supported %s options:\n", format);
 	format_options_help(specs);
 	return EXIT_SUCCESS;
 }
@@ -165,7 +168,7 @@ static int run_request(struct request *request)
 	    format_options_check(&request->options, specs, request->path) < 0 ||
 	    check_backing(request) < 0)
 		return EXIT_FAILURE;
-	format_options_apply(&request->options, list, &create);
+	format_options_apply(&request->options, specs, list, &create);
 	if (!create.has_size) {
 		report_error("%s: Image creation needs a size parameter",
 			     request->path);
@@ -219,7 +222,7 @@ int create_run(int argc, char **argv)
 		if (take_option(&request, id, a.value) < 0)
 			return EXIT_FAILURE;
 	if (request.options.wants_help)
-		return show_help(request.format);
+		return show_help(request.format, a.n_operands > 0);
 	if (a.n_operands < 1)
 		report_usage("Expecting image file name");
 	request.path = a.operands[0];

@@ -142,8 +142,8 @@ static int check_number(const char *name, const char *value, const char *noun)
 	return refuse(noun, "Parameter '%s' expects a number", name);
 }
 
-static int check_bool(struct format_options *options, const char *name,
-		      const char *value, const char *noun)
+/* "on" or "off", or NULL for what is neither. */
+static const char *plain_bool(const char *value)
 {
 	static const char *const words[][2] = {
 		{ "on", "on" }, { "yes", "on" },    { "true", "on" },
@@ -153,8 +153,13 @@ static int check_bool(struct format_options *options, const char *name,
 
 	for (unsigned i = 0; i < array_size(words); i++)
 		if (strcmp(words[i][0], value) == 0)
-			return format_options_set(options, name, words[i][1]);
-	return refuse(noun, "Parameter '%s' expects 'on' or 'off'", name);
+			return words[i][1];
+	return NULL;
+}
+
+static bool is_bool(const struct image_option_spec *spec)
+{
+	return strncmp(spec->argument, "bool", strlen("bool")) == 0;
 }
 
 static int check_one(struct format_options *options,
@@ -165,8 +170,9 @@ static int check_one(struct format_options *options,
 		return check_size(options, spec->name, value, noun);
 	if (strcmp(spec->argument, "num") == 0)
 		return check_number(spec->name, value, noun);
-	if (strcmp(spec->argument, "str") != 0)
-		return check_bool(options, spec->name, value, noun);
+	if (is_bool(spec) && plain_bool(value) == NULL)
+		return refuse(noun, "Parameter '%s' expects 'on' or 'off'",
+			      spec->name);
 	return 0;
 }
 
@@ -190,6 +196,7 @@ int format_options_check(struct format_options *options,
 }
 
 void format_options_apply(const struct format_options *options,
+			  const struct image_option_spec *specs,
 			  struct image_option *list,
 			  struct image_create_options *create)
 {
@@ -199,6 +206,8 @@ void format_options_apply(const struct format_options *options,
 		const char *name = options->names[i];
 		const char *value = options->values[i];
 
+		if (is_bool(find_spec(specs, name)))
+			value = plain_bool(value);
 		if (strcmp(name, "backing_file") == 0)
 			create->backing_path = value;
 		else if (strcmp(name, "backing_fmt") == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Creation options: what came after -o, checked against the format's table
- * and made plain (bytes for "64k", "on" or "off") before a file is touched.
+ * and made plain (bytes for "64k", "on" for "yes") before a file is touched.
  */
 #ifndef VM_IMG_FORMAT_OPTIONS_H
 #define VM_IMG_FORMAT_OPTIONS_H
@@ -35,9 +35,10 @@ int format_options_check(struct format_options *options,
 			 const struct image_option_spec *specs,
 			 const char *noun);
 
-/* Fill in the fields that have options of their own, and point list, of
- * FORMAT_OPTIONS_MAX, to the others. */
+/* Of options that were checked: fill in the fields that have options of their
+ * own, and point list, of FORMAT_OPTIONS_MAX, to the others. */
 void format_options_apply(const struct format_options *options,
+			  const struct image_option_spec *specs,
 			  struct image_option *list,
 			  struct image_create_options *create);
 
