@@ -1,0 +1,225 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# vm-img convert: the content arrives, holes stay holes, options are
+# qemu-img's.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	img_dir
+}
+
+tearDown() {
+	img_cleanup
+}
+
+# 64 MiB with data here and there: aligned, unaligned, one byte alone, the
+# last sector; and zeroes that are written.
+make_source() {
+	truncate -s 64M src.raw
+	random chunk 1M
+	# The first block is data: qemu-img allocates that in any case.
+	printf x | dd of=src.raw bs=1 seek=100 conv=notrunc status=none
+	dd if=chunk of=src.raw bs=64k seek=3 conv=notrunc status=none
+	dd if=chunk of=src.raw bs=1 seek=5000001 count=70001 conv=notrunc \
+		status=none
+	dd if=/dev/zero of=src.raw bs=1M seek=10 count=3 conv=notrunc \
+		status=none
+	printf x | dd of=src.raw bs=1 seek=30000000 conv=notrunc status=none
+	dd if=chunk of=src.raw bs=512 seek=131071 count=1 conv=notrunc \
+		status=none
+}
+
+# Disk space of a file.
+kib() {
+	du -k "$1" | cut -f 1
+}
+
+equal() {
+	assertTrue "$1 holds what src.raw holds" \
+		"qemu-img compare -q -f raw -F $2 src.raw $1"
+}
+
+test_raw_to_raw() {
+	make_source
+	silent convert -f raw src.raw a.raw
+	assertTrue 'cmp src.raw a.raw'
+	qemu-img convert -f raw src.raw b.raw
+	assertEquals 'the same holes' "$(qemu-img map --output=json b.raw)" \
+		"$(qemu-img map --output=json a.raw)"
+}
+
+test_raw_to_qcow2_and_back() {
+	make_source
+	silent convert -f raw -O qcow2 src.raw a.qcow2
+	equal a.qcow2 qcow2
+	assertTrue 'qemu-img check -q a.qcow2'
+	qemu-img convert -f raw -O qcow2 src.raw b.qcow2
+	assertEquals 'as many clusters' "$(qemu-img check b.qcow2)" \
+		"$(qemu-img check a.qcow2)"
+	assertTrue 'cmp a.qcow2 b.qcow2'
+	for image in a.qcow2 b.qcow2; do
+		silent convert -f qcow2 -O raw $image c.raw
+		assertTrue $image 'cmp src.raw c.raw'
+		assertTrue 'sparse' "[ $(kib c.raw) -lt 4000 ]"
+	done
+}
+
+test_qcow2_geometries() {
+	make_source
+	for options in cluster_size=512 cluster_size=2M compat=0.10 \
+		refcount_bits=1 refcount_bits=64 lazy_refcounts=on \
+		cluster_size=4k,preallocation=metadata \
+		compression_type=zstd; do
+		silent convert -f raw -O qcow2 -o $options src.raw a.qcow2
+		equal a.qcow2 qcow2
+		assertTrue "check $options" 'qemu-img check -q a.qcow2'
+		silent convert -f qcow2 -O qcow2 a.qcow2 b.qcow2
+		equal b.qcow2 qcow2
+		rm a.qcow2 b.qcow2
+	done
+}
+
+test_compressed_source() {
+	make_source
+	for type in zlib zstd; do
+		qemu-img convert -c -O qcow2 -o compression_type=$type \
+			src.raw a.qcow2
+		silent convert -O raw a.qcow2 b.raw
+		assertTrue $type 'cmp src.raw b.raw'
+	done
+}
+
+test_chain_is_made_flat() {
+	make_source
+	qemu-img convert -O qcow2 src.raw base.qcow2
+	qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 80M
+	qemu-io -c 'write -P 5 1M 100k' -c 'write -z 20M 1M' \
+		-c 'write -P 6 70M 1M' over.qcow2 >/dev/null
+	silent convert -O raw over.qcow2 a.raw
+	qemu-img convert -O raw over.qcow2 b.raw
+	assertTrue 'cmp a.raw b.raw'
+	silent convert -O qcow2 over.qcow2 a.qcow2
+	assertTrue 'qemu-img compare -q over.qcow2 a.qcow2'
+	assertTrue 'qemu-img check -q a.qcow2'
+}
+
+test_over_a_backing_file() {
+	make_source
+	qemu-img convert -O qcow2 src.raw base.qcow2
+	qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2
+	qemu-io -c 'write -P 5 1M 100k' -c 'write -z 4928k 1M' over.qcow2 \
+		>/dev/null
+	silent convert -O qcow2 -B base.qcow2 -F qcow2 over.qcow2 a.qcow2
+	assertTrue 'qemu-img compare -q over.qcow2 a.qcow2'
+	assertTrue 'small' "[ $(kib a.qcow2) -lt 1000 ]"
+	assertEquals base.qcow2 "$(img info a.qcow2 |
+		sed -n 's/backing file: //p')"
+	same convert -O qcow2 -B base.qcow2 over.qcow2 a.qcow2
+	same convert -O raw -B base.qcow2 -F qcow2 over.qcow2 a.raw
+}
+
+test_sparse_size() {
+	make_source
+	for size in 0 512 64k 1M; do
+		silent convert -f raw -S $size src.raw a.raw
+		assertTrue "-S $size" 'cmp src.raw a.raw'
+		qemu-img convert -f raw -S $size src.raw b.raw
+		ours=$(kib a.raw)
+		theirs=$(kib b.raw)
+		assertTrue "-S $size: $ours, $theirs KiB" \
+			"[ $ours -le $((theirs + 128)) ]"
+	done
+	silent convert -f raw -S 0 src.raw a.raw
+	assertTrue 'full' "[ $(kib a.raw) -ge 65536 ]"
+	silent convert -f raw -O qcow2 -S 0 src.raw a.qcow2
+	equal a.qcow2 qcow2
+	assertTrue 'full' "[ $(kib a.qcow2) -ge 65536 ]"
+}
+
+test_several_sources() {
+	make_source
+	random b 100k
+	random c 1000
+	silent convert -f raw -O raw src.raw b c a.raw
+	qemu-img convert -f raw -O raw src.raw b c ref.raw
+	assertTrue 'cmp a.raw ref.raw'
+	silent convert -f raw -O qcow2 b src.raw c a.qcow2
+	qemu-img convert -f raw -O raw b src.raw c ref.raw
+	assertTrue 'qemu-img compare -q -F raw a.qcow2 ref.raw'
+}
+
+test_into_an_image_that_is_there() {
+	make_source
+	qemu-img create -q -f qcow2 a.qcow2 65M
+	qemu-io -c 'write -P 9 0 65M' a.qcow2 >/dev/null
+	silent convert -n -f raw -O qcow2 src.raw a.qcow2
+	truncate -s 65M src.raw
+	dd if=/dev/zero bs=1M count=1 2>/dev/null | tr '\0' '\11' |
+		dd of=src.raw bs=1M seek=64 conv=notrunc status=none
+	equal a.qcow2 qcow2
+	assertTrue 'qemu-img check -q a.qcow2'
+	qemu-img create -q -f qcow2 a.qcow2 65M
+	silent convert -n --target-is-zero -f raw -O qcow2 src.raw a.qcow2
+	equal a.qcow2 qcow2
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	same convert -n -f raw -O qcow2 src.raw a.qcow2
+	same convert -n -f raw -O qcow2 src.raw none
+	same convert -n -o compat=0.10 -f raw -O qcow2 src.raw a.qcow2
+	assertTrue 'what was there is kept' '[ -e a.qcow2 ]'
+}
+
+test_modes() {
+	make_source
+	for options in '-m 1' '-m 16' '-W -m 16' '-t none -T none' \
+		'-t writethrough' '-t writeback' '-t directsync' '-C' '-U'; do
+		for format in raw qcow2; do
+			# shellcheck disable=SC2086
+			silent convert $options -f raw -O $format src.raw a
+			equal a $format
+		done
+		assertTrue "$options" 'qemu-img check -q a'
+	done
+}
+
+test_progress() {
+	random src.raw 4M
+	img convert -p -f raw src.raw a.raw >out 2>err
+	assertEquals 0 $?
+	assertFalse '[ -s err ]'
+	tr '\r' '\n' <out >lines
+	assertEquals '    (0.00/100%)' "$(head -n 1 lines)"
+	assertEquals '    (100.00/100%)' "$(grep . lines | tail -n 1)"
+	assertFalse "grep -vE '^( {4}\\([0-9]+\\.[0-9]{2}/100%\\))?\$' lines"
+	silent convert -p -q -f raw src.raw a.raw
+}
+
+test_wrong_usage() {
+	random src.raw 1M
+	same convert -O qcow2 none a
+	same convert -O foo src.raw a
+	same convert -f foo src.raw a
+	same convert -O qcow2 src.raw none/a
+	same convert -S 3 src.raw a
+	same convert -S foo src.raw a
+	same convert -S 32M src.raw a
+	same convert -m 0 src.raw a
+	same convert -m 17 src.raw a
+	same convert -m x src.raw a
+	same convert -t foo src.raw a
+	same convert -T foo src.raw a
+	same convert -c -O raw src.raw a
+	same convert -C -S 4k src.raw a
+	same convert -o foo=1 -O qcow2 src.raw a
+	same convert -o cluster_size=x -O qcow2 src.raw a
+	same convert --target-is-zero -O qcow2 src.raw a
+	same convert -F raw -O qcow2 src.raw a
+	assertFalse 'nothing is made' '[ -e a ]'
+	same convert src.raw src.raw
+	assertEquals 'nor emptied' 1048576 "$(stat -c %s src.raw)"
+	silent convert src.raw a -O qcow2
+	same info a
+}
+
+. shunit2

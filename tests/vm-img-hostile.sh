@@ -1,0 +1,230 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# vm-img where something is in the way: other users, broken images, full
+# disks, sudden death.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	img_dir
+}
+
+tearDown() {
+	[ ! -d "$dir/small" ] || umount "$dir/small" 2>/dev/null
+	img_cleanup
+}
+
+# hold FORMAT IMAGE [READ-ONLY WRITABLE]: QEMU's storage daemon has it open.
+hold() {
+	start holder qemu-storage-daemon \
+		--blockdev "file,node-name=f,filename=$2" \
+		--blockdev "$1,node-name=d,file=f,read-only=${3:-off}" \
+		--nbd-server "addr.type=unix,addr.path=$dir/nbd" \
+		--export "nbd,id=e,node-name=d,writable=${4:-on}"
+	wait_socket "$dir/nbd" || fail "$(cat "$dir/holder.log")"
+}
+
+test_locked_by_qemu() {
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	hold qcow2 a.qcow2
+	same info a.qcow2
+	same check a.qcow2
+	same convert a.qcow2 b.raw
+	same convert -n -O qcow2 a.qcow2 a.qcow2
+	same resize a.qcow2 2M
+	same create -f qcow2 a.qcow2 1M
+	assertEquals "qemu-img: Could not open 'a.qcow2': Failed to get \"write\" lock
+Is another process using the image [a.qcow2]?" \
+		"$(img resize a.qcow2 2M 2>&1)"
+	same info -U a.qcow2
+	same check -U a.qcow2
+	same convert -U a.qcow2 b.raw
+	qemu-img create -q -u -f qcow2 -b a.qcow2 -F qcow2 over.qcow2 1M
+	same check over.qcow2
+	stop holder
+	silent resize -q a.qcow2 2M
+}
+
+test_raw_locked_by_qemu() {
+	qemu-img create -q -f raw a.raw 1M
+	hold raw a.raw
+	same info a.raw
+	same convert -f raw a.raw b.raw
+	same create -f raw a.raw 2M
+	stop holder
+}
+
+# Readers are many.
+test_read_by_qemu() {
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	hold qcow2 a.qcow2 on off
+	same info a.qcow2
+	same check a.qcow2
+	same convert a.qcow2 b.raw
+	same resize a.qcow2 2M
+	stop holder
+}
+
+# qemu-img meets what vm-img has open: a convert that is stopped in the
+# middle, reading a.qcow2 and writing b.qcow2.
+test_locked_by_us() {
+	random a.raw 300M
+	qemu-img convert -O qcow2 a.raw a.qcow2
+	start convert "$B/bin/vm-img" convert -O qcow2 a.qcow2 b.qcow2
+	wait_until 10 [ -s b.qcow2 ]
+	kill -STOP "$pid"
+	qemu-img info b.qcow2 >out 2>&1
+	assertEquals 1 $?
+	assertEquals "qemu-img: Could not open 'b.qcow2': Failed to get shared \"write\" lock
+Is another process using the image [b.qcow2]?" "$(cat out)"
+	qemu-io -c 'write 0 512' a.qcow2 >out 2>&1
+	assertEquals "qemu-io: can't open device a.qcow2: Failed to get \"write\" lock
+Is another process using the image [a.qcow2]?" "$(cat out)"
+	assertTrue 'reading is shared' 'qemu-img check -q a.qcow2'
+	kill -CONT "$pid"
+	status_of convert
+	assertEquals 0 $?
+	assertTrue 'qemu-img compare -q a.qcow2 b.qcow2'
+}
+
+# Cut an image of every few KiB off: no crash, and one line that says what.
+test_truncated_images() {
+	random data 300000
+	qemu-img convert -O qcow2 -o cluster_size=4k data a.qcow2
+	size=$(stat -c %s a.qcow2)
+	at=0
+	while [ "$at" -lt "$size" ]; do
+		head -c "$at" a.qcow2 >short
+		for verb in info check; do
+			timeout 10 vm-img $verb -f qcow2 short >out 2>err
+			status=$?
+			assertTrue "$verb at $at: status $status" \
+				"[ $status -le 3 ]"
+			[ $status != 1 ] || assertEquals "$verb at $at" 1 \
+				"$(wc -l <err)"
+		done
+		timeout 10 vm-img convert -f qcow2 short b.raw 2>err ||
+			assertFalse "$at" '[ -e b.raw ]'
+		rm -f b.raw
+		at=$((at + 3333))
+	done
+}
+
+# One field of the header at a time, with nonsense in it.
+test_corrupt_headers() {
+	random data 300000
+	qemu-img convert -O qcow2 data good.qcow2
+	for field in 4:4 8:8 16:4 20:4 24:8 32:4 36:4 40:8 48:8 56:4 60:4 \
+		64:8 72:8 96:4 100:4; do
+		for byte in 377 001 200; do
+			cp good.qcow2 bad.qcow2
+			# shellcheck disable=SC2059
+			for i in $(seq 0 $((${field#*:} - 1))); do
+				printf "\\$byte" | dd of=bad.qcow2 bs=1 \
+					seek=$((${field%:*} + i)) conv=notrunc \
+					status=none
+			done
+			timeout 10 vm-img convert -f qcow2 bad.qcow2 b.raw \
+				2>err
+			status=$?
+			assertTrue "$field $byte: status $status" \
+				"[ $status -le 1 ]"
+			assertEquals "$field $byte: $(cat err)" $status \
+				"$(wc -l <err)"
+			rm -f b.raw
+		done
+	done
+}
+
+test_full_disk() {
+	mkdir small
+	mount -t tmpfs -o size=4M none small
+	assertEquals 0 $?
+	random a.raw 8M
+	for format in raw qcow2; do
+		vm-img convert -f raw -O $format a.raw small/b >out 2>err
+		assertEquals $format 1 $?
+		assertEquals "$format: $(cat err)" 1 "$(wc -l <err)"
+		assertTrue "$(cat err)" \
+			"grep -q 'error while writing at byte [0-9]*: .*No space left on device' err"
+		assertFalse 'no half an image' '[ -e small/b ]'
+	done
+	refused 'small/c: Could not preallocate data: No space left on device' \
+		create -q -f raw -o preallocation=full small/c 8M
+	assertFalse 'no half an image' '[ -e small/c ]'
+	vm-img create -q -f qcow2 -o preallocation=full small/d 8M 2>err
+	assertEquals 1 $?
+	assertTrue "$(cat err)" "grep -q 'No space left on device' err"
+	assertFalse 'no half an image' '[ -e small/d ]'
+}
+
+# A limit that says EFBIG instead.
+test_file_size_limit() {
+	random a.raw 8M
+	(
+		trap '' XFSZ
+		ulimit -f 4096
+		exec vm-img convert -f raw -O qcow2 a.raw b.qcow2
+	) 2>err
+	assertEquals 1 $?
+	assertTrue "$(cat err)" "grep -q ': .*File too large' err"
+	assertFalse '[ -e b.qcow2 ]'
+}
+
+# The file behind a link goes, the link stays, and so does what was there.
+test_failure_removes_only_its_own() {
+	mkdir small
+	mount -t tmpfs -o size=4M none small
+	random a.raw 8M
+	ln -s "$dir/small/real" link.raw
+	vm-img convert -f raw -O raw a.raw link.raw 2>/dev/null
+	assertEquals 1 $?
+	assertTrue '[ -L link.raw ]'
+	assertFalse '[ -e small/real ]'
+	vm-img create -q -f qcow2 small/n.qcow2 8M
+	vm-img convert -n -f raw -O qcow2 a.raw small/n.qcow2 2>/dev/null
+	assertEquals 1 $?
+	assertTrue '[ -e small/n.qcow2 ]'
+	assertTrue 'clean but for leaks' \
+		'qemu-img check -q small/n.qcow2 >/dev/null 2>&1 || [ $? = 3 ]'
+}
+
+test_killed_convert_leaves_the_source() {
+	random a.raw 100M
+	qemu-img convert -O qcow2 a.raw a.qcow2
+	before=$(sha256sum <a.qcow2)
+	for round in 1 2 3 4 5; do
+		rm -f b.qcow2
+		start convert "$B/bin/vm-img" convert -O qcow2 a.qcow2 b.qcow2
+		wait_until 10 [ -s b.qcow2 ]
+		kill9 convert
+		assertEquals "round $round" "$before" "$(sha256sum <a.qcow2)"
+	done
+	assertTrue 'no lock is left' 'qemu-io -c "write 0 512" a.qcow2 >/dev/null'
+	silent convert -O qcow2 a.qcow2 b.qcow2
+}
+
+test_strange_files() {
+	mkdir d
+	mkfifo f
+	same info d
+	same create -f raw d 1M
+	refused "Could not open 'f': 'file' driver requires 'f' to be a regular file" \
+		info f
+	: >empty
+	same info empty
+	same check -f qcow2 empty
+	same info -f qcow2 empty
+}
+
+# What is no disk must not be shown as one.
+test_other_formats_are_refused_by_name() {
+	for format in vmdk vdi vhdx vpc qed parallels qcow; do
+		qemu-img create -q -f $format a.$format 10M
+		refused "Could not open 'a.$format': Image format '$format' is not supported yet" \
+			info a.$format
+	done
+}
+
+. shunit2
