@@ -2,7 +2,7 @@
 /*
  * Random operations on an image, mirrored in memory.
  *
- *	image-ops IMAGE SEED COUNT [MIRROR]
+ *	image-ops [--same-size] IMAGE SEED COUNT [MIRROR]
  *
  * What the image holds first is the mirror's beginning. Then COUNT operations
  * are drawn by SEED: writes, zeroes, discards, reads that must equal the
@@ -36,6 +36,7 @@ struct run {
 	uint64_t size, size_max;
 	uint32_t cluster;
 	unsigned long op;
+	bool is_same_size; /* do not resize */
 };
 
 /* xorshift64*: the same on every machine. */
@@ -229,7 +230,7 @@ static void step(struct run *r)
 		do_discard(r, offset, len);
 	} else if (what < 93) {
 		do_map(r, offset, len);
-	} else if (what < 94) {
+	} else if (what < 94 && !r->is_same_size) {
 		do_resize(r);
 	} else if (what < 98) {
 		check(r, image_flush(r->image, &err), &err, "flush");
@@ -263,6 +264,11 @@ int main(int argc, char **argv)
 	unsigned long count;
 
 	log_init("image-ops");
+	if (argc > 1 && strcmp(argv[1], "--same-size") == 0) {
+		r.is_same_size = true;
+		argv++;
+		argc--;
+	}
 	if (argc < 4)
 		die(EXIT_USAGE, "usage: image-ops IMAGE SEED COUNT [MIRROR]");
 	r.path = argv[1];
