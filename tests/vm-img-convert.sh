@@ -222,4 +222,5 @@ test_wrong_usage() {
 	same info a
 }
 
+# shellcheck disable=SC1091 # found in PATH
 . shunit2

@@ -227,4 +227,5 @@ test_other_formats_are_refused_by_name() {
 	done
 }
 
+# shellcheck disable=SC1091 # found in PATH
 . shunit2

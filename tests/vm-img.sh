@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: ISC
 # vm-img says and does what qemu-img of Debian 12 says and does.
 # shellcheck disable=SC2154 # dir is set by test_dir
+# shellcheck disable=SC2317 # before() is called by same()
 . tests/support/guest.sh
 . tests/support/img.sh
 
@@ -78,7 +79,7 @@ test_create_raw() {
 	same create -f raw -o preallocation=falloc a 1M
 	same create -f raw -o preallocation=full a 1M
 	assertEquals 1048576 "$(stat -c %s a)"
-	assertTrue '[ "$(stat -c %b a)" -ge 2048 ]'
+	assertTrue "[ $(stat -c %b a) -ge 2048 ]"
 	same create a 0
 	assertEquals 0 "$(stat -c %s a)"
 }
@@ -144,7 +145,7 @@ test_create_qcow2_preallocated() {
 		assertEquals "$mode" '10 MiB' "$(img info a |
 			sed -n 's/virtual size: \(.*\) (.*/\1/p')"
 	done
-	assertTrue '[ "$(stat -c %b a)" -ge 20480 ]'
+	assertTrue "[ $(stat -c %b a) -ge 20480 ]"
 }
 
 test_create_over_backing_file() {
@@ -374,4 +375,5 @@ test_names_do_not_reach_the_terminal() {
 	assertFalse "vm-img info '$name' 2>&1 | grep -q '$(printf '\033')'"
 }
 
+# shellcheck disable=SC1091 # found in PATH
 . shunit2

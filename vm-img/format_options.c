@@ -249,24 +249,24 @@ void format_options_print(const struct format_options *options,
 
 static int compare_specs(const void *a, const void *b)
 {
-	const struct image_option_spec *const *x = a, *const *y = b;
+	const struct image_option_spec *x = a, *y = b;
 
-	return strcmp((*x)->name, (*y)->name);
+	return strcmp(x->name, y->name);
 }
 
 void format_options_help(const struct image_option_spec *specs)
 {
-	const struct image_option_spec *sorted[FORMAT_OPTIONS_MAX];
+	struct image_option_spec sorted[FORMAT_OPTIONS_MAX] = { 0 };
 	size_t n = 0;
 
 	for (; specs->name != NULL && n < FORMAT_OPTIONS_MAX; specs++)
-		sorted[n++] = specs;
+		sorted[n++] = *specs;
 	qsort(sorted, n, sizeof(sorted[0]), compare_specs);
 	for (size_t i = 0; i < n; i++) {
 		char left[64];
 
-		snprintf(left, sizeof(left), "%s=<%s>", sorted[i]->name,
-			 sorted[i]->argument);
-		printf("  %-22s - %s\n", left, sorted[i]->help);
+		snprintf(left, sizeof(left), "%s=<%s>", sorted[i].name,
+			 sorted[i].argument);
+		printf("  %-22s - %s\n", left, sorted[i].help);
 	}
 }

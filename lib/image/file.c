@@ -267,7 +267,7 @@ int image_file_write_zeroes(const struct image_file *file, uint64_t host_offset,
  */
 static int cover(const struct image_file *file, uint64_t end)
 {
-	uint64_t size;
+	uint64_t size = 0;
 	int rc;
 
 	if (file->is_block_device)

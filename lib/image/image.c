@@ -42,18 +42,20 @@ static int choose_format(struct image *image, const char *name,
 
 	if (name != NULL) {
 		image->format = image_format_find(name);
-		return image->format != NULL
-			       ? 0
-			       : error_set(err, -ENOENT, "Unknown driver '%s'",
-					   name);
+		if (image->format != NULL)
+			return 0;
+		error_set(err, -ENOENT, "Unknown driver '%s'", name);
+		return -ENOENT;
 	}
 	rc = image_file_size(image->file, &size);
 	if (rc == 0)
 		rc = image_file_read(image->file, 0, head, sizeof(head));
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not read image for determining "
-				       "its format");
+	if (rc < 0) {
+		error_set_errno(err, rc,
+				"Could not read image for determining its "
+				"format");
+		return rc;
+	}
 	image->is_probed = true;
 	return image_format_probe(
 		&image->format, head,
