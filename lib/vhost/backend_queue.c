@@ -157,6 +157,18 @@ static bool find_rings(struct vhost_queue *queue, struct virtq_config *config)
 }
 
 /*
+ * A device that answers in order has nothing in flight behind the used index,
+ * whatever the front end remembers: DPDK's virtio-user says 0 when it takes
+ * up its split rings again with a new back end.
+ */
+static int resume_in_order(struct vhost_queue *queue)
+{
+	uint16_t used = virtq_used_index(queue->virtq);
+
+	return virtq_set_base(queue->virtq, used);
+}
+
+/*
  * Where to go on. A packed ring's two positions are the same in a queue that
  * was drained, and some front ends (DPDK) leave the used half zero; where
  * something is in flight its region tells.
@@ -173,7 +185,9 @@ static int attach_inflight(struct vhost_queue *queue, bool is_packed,
 {
 	struct inflight *inflight = &queue->backend->inflight;
 
-	if (!inflight_is_mapped(inflight) || !queue->backend->ops->has_inflight)
+	if (!queue->backend->ops->has_inflight)
+		return is_packed ? 0 : resume_in_order(queue);
+	if (!inflight_is_mapped(inflight))
 		return 0;
 	return inflight_queue_new(&queue->inflight, inflight, queue->index,
 				  queue->virtq, is_packed, reason);
