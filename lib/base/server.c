@@ -70,7 +70,8 @@ static int take_fd(const char *option, const char *text, bool wants_socket,
 }
 
 /* Whoever passes several listeners names them; a single one needs none. */
-static int take_inherited(struct server *server, int *fd, struct error *err)
+static int take_inherited(struct server *server, bool is_sole, int *fd,
+			  struct error *err)
 {
 	int ret = socket_activation_init(&server->inherited);
 
@@ -79,7 +80,8 @@ static int take_inherited(struct server *server, int *fd, struct error *err)
 	server->control_listener =
 		socket_activation_take(&server->inherited, "control");
 	*fd = socket_activation_take(&server->inherited, "vhost");
-	if (*fd < 0 && server->inherited.n == 1)
+	if (*fd < 0 && server->inherited.n == 1 &&
+	    (is_sole || server->inherited.names[0][0] == '\0'))
 		*fd = socket_activation_take(&server->inherited, NULL);
 	return 0;
 }
@@ -91,7 +93,7 @@ static int check_ways(const struct server_options *options, int inherited,
 		(options->connect_path != NULL) + (options->fd != NULL) +
 		(options->chain != NULL);
 
-	if (n == 0)
+	if (n == 0 && !options->is_optional)
 		return error_set(err, -EINVAL,
 				 "one of --socket-path, --connect, --fd or "
 				 "-- PROGRAM is needed");
@@ -112,6 +114,8 @@ static int open_way(struct server *server, const struct server_options *options,
 	if (options->socket_path != NULL || inherited >= 0)
 		return listener_open(&server->listener, options->socket_path,
 				     SOCKET_MODE, inherited, err);
+	if (options->fd == NULL && options->chain == NULL)
+		return 0;
 	server->is_single = true;
 	if (options->fd != NULL) {
 		server->single = take_fd("fd", options->fd, true, err);
@@ -132,7 +136,7 @@ int server_open(struct server *server, const struct server_options *options,
 			return ret;
 		server->ready_fd = ret;
 	}
-	ret = take_inherited(server, &inherited, err);
+	ret = take_inherited(server, !options->is_optional, &inherited, err);
 	if (ret < 0)
 		return ret;
 	ret = check_ways(options, inherited, err);
@@ -194,6 +198,8 @@ static int start_way(struct server *server, unsigned n_max)
 			try_connect(&server->retry);
 		return ret;
 	}
+	if (!server->is_single)
+		return 0;
 	if (server->single < 0)
 		server->single = steal_fd(&server->chain.fd);
 	return server->connected(server, steal_fd(&server->single));

@@ -34,6 +34,9 @@ struct server_options {
 	const char *ready_fd; /* as given: a number */
 	const char *control_path;
 	char **chain; /* PROGRAM and its arguments, NULL-terminated */
+	/* The program has other connections to serve: no way is needed, and
+	 * an only inherited listener with another name is not "vhost". */
+	bool is_optional;
 };
 
 enum {
