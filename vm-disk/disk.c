@@ -21,10 +21,14 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	/* For the first message; others wait meanwhile. */
 	GREETING_MS = 5000,
+	/* For a lock that somebody holds. */
+	LOCK_TRIES = 100,
+	LOCK_TRY_US = 10000,
 };
 
 static uint64_t get_features(void *context)
@@ -135,8 +139,13 @@ static const struct vhost_device_ops device_ops = {
 	.disconnected = disconnected,
 };
 
-int disk_open(struct disk *disk, const struct disk_options *options,
-	      struct error *err)
+/*
+ * One that was killed may hold its locks for some milliseconds: the kernel
+ * lets go of a file that io_uring worked on after the process is gone. (Not
+ * before: so none of its writes can come after ours.)
+ */
+static int open_image(struct disk *disk, const struct disk_options *options,
+		      struct error *err)
 {
 	struct image_open_options open = {
 		.format = options->format,
@@ -144,6 +153,18 @@ int disk_open(struct disk *disk, const struct disk_options *options,
 			 (options->is_direct ? IMAGE_DIRECT : 0u),
 	};
 	int r = image_open(&disk->image, options->image_path, &open, err);
+
+	for (int i = 0; r == -EAGAIN && i < LOCK_TRIES; i++) {
+		usleep(LOCK_TRY_US);
+		r = image_open(&disk->image, options->image_path, &open, err);
+	}
+	return r;
+}
+
+int disk_open(struct disk *disk, const struct disk_options *options,
+	      struct error *err)
+{
+	int r = open_image(disk, options, err);
 
 	if (r < 0)
 		return r;
