@@ -1,8 +1,8 @@
 PROGS += vm-cpu
 vm-cpu_SRCS := $(addprefix vm-cpu/,acpi.c boot.c boot_bzimage.c boot_elf.c \
 	bus.c config.c control.c cpu_state.c cpuid.c device_option.c \
-	devices.c 	machine.c main.c msix.c pci.c power.c ram.c serial.c \
-	stream.c terminal.c vcpu.c vcpu_report.c virtio_device.c \
+	devices.c machine.c main.c msix.c pci.c pci_ports.c power.c ram.c \
+	serial.c stream.c terminal.c vcpu.c vcpu_report.c virtio_device.c \
 	virtio_net_config.c virtio_pci.c virtio_pci_common.c vm.c vm_irq.c)
 
 # The DSDT as bytes for acpi.c to include.

@@ -64,7 +64,8 @@ enum {
 	LAYOUT_COM1 = 0x3f8,
 	LAYOUT_COM1_SIZE = 8,
 	LAYOUT_I8042_COMMAND = 0x64,
-	LAYOUT_RESET_PORT = 0xcf9,
+	LAYOUT_PCI_PORTS = 0xcf8,
+	LAYOUT_PCI_PORTS_SIZE = 8,
 	LAYOUT_PVPANIC = 0x505,
 
 	/* Global system interrupts: pins of the I/O APIC ... */

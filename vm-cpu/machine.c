@@ -153,6 +153,10 @@ int machine_init(struct machine *machine, struct config *config,
 		r = devices_init(&machine->devices, &machine->vm,
 				 &machine->loop, &config->devices,
 				 config->n_cpus, err);
+	if (r == 0)
+		r = pci_ports_init(&machine->pci_ports, &machine->vm,
+				   &machine->devices.host, power_request_reset,
+				   &machine->power);
 	if (r == 0 && config->control_path != NULL)
 		r = control_open(machine, config->control_path, err);
 	if (r == 0)
@@ -216,6 +220,7 @@ int machine_reset(struct machine *machine, struct error *err)
 	int r;
 
 	devices_reset(&machine->devices);
+	pci_ports_reset(&machine->pci_ports);
 	r = vm_reset(&machine->vm, err);
 	if (r < 0)
 		return r;

@@ -11,6 +11,7 @@
 
 #include "lib/base/event.h"
 #include "vm-cpu/devices.h"
+#include "vm-cpu/pci_ports.h"
 #include "vm-cpu/power.h"
 #include "vm-cpu/serial.h"
 #include "vm-cpu/stream.h"
@@ -35,6 +36,7 @@ struct machine {
 	struct power power;
 	struct vcpus vcpus;
 	struct devices devices;
+	struct pci_ports pci_ports;
 	struct control *control;
 	bool is_ending; /* the first reason to end is the one that counts */
 	bool is_terminating; /* SIGTERM came once */

@@ -115,10 +115,10 @@ static struct pci_device *find(struct pci_host *host, uint64_t offset,
 	return host->devices[function / PCI_N_FUNCTIONS];
 }
 
-static uint64_t read_ecam(void *context, uint64_t offset, unsigned width)
+uint64_t pci_host_read(struct pci_host *host, uint64_t offset, unsigned width)
 {
 	unsigned reg;
-	struct pci_device *device = find(context, offset, width, &reg);
+	struct pci_device *device = find(host, offset, width, &reg);
 
 	if (!device)
 		return UINT64_MAX;
@@ -130,10 +130,9 @@ static uint64_t read_ecam(void *context, uint64_t offset, unsigned width)
 	return get(device->config + reg, width);
 }
 
-static void write_ecam(void *context, uint64_t offset, unsigned width,
-		       uint64_t value)
+void pci_host_write(struct pci_host *host, uint64_t offset, unsigned width,
+		    uint64_t value)
 {
-	struct pci_host *host = context;
 	unsigned reg;
 	struct pci_device *device = find(host, offset, width, &reg);
 
@@ -151,6 +150,17 @@ static void write_ecam(void *context, uint64_t offset, unsigned width,
 		update_bars(host);
 	if (device->written)
 		device->written(device, reg, width);
+}
+
+static uint64_t read_ecam(void *context, uint64_t offset, unsigned width)
+{
+	return pci_host_read(context, offset, width);
+}
+
+static void write_ecam(void *context, uint64_t offset, unsigned width,
+		       uint64_t value)
+{
+	pci_host_write(context, offset, width, value);
 }
 
 static const struct bus_ops ecam_ops = { read_ecam, write_ecam };

@@ -62,6 +62,10 @@ struct pci_host {
 /* Take ECAM's range of the machine's bus. */
 int pci_host_init(struct pci_host *host, struct vm *vm);
 void pci_host_deinit(struct pci_host *host);
+/* Configuration space, by its offset in ECAM; beyond bus 0 nobody is there. */
+uint64_t pci_host_read(struct pci_host *host, uint64_t offset, unsigned width);
+void pci_host_write(struct pci_host *host, uint64_t offset, unsigned width,
+		    uint64_t value);
 /* All registers as they were when their devices were added. */
 void pci_host_reset(struct pci_host *host);
 

@@ -20,7 +20,6 @@ enum {
 
 	I8042_RESET = 0xfe, /* pulse output line 0 */
 	I8042_IDLE = 0,	    /* status: nothing to read, ready to write */
-	RESET_PORT_CPU = 1 << 2,
 
 	PVPANIC_PANICKED = 1 << 0,
 	PVPANIC_CRASH_LOADED = 1 << 1,
@@ -71,25 +70,6 @@ static void i8042_write(void *context, uint64_t offset, unsigned width,
 		power->ended(power->context, STATUS_RESET);
 }
 
-static uint64_t reset_port_read(void *context, uint64_t offset, unsigned width)
-{
-	(void)context;
-	(void)offset;
-	(void)width;
-	return 0;
-}
-
-static void reset_port_write(void *context, uint64_t offset, unsigned width,
-			     uint64_t value)
-{
-	struct power *power = context;
-
-	(void)offset;
-	(void)width;
-	if (value & RESET_PORT_CPU)
-		power->ended(power->context, STATUS_RESET);
-}
-
 static uint64_t pvpanic_read(void *context, uint64_t offset, unsigned width)
 {
 	(void)context;
@@ -112,8 +92,6 @@ static void pvpanic_write(void *context, uint64_t offset, unsigned width,
 
 static const struct bus_ops registers_ops = { registers_read, registers_write };
 static const struct bus_ops i8042_ops = { i8042_read, i8042_write };
-static const struct bus_ops reset_port_ops = { reset_port_read,
-					       reset_port_write };
 static const struct bus_ops pvpanic_ops = { pvpanic_read, pvpanic_write };
 
 int power_init(struct power *power, struct vm *vm,
@@ -129,11 +107,15 @@ int power_init(struct power *power, struct vm *vm,
 		r = bus_add(&vm->pio, LAYOUT_I8042_COMMAND, 1, &i8042_ops,
 			    power);
 	if (r == 0)
-		r = bus_add(&vm->pio, LAYOUT_RESET_PORT, 1, &reset_port_ops,
-			    power);
-	if (r == 0)
 		r = bus_add(&vm->pio, LAYOUT_PVPANIC, 1, &pvpanic_ops, power);
 	return r;
+}
+
+void power_request_reset(void *context)
+{
+	struct power *power = context;
+
+	power->ended(power->context, STATUS_RESET);
 }
 
 void power_press_button(struct power *power)

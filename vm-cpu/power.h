@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Power control: the registers that ACPI names, the two ports by which PCs
+ * Power control: the registers that ACPI names, the port by which PCs
  * are reset, and the panic port. Only this and a crash end a guest.
  */
 #ifndef VM_CPU_POWER_H
@@ -34,6 +34,10 @@ struct power {
 int power_init(struct power *power, struct vm *vm,
 	       void (*ended)(void *context, enum exit_status status),
 	       void *context);
+
+/* The guest asks for a reset by a port that is not power's own; context is
+ * the struct power. */
+void power_request_reset(void *context);
 
 /* Press the power button. A guest without a driver for it will not care. */
 void power_press_button(struct power *power);
