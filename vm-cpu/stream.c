@@ -381,8 +381,8 @@ void stream_close(struct stream *stream)
 	event_timer_deinit(&stream->retry);
 	event_source_remove(&stream->in);
 	event_source_remove(&stream->out);
-	close_fd(&stream->out_fd);
-	close_fd(&stream->in_fd);
 	if (stream->is_terminal)
 		terminal_restore();
+	close_fd(&stream->out_fd);
+	close_fd(&stream->in_fd);
 }
