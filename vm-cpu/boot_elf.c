@@ -120,6 +120,23 @@ static int put_segment(const struct boot_context *context,
 			    phdr->p_filesz, err);
 }
 
+/* The way in first: most ELF files are no kernels. */
+static int find_entry_note(const struct boot_file *file,
+			   const Elf64_Phdr *phdrs, unsigned n,
+			   uint64_t *entry_gpa, struct error *err)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < n; i++)
+		if (phdrs[i].p_type == PT_NOTE)
+			r = read_notes(file, &phdrs[i], entry_gpa, err);
+	if (r == 0 && *entry_gpa == UINT64_MAX)
+		r = error_set(err, -ENOEXEC,
+			      "%s: no PVH entry (an ELF note of Xen, type 18)",
+			      file->path);
+	return r;
+}
+
 static int put_kernel(const struct boot_context *context, const Elf64_Ehdr *eh,
 		      uint64_t *entry_gpa, uint64_t *kernel_end,
 		      struct error *err)
@@ -129,13 +146,12 @@ static int put_kernel(const struct boot_context *context, const Elf64_Ehdr *eh,
 
 	r = boot_read(&context->kernel, eh->e_phoff, phdrs,
 		      eh->e_phnum * sizeof(phdrs[0]), err);
-	for (unsigned i = 0; r == 0 && i < eh->e_phnum; i++) {
-		if (phdrs[i].p_type == PT_NOTE)
-			r = read_notes(&context->kernel, &phdrs[i], entry_gpa,
-				       err);
-		else if (phdrs[i].p_type == PT_LOAD)
+	if (r == 0)
+		r = find_entry_note(&context->kernel, phdrs, eh->e_phnum,
+				    entry_gpa, err);
+	for (unsigned i = 0; r == 0 && i < eh->e_phnum; i++)
+		if (phdrs[i].p_type == PT_LOAD)
 			r = put_segment(context, &phdrs[i], kernel_end, err);
-	}
 	return r;
 }
 
@@ -191,10 +207,6 @@ static int load(struct boot *boot, const struct boot_context *context,
 	r = read_header(&context->kernel, &ehdr, err);
 	if (r == 0)
 		r = put_kernel(context, &ehdr, &entry_gpa, &kernel_end, err);
-	if (r == 0 && entry_gpa == UINT64_MAX)
-		r = error_set(err, -ENOEXEC,
-			      "%s: no PVH entry (an ELF note of Xen, type 18)",
-			      context->kernel.path);
 	if (r == 0)
 		r = boot_put_cmdline(context, UINT64_MAX, err);
 	if (r == 0)
