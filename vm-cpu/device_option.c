@@ -140,15 +140,33 @@ static int set_socket(struct device_option *device, const char *text,
 	return device->socket_path == NULL ? -ENOMEM : 0;
 }
 
-/* "SOCKET[,key=value]..."; the first item is no key, whatever is in it. */
+/*
+ * Cut the first item off: no key, whatever is in it. A doubled comma stands
+ * for one. Returns what follows, or NULL.
+ */
+static char *cut_socket(char *text)
+{
+	char *to = text;
+
+	for (;; text++) {
+		if (text[0] == ',' && text[1] == ',')
+			text++;
+		else if (text[0] == ',' || text[0] == '\0')
+			break;
+		*to++ = *text;
+	}
+	text = *text == ',' ? text + 1 : NULL;
+	*to = '\0';
+	return text;
+}
+
+/* "SOCKET[,key=value]..." */
 static int parse(struct device_option *device, char *text, struct error *err)
 {
-	char *cursor = strchr(text, ',');
+	char *cursor = cut_socket(text);
 	char *key, *value;
 	int r;
 
-	if (cursor != NULL)
-		*cursor++ = '\0';
 	r = set_socket(device, text, err);
 	while (r == 0 && cursor != NULL &&
 	       suboption_next(&cursor, &key, &value))

@@ -49,6 +49,9 @@ static void takes_paths(void **state)
 	assert_int_equal(added("rng", "r")->device_id, 4);
 	assert_int_equal(added("fs", "f")->device_id, 26);
 	assert_string_equal(options.devices[1].socket_path, "a=b");
+	assert_string_equal(added("fs", "a,,b,,,queues=2")->socket_path,
+			    "a,b,");
+	assert_int_equal(options.devices[5].n_queues, 2);
 }
 
 static void takes_suboptions(void **state)
