@@ -57,13 +57,16 @@ static void print_command(const struct plan_process *process, const char *ready,
 	}
 }
 
+/* A pipe of its own: another writer's end of file would be taken for its. */
 static void print_server(const struct plan_process *server, FILE *out)
 {
+	fprintf(out, "mkfifo \"$dir/%s.ready\" || exit\n", server->name);
 	print_command(server, " --ready-fd=3", out);
-	fputs(" 3>\"$dir/ready\" &\n"
-	      "servers=\"$servers $!\"\n"
-	      "read -r ready <\"$dir/ready\" || exit\n",
-	      out);
+	fprintf(out,
+		" 3>\"$dir/%s.ready\" &\n"
+		"servers=\"$servers $!\"\n"
+		"read -r ready <\"$dir/%s.ready\" || exit\n",
+		server->name, server->name);
 }
 
 static void print_cpu(const struct plan *plan, FILE *out)
@@ -92,8 +95,7 @@ void plan_print(const struct plan *plan, FILE *out)
 	      "servers=\n"
 	      "trap 'kill $servers 2>/dev/null; wait; rm -rf \"$dir\"' EXIT\n"
 	      "trap 'exit 130' INT\n"
-	      "trap 'exit 143' TERM\n"
-	      "mkfifo \"$dir/ready\" || exit\n",
+	      "trap 'exit 143' TERM\n",
 	      out);
 	for (unsigned i = 0; i < plan->n_servers; i++)
 		print_server(&plan->servers[i], out);

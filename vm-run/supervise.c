@@ -193,9 +193,8 @@ static void see_cpu_end(struct child *child, int wait_status)
 			     : WEXITSTATUS(wait_status);
 
 	if (is_restarted(supervisor, status)) {
-		log_end(child, wait_status, "; it is started again");
-		child_start_again(child,
-				  status == STATUS_RESET ? 0 : CRASH_PAUSE_MS);
+		start_again(child, wait_status,
+			    status == STATUS_RESET ? 0 : CRASH_PAUSE_MS);
 		return;
 	}
 	if (status != 0)
@@ -245,7 +244,7 @@ static void see_server_end(struct child *child, int wait_status)
 	start_again(child, wait_status, 0);
 }
 
-/* The first asks the guest, the second does not. */
+/* The first asks the guest, the second does not, the third asks nobody. */
 static void see_signal(struct event_signals *signals, int number)
 {
 	struct supervisor *supervisor =
@@ -253,6 +252,10 @@ static void see_signal(struct event_signals *signals, int number)
 	unsigned timeout_ms = supervisor->vm->shutdown_timeout_s * 1000;
 
 	supervisor->n_ends_asked++;
+	if (supervisor->n_ends_asked > 2) {
+		kill_whom_we_wait_for(supervisor);
+		return;
+	}
 	if (supervisor->is_stopping)
 		return;
 	if (supervisor->cpu.pid == 0) {
