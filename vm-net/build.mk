@@ -2,3 +2,4 @@ PROGS += vm-net
 vm-net_SRCS := vm-net/main.c vm-net/bridge.c vm-net/control.c vm-net/frame.c \
 	vm-net/mac_table.c vm-net/port_vde.c vm-net/port_vhost.c
 vm-net_LIBS = $(VDE_LIBS)
+frame_FUZZ_SRCS := vm-net/frame.c
