@@ -12,3 +12,7 @@ $(B)/vm-cpu/dsdt.inc: vm-cpu/dsdt.asl
 	iasl -we -p $(@D)/dsdt $< >$(@D)/dsdt.log || \
 		{ cat $(@D)/dsdt.log; exit 1; }
 	od -An -v -tx1 $(@D)/dsdt.aml | sed 's/ \(..\)/0x\1,/g' >$@
+
+virtio_pci_FUZZ_SRCS := tests/support/scripted_backend.c \
+	$(addprefix vm-cpu/,bus.c device_option.c devices.c msix.c pci.c \
+	virtio_device.c virtio_net_config.c virtio_pci.c virtio_pci_common.c)

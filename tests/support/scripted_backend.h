@@ -50,6 +50,7 @@ struct scripted_backend {
 	int fault_connection;	/* the fault is this one's alone; -1: all */
 	uint32_t fault_request;
 	enum scripted_fault fault;
+	bool forgets;  /* keeps nothing of what it was told */
 	char path[64]; /* where it listens */
 
 	/* What it was told; under the lock. */
