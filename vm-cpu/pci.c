@@ -17,7 +17,6 @@ enum {
 	/* An id of Red Hat's for a host bridge that does nothing. */
 	BRIDGE_VENDOR = 0x1b36,
 	BRIDGE_DEVICE = 0x0008,
-	REGISTER = 4, /* bytes of a BAR register */
 };
 
 static uint64_t get(const uint8_t *bytes, unsigned width)
@@ -40,6 +39,12 @@ uint16_t pci_device_command(const struct pci_device *device)
 	return (uint16_t)get(device->config + PCI_COMMAND, 2);
 }
 
+/* The offset of BAR i's two registers. */
+static size_t bar_register(unsigned i)
+{
+	return PCI_BAR0 + (size_t)i * 8;
+}
+
 static bool is_within(uint64_t gpa, uint64_t size, uint64_t base, uint64_t len)
 {
 	return gpa >= base && gpa - base <= len - size;
@@ -49,7 +54,7 @@ static bool is_within(uint64_t gpa, uint64_t size, uint64_t base, uint64_t len)
 static uint64_t programmed(const struct pci_device *device, unsigned i)
 {
 	const struct pci_bar *bar = &device->bars[i];
-	uint64_t gpa = get(device->config + PCI_BAR0 + i * 2 * REGISTER, 8);
+	uint64_t gpa = get(device->config + bar_register(i), 8);
 
 	gpa &= ~(uint64_t)PCI_BAR_FLAGS;
 	if (bar->size == 0 ||
@@ -146,7 +151,7 @@ void pci_host_write(struct pci_host *host, uint64_t offset, unsigned width,
 			(uint8_t)((device->config[reg + i] & ~writable) |
 				  (byte & writable));
 	}
-	if (reg < PCI_BAR0 + PCI_N_BARS * REGISTER && reg + width > PCI_COMMAND)
+	if (reg < bar_register(PCI_N_BARS / 2) && reg + width > PCI_COMMAND)
 		update_bars(host);
 	if (device->written)
 		device->written(device, reg, width);
@@ -240,7 +245,7 @@ static void assign(struct pci_host *host, struct pci_device *device)
 {
 	for (unsigned i = 0; i < PCI_N_BARS / 2; i++) {
 		struct pci_bar *bar = &device->bars[i];
-		unsigned reg = PCI_BAR0 + i * 2 * REGISTER;
+		size_t reg = bar_register(i);
 		uint64_t gpa = host->next_gpa;
 
 		if (bar->size == 0)

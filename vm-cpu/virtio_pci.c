@@ -123,6 +123,11 @@ static void write_msix(void *context, uint64_t offset, unsigned width,
 static const struct bus_ops bar_ops = { read_bar, write_bar };
 static const struct bus_ops msix_ops = { read_msix, write_msix };
 
+static uint64_t doorbell_gpa(const struct virtio_pci *virtio, unsigned i)
+{
+	return virtio->doorbell_gpa + (uint64_t)i * DOORBELL;
+}
+
 /* The doorbells are somewhere else now, or nowhere. */
 static void move_doorbells(struct pci_device *pci, uint64_t gpa)
 {
@@ -133,7 +138,7 @@ static void move_doorbells(struct pci_device *pci, uint64_t gpa)
 		unsigned i = --virtio->n_doorbells;
 
 		vm_ioeventfd_detach(vm, virtio->doorbell_fds[i],
-				    virtio->doorbell_gpa + i * DOORBELL, 0);
+				    doorbell_gpa(virtio, i), 0);
 	}
 	if (!gpa)
 		return;
@@ -141,8 +146,7 @@ static void move_doorbells(struct pci_device *pci, uint64_t gpa)
 	for (unsigned i = 0; i < virtio->device.n_queues; i++) {
 		/* KVM has slots for some hundreds; the rest comes here. */
 		if (vm_ioeventfd_attach(vm, virtio->doorbell_fds[i],
-					virtio->doorbell_gpa + i * DOORBELL,
-					0) < 0)
+					doorbell_gpa(virtio, i), 0) < 0)
 			return;
 		virtio->n_doorbells++;
 	}

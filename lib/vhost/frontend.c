@@ -7,6 +7,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/socket.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -39,6 +40,8 @@ static int open_queues(struct vhost_frontend *frontend)
 {
 	unsigned n = frontend->n_queues;
 
+	/* is_fit() has seen to it that there is one. */
+	assert(n > 0);
 	frontend->queues = calloc(n, sizeof(*frontend->queues));
 	if (!frontend->queues)
 		return -ENOMEM;
@@ -121,31 +124,24 @@ static int move_to_loop(struct vhost_frontend *frontend,
 }
 
 static int run_first_handshake(struct vhost_frontend *frontend,
-			       struct event_loop *loop, int fd,
+			       struct event_loop *loop, int *fd,
 			       struct error *err)
 {
-	_cleanup_(event_loop_deinit) struct event_loop first = EVENT_LOOP_INIT;
-	int r = event_loop_init(&first);
+	int r = event_loop_init(&frontend->first_loop);
 
-	frontend->loop = &first;
+	frontend->loop = &frontend->first_loop;
 	if (r == 0)
-		r = event_timer_init(&first, &frontend->timer,
+		r = event_timer_init(frontend->loop, &frontend->timer,
 				     frontend_expired);
 	if (r < 0)
 		return error_set_errno(err, r, "event loop");
-	r = connect_first(frontend, fd, err);
+	r = connect_first(frontend, steal_fd(fd), err);
 	if (r == 0)
 		r = wait_known(frontend, err);
-	if (r == 0) {
-		r = move_to_loop(frontend, loop);
-		if (r < 0)
-			error_set_errno(err, r, "event loop");
-	}
-	if (r < 0) {
-		frontend_close(frontend);
-		event_timer_deinit(&frontend->timer);
-	}
-	return r;
+	if (r < 0)
+		return r;
+	r = move_to_loop(frontend, loop);
+	return r < 0 ? error_set_errno(err, r, "event loop") : 0;
 }
 
 int vhost_frontend_new(struct vhost_frontend **out, struct event_loop *loop,
@@ -174,10 +170,11 @@ int vhost_frontend_new(struct vhost_frontend **out, struct event_loop *loop,
 		.source = EVENT_SOURCE_INIT,
 		.channel_source = EVENT_SOURCE_INIT,
 		.timer = EVENT_TIMER_INIT,
+		.first_loop = EVENT_LOOP_INIT,
 	};
 	r = copy_options(frontend, options, regions);
 	if (r == 0)
-		r = run_first_handshake(frontend, loop, steal_fd(&fd), err);
+		r = run_first_handshake(frontend, loop, &fd, err);
 	if (r == 0) {
 		r = open_queues(frontend);
 		frontend->lost_at_ms = 0;
@@ -186,6 +183,7 @@ int vhost_frontend_new(struct vhost_frontend **out, struct event_loop *loop,
 		vhost_frontend_free(frontend);
 		return r;
 	}
+	event_loop_deinit(&frontend->first_loop);
 	*out = frontend;
 	return 0;
 }
@@ -197,6 +195,7 @@ void vhost_frontend_free(struct vhost_frontend *frontend)
 	if (frontend->fd >= 0)
 		frontend_close(frontend);
 	event_timer_deinit(&frontend->timer);
+	event_loop_deinit(&frontend->first_loop);
 	for (unsigned i = 0; frontend->queues && i < frontend->n_queues; i++) {
 		close_fd(&frontend->queues[i].kick_fd);
 		close_fd(&frontend->queues[i].call_fd);

@@ -61,6 +61,7 @@ struct frontend_queue {
 
 struct vhost_frontend {
 	struct event_loop *loop;
+	struct event_loop first_loop; /* of the first handshake alone */
 	struct vhost_frontend_options options; /* its strings are ours */
 	const struct guest_memory *memory;
 	struct vhost_frontend_region *regions;
