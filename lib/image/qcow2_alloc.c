@@ -9,6 +9,9 @@
  * crash leaks it. Reservations double as they are used up, so that an image
  * which is hardly written to leaks hardly anything.
  *
+ * The file is made long enough for them before that barrier too: after a
+ * power failure an entry could else refer to what lies beyond its end.
+ *
  * One thread at a time looks for clusters (q->is_allocating), since it pauses
  * at its barriers; others wait, but not those that find a reservation.
  */
@@ -133,6 +136,28 @@ static uint64_t reserve_size(struct qcow2 *q, uint64_t wanted)
 	return n < max ? n : max;
 }
 
+/* Grow the file up to host_index. */
+static int extend_file(struct qcow2 *q, uint64_t host_index, struct error *err)
+{
+	uint64_t size, end = host_index << q->cluster_bits;
+	int rc = image_file_size(q->file, &size);
+
+	if (rc == 0 && size < end && !q->file->is_block_device)
+		rc = image_file_truncate(q->file, end);
+	return rc < 0 ? error_set_errno(err, rc, "Could not extend file") : 0;
+}
+
+/* What was reserved and not used need not be in the file. */
+static void cut_file(struct qcow2 *q, uint64_t host_index, uint64_t n)
+{
+	uint64_t size;
+
+	if (image_file_size(q->file, &size) == 0 && !q->file->is_block_device &&
+	    size == (host_index + n) << q->cluster_bits)
+		(void)image_file_truncate(q->file,
+					  host_index << q->cluster_bits);
+}
+
 static int reserve(struct qcow2 *q, uint64_t wanted, struct error *err)
 {
 	uint64_t max = reserve_size(q, wanted), start, n;
@@ -155,6 +180,8 @@ static int reserve(struct qcow2 *q, uint64_t wanted, struct error *err)
 	rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE,
 				 start << q->cluster_bits, n << q->cluster_bits,
 				 err);
+	if (rc == 0)
+		rc = extend_file(q, start + n, err);
 	if (rc == 0)
 		rc = qcow2_add_refcount(q, start, n, 1, err);
 	if (rc < 0)
@@ -260,7 +287,13 @@ void qcow2_alloc_undo(struct qcow2 *q, uint64_t host_offset, uint64_t n)
 int qcow2_unreserve(struct qcow2 *q, struct error *err)
 {
 	uint64_t n = q->n_reserved;
+	int rc;
 
+	if (n == 0)
+		return 0;
 	q->n_reserved = 0;
-	return n > 0 ? qcow2_free_now(q, q->reserved, n, err) : 0;
+	rc = qcow2_free_now(q, q->reserved, n, err);
+	if (rc == 0)
+		cut_file(q, q->reserved, n);
+	return rc;
 }

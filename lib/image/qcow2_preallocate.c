@@ -11,24 +11,11 @@
 #include <errno.h>
 #include <string.h>
 
-/* A reference to what lies beyond the file's end would be called corrupt. */
-static int extend_file(struct qcow2 *q, uint64_t end)
-{
-	uint64_t size;
-	int rc = image_file_size(q->file, &size);
-
-	if (rc == 0 && size < end && !q->file->is_block_device)
-		rc = image_file_truncate(q->file, end);
-	return rc;
-}
-
 static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 		bool is_fresh, const char *mode)
 {
-	int rc = extend_file(q, host_offset + len);
+	int rc = 0;
 
-	if (rc < 0)
-		return rc;
 	if (strcmp(mode, "full") == 0)
 		return image_file_write_zeroes(q->file, host_offset, len);
 	if (!is_fresh)
