@@ -135,8 +135,10 @@ static void apply(struct model *model, const struct model_stream *stream,
 
 		if (op->kind == MODEL_FLUSH)
 			return;
-		if (is_sure && op->kind != MODEL_DISCARD)
+		if (is_sure && op->kind != MODEL_DISCARD) {
 			s->n = 0;
+			s->is_unknown = false;
+		}
 		if (op->kind == MODEL_WRITE)
 			add_state(s, stream->seed, op->number);
 		else if (s->n == 0 || s->states[s->n - 1].seed != 0 ||
@@ -155,6 +157,14 @@ void model_may_have_done(struct model *model, const struct model_stream *stream,
 			 const struct model_op *op)
 {
 	apply(model, stream, op, false);
+}
+
+void model_was_cut_off(struct model *model, const struct model_op *op)
+{
+	if (op->kind != MODEL_WRITE && op->kind != MODEL_ZERO)
+		return;
+	for (uint64_t i = op->sector; i < op->sector + op->n; i++)
+		model->sectors[i].is_unknown = true;
 }
 
 static bool is_in_state(const struct model *model, uint64_t sector,
@@ -181,7 +191,7 @@ uint64_t model_check(const struct model *model, const uint8_t *disk)
 		while (j > 0 && !is_in_state(model, i, &s->states[j - 1],
 					     disk + i * MODEL_SECTOR))
 			j--;
-		if (j == 0)
+		if (j == 0 && !s->is_unknown)
 			return i;
 	}
 	return model->n_sectors;

@@ -53,6 +53,7 @@ struct model_state {
 
 struct model_sector {
 	unsigned n;
+	bool is_unknown; /* could be anything */
 	struct model_state states[MODEL_STATES_MAX];
 };
 
@@ -70,6 +71,9 @@ void model_did(struct model *model, const struct model_stream *stream,
 	       const struct model_op *op);
 void model_may_have_done(struct model *model, const struct model_stream *stream,
 			 const struct model_op *op);
+/* The power failed before it was flushed: what it wrote is anybody's guess,
+ * but not what stands beside it. */
+void model_was_cut_off(struct model *model, const struct model_op *op);
 /* The first sector that is in no state it may be in; n_sectors: none. */
 uint64_t model_check(const struct model *model, const uint8_t *disk);
 

@@ -1,0 +1,96 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# The order of writes: random operations are recorded system call by system
+# call, and the image is made as a kill or a power failure could have left it
+# at random moments. It is always sound, and what was done is there. Some of
+# these states are shown to qemu-img check as well.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/qcow2.sh
+
+setUp() {
+	qcow2_dir
+	image=$dir/a.qcow2
+	truncate -s 2M "$dir/empty"
+	truncate -s 2M "$dir/raw"
+	seq 1 200000 | dd of="$dir/raw" conv=notrunc status=none
+}
+
+tearDown() {
+	test_cleanup
+}
+
+# The command makes the image anew for each seed.
+crash() { # NAME ORIGINAL COMMAND...
+	name=$1
+	original=$2
+	shift 2
+	for seed in ${CRASH_SEEDS:-1 2 3}; do
+		rm -f "$image"
+		"$@" "$image" || fail "$name: cannot be made"
+		timeout 100 "$B/tests/tools/image-crash" "$image" "$seed" 80 \
+			"${CRASH_STATES:-80}" "$original" "$dir/state" \
+			2>"$dir/log" ||
+			fail "$name: $(cat "$dir/log")"
+		for state in "$dir"/state.[0-9] "$dir"/state.1[0-9]; do
+			qemu-img check "$state" >"$dir/check" 2>&1
+			case $? in
+			0 | 3) ;;
+			*) fail "$name: $(cat "$dir/check")" ;;
+			esac
+		done
+	done
+}
+
+create() { # OPTIONS IMAGE
+	qemu-img create -q -f qcow2 -o "$1" "$2" 2M
+}
+
+create_over() { # OPTIONS IMAGE
+	qemu-img create -q -f qcow2 -o "$1" -b "$dir/raw" -F raw "$2"
+}
+
+convert() { # OPTIONS IMAGE
+	qemu-img convert -f raw -O qcow2 -o "$1" "$dir/raw" "$2"
+}
+
+compress() { # OPTIONS IMAGE
+	qemu-img convert -c -f raw -O qcow2 -o "$1" "$dir/raw" "$2"
+}
+
+with_snapshot() { # COMMAND OPTIONS IMAGE
+	"$1" "$2" "$3" && qemu-img snapshot -c s "$3"
+}
+
+test_empty() {
+	for options in cluster_size=64k cluster_size=512 \
+		cluster_size=4k,refcount_bits=64 cluster_size=1M \
+		cluster_size=512,compat=0.10; do
+		crash "empty $options" "$dir/empty" create $options
+	done
+}
+
+test_overlay() {
+	for options in cluster_size=64k cluster_size=512 \
+		cluster_size=16k,compat=0.10; do
+		crash "overlay $options" "$dir/raw" create_over $options
+	done
+}
+
+test_full() {
+	crash full "$dir/raw" convert cluster_size=64k
+	crash full "$dir/raw" convert cluster_size=1k,compat=0.10
+}
+
+test_compressed() {
+	crash compressed "$dir/raw" compress cluster_size=64k
+	crash compressed "$dir/raw" compress cluster_size=4k
+}
+
+test_snapshot() {
+	crash snapshot "$dir/raw" with_snapshot convert cluster_size=64k
+	crash snapshot "$dir/raw" with_snapshot convert cluster_size=512
+	crash snapshot "$dir/raw" with_snapshot compress cluster_size=64k
+}
+
+. shunit2
