@@ -5,7 +5,10 @@
 #include "vm-console/log_file.h"
 #include "vm-console/viewer.h"
 
+#include "lib/base/cleanup.h"
+
 #include <string.h>
+#include <time.h>
 
 enum {
 	GRACE_MS = 1000,
@@ -14,6 +17,69 @@ enum {
 static void end_now(struct event_timer *timer)
 {
 	event_loop_stop(timer->source.loop, 0);
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/*
+ * What the guest was held up is on the account of each viewer that it waited
+ * for. Returns the microseconds that the poorest of them still has, or -1 if
+ * the guest waits for nobody.
+ */
+static int64_t charge(struct console *console, uint64_t waited_us)
+{
+	int64_t least = -1;
+
+	for (struct viewer *viewer = console->viewers; viewer;
+	     viewer = viewer_next(viewer)) {
+		unsigned left = viewer_charge(viewer, waited_us);
+
+		if (left > 0 && (least < 0 || left < least))
+			least = left;
+	}
+	return least;
+}
+
+/* Hold the guest up, go on doing so, or let it go. True: it is held. */
+static bool hold_guest(struct console *console)
+{
+	uint64_t now = now_us();
+	bool was_held = console->held_since_us != 0;
+	int64_t left =
+		charge(console, was_held ? now - console->held_since_us : 0);
+
+	if (left >= 0 || was_held)
+		(void)event_timer_set(&console->patience,
+				      left >= 0 ? (uint64_t)left / 1000 + 1 : 0,
+				      0);
+	console->held_since_us = left >= 0 ? now : 0;
+	return left >= 0;
+}
+
+static void resume_guest(struct console *console)
+{
+	if (console->held_since_us == 0 || hold_guest(console))
+		return;
+	for (unsigned i = 0; i < CONSOLE_N_SIDES; i++) {
+		if (console->sides[i])
+			console->sides[i]->resume(console->sides[i]);
+	}
+}
+
+static void lose_patience(struct event_timer *timer)
+{
+	resume_guest(container_of(timer, struct console, patience));
+}
+
+bool console_can_output(struct console *console)
+{
+	return console->held_since_us == 0 && !hold_guest(console);
 }
 
 int console_init(struct console *console, struct event_loop *loop,
@@ -25,14 +91,21 @@ int console_init(struct console *console, struct event_loop *loop,
 	console->scrollback = scrollback;
 	console->next_viewer_id = 1;
 	ret = history_init(&console->history, scrollback + CONSOLE_SLACK);
-	return ret < 0 ? ret : event_timer_init(loop, &console->grace, end_now);
+	if (ret == 0)
+		ret = event_timer_init(loop, &console->patience, lose_patience);
+	if (ret == 0)
+		ret = event_timer_init(loop, &console->grace, end_now);
+	return ret;
 }
 
 void console_deinit(struct console *console)
 {
+	for (unsigned i = 0; i < CONSOLE_N_SIDES; i++)
+		console->sides[i] = NULL;
 	while (console->viewers)
 		viewer_free(console->viewers);
 	event_timer_deinit(&console->grace);
+	event_timer_deinit(&console->patience);
 	history_deinit(&console->history);
 }
 
@@ -117,6 +190,7 @@ void console_drop_input(struct console *console, size_t len)
 
 void console_viewer_changed(struct console *console)
 {
+	resume_guest(console);
 	check_end(console);
 }
 

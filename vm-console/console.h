@@ -6,9 +6,12 @@
  *	                   \-> log
  *	viewers --input--> one queue --> guest side
  *
- * Output waits for nobody: a viewer that falls behind loses what the history
- * no longer holds. Input is never lost: while the queue is full, viewers are
- * not read.
+ * A viewer that falls behind loses what the history no longer holds, and
+ * nobody else loses anything. So that one that merely reads somewhat slower
+ * than the guest writes loses nothing, the guest is held up for it: never
+ * longer than 0.2 s for a viewer that stands still, nor below 1 MB/s for one
+ * that crawls (CONSOLE_CREDIT_US). Input is never lost: while the queue is
+ * full, viewers are not read.
  */
 #ifndef VM_CONSOLE_CONSOLE_H
 #define VM_CONSOLE_CONSOLE_H
@@ -28,6 +31,11 @@ enum {
 	/* How far a viewer may fall behind beyond the scrollback. */
 	CONSOLE_SLACK = 256 * 1024,
 	CONSOLE_VIEWERS_MAX = 256,
+	/* Output is taken from the guest in pieces of this size at most. */
+	CONSOLE_PIECE = 65536,
+	/* How long the guest waits for a viewer that reads nothing, in
+	 * microseconds; each byte it reads earns it one more, up to this. */
+	CONSOLE_CREDIT_US = 200000,
 };
 
 /* The order is that of preference: who gets the input. */
@@ -43,6 +51,8 @@ struct console_side {
 	/* There is input for this side: take it now, or as soon as possible,
 	 * with console_peek_input() and console_drop_input(). */
 	void (*pull)(struct console_side *side);
+	/* Output may be taken again: see console_can_output(). */
+	void (*resume)(struct console_side *side);
 };
 
 struct console {
@@ -57,13 +67,16 @@ struct console {
 	uint8_t input[CONSOLE_INPUT_MAX]; /* typed and not taken */
 	size_t input_len;
 	uint64_t input_total;
+	struct event_timer patience; /* while the guest is held up */
+	uint64_t held_since_us;	     /* 0: it is not */
 	struct event_timer grace;
 	bool is_ending;
 };
 
 #define CONSOLE_INIT \
 	{ \
-		.history = HISTORY_INIT, .grace = EVENT_TIMER_INIT \
+		.history = HISTORY_INIT, .patience = EVENT_TIMER_INIT, \
+		.grace = EVENT_TIMER_INIT \
 	}
 
 int console_init(struct console *console, struct event_loop *loop,
@@ -71,7 +84,12 @@ int console_init(struct console *console, struct event_loop *loop,
 /* Closes the viewers. */
 void console_deinit(struct console *console);
 
-/* The guest wrote. */
+/*
+ * May a piece be taken from the guest? If not, each side's resume() is called
+ * when it may.
+ */
+bool console_can_output(struct console *console);
+/* The guest wrote: at most CONSOLE_PIECE. */
 void console_output(struct console *console, const void *data, size_t len);
 /* The side that gets the input, or NULL. */
 struct console_side *console_side(const struct console *console);

@@ -12,7 +12,6 @@
 #include <string.h>
 
 enum {
-	READ_SIZE = 65536,
 	READS_PER_TURN = 4,
 	SOCKET_MODE = 0600,
 };
@@ -44,10 +43,21 @@ int serial_take_fd(struct serial *serial, const char *number, struct error *err)
 	return 0;
 }
 
+static void handle_stream(struct event_source *source, uint32_t events);
+
 static void update_source(struct serial *serial)
 {
-	(void)event_source_set(&serial->source,
-			       EPOLLIN | (serial->is_blocked ? EPOLLOUT : 0U));
+	uint32_t events = (serial->is_held ? 0U : EPOLLIN) |
+			  (serial->is_blocked ? EPOLLOUT : 0U);
+
+	/* A hang-up is always reported: not while nothing is read. */
+	if (events == 0)
+		event_source_remove(&serial->source);
+	else if (serial->source.loop)
+		(void)event_source_set(&serial->source, events);
+	else
+		(void)event_source_add(serial->console->loop, &serial->source,
+				       serial->fd, events, handle_stream);
 }
 
 static void hang_up(struct serial *serial)
@@ -97,11 +107,15 @@ static void pull(struct console_side *side)
 /* 0: nothing more now; else the stream is over. */
 static int pass_output(struct serial *serial)
 {
-	static uint8_t bytes[READ_SIZE];
+	static uint8_t bytes[CONSOLE_PIECE];
 
 	for (unsigned i = 0; i < READS_PER_TURN; i++) {
-		ssize_t n = read(serial->fd, bytes, sizeof(bytes));
+		ssize_t n;
 
+		serial->is_held = !console_can_output(serial->console);
+		if (serial->is_held)
+			return 0;
+		n = read(serial->fd, bytes, sizeof(bytes));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -121,12 +135,21 @@ static void handle_stream(struct event_source *source, uint32_t events)
 		serial->is_blocked = false;
 		push_input(serial);
 	}
-	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) &&
+	if (!serial->is_held && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) &&
 	    pass_output(serial) < 0) {
 		hang_up(serial);
 		return;
 	}
 	update_source(serial);
+}
+
+static void resume(struct console_side *side)
+{
+	struct serial *serial = container_of(side, struct serial, side);
+
+	serial->is_held = false;
+	if (serial->fd >= 0)
+		update_source(serial);
 }
 
 static int begin(struct serial *serial, int fd, bool can_write)
@@ -135,7 +158,7 @@ static int begin(struct serial *serial, int fd, bool can_write)
 
 	serial->fd = fd;
 	serial->can_write = can_write;
-	serial->is_blocked = false;
+	serial->is_blocked = serial->is_held = false;
 	ret = event_source_add(serial->console->loop, &serial->source, fd,
 			       EPOLLIN, handle_stream);
 	if (ret < 0)
@@ -160,6 +183,7 @@ int serial_start(struct serial *serial, struct console *console)
 {
 	serial->console = console;
 	serial->side.pull = pull;
+	serial->side.resume = resume;
 	console->sides[CONSOLE_SERIAL] = &serial->side;
 	if (serial->listener.fd >= 0)
 		return listener_start(&serial->listener, console->loop, 1,

@@ -17,7 +17,9 @@ struct serial {
 	struct listener listener; /* --serial; not open with --serial-fd */
 	struct event_source source;
 	int fd; /* the guest; -1: none */
-	bool can_write, is_blocked;
+	bool can_write;
+	bool is_blocked; /* it takes no input now */
+	bool is_held;	 /* viewers are behind: it is not read now */
 	/* The only stream there will ever be is over. */
 	void (*finished)(struct console *console);
 };

@@ -29,6 +29,9 @@ struct viewer {
 	struct event_source source;
 	int fd;
 	uint64_t id, position, n_lost, n_typed;
+	uint64_t credit_us;    /* that the guest will wait for it */
+	uint64_t earned_up_to; /* position for which credit was given */
+	bool is_charged;       /* the guest waits for it now */
 	pid_t pid;
 	bool is_blocked;  /* the socket takes no more now */
 	bool is_typed_up; /* it said end of file: it looks on */
@@ -91,7 +94,7 @@ static void catch_up(struct viewer *viewer)
 	if (viewer->position >= start || viewer->notice_len > 0)
 		return;
 	lost = start - viewer->position;
-	viewer->position = start;
+	viewer->position = viewer->earned_up_to = start;
 	viewer->n_lost += lost;
 	viewer->notice_len = (size_t)snprintf(
 		viewer->notice, sizeof(viewer->notice),
@@ -141,6 +144,25 @@ void viewer_show(struct viewer *viewer)
 		viewer->is_gone = true;
 	update_source(viewer);
 	console_viewer_changed(viewer->console);
+}
+
+unsigned viewer_charge(struct viewer *viewer, uint64_t waited_us)
+{
+	const struct history *history = &viewer->console->history;
+	uint64_t earned = viewer->position - viewer->earned_up_to;
+
+	viewer->credit_us += earned;
+	viewer->earned_up_to = viewer->position;
+	if (viewer->credit_us > CONSOLE_CREDIT_US)
+		viewer->credit_us = CONSOLE_CREDIT_US;
+	if (viewer->is_charged)
+		viewer->credit_us -= waited_us < viewer->credit_us
+					     ? waited_us
+					     : viewer->credit_us;
+	viewer->is_charged = !viewer->is_gone && viewer->credit_us > 0 &&
+			     history->end + CONSOLE_PIECE >
+				     viewer->position + history->capacity;
+	return viewer->is_charged ? (unsigned)viewer->credit_us : 0;
 }
 
 /* Read what is typed, as far as there is room. */
@@ -215,7 +237,8 @@ int viewer_new(struct console *console, struct listener *listener, int fd)
 	};
 	if (console->history.end > start + console->scrollback)
 		start = console->history.end - console->scrollback;
-	viewer->position = start;
+	viewer->position = viewer->earned_up_to = start;
+	viewer->credit_us = CONSOLE_CREDIT_US;
 	console->viewers = viewer;
 	console->n_viewers++;
 	update_source(viewer);

@@ -25,6 +25,12 @@ struct viewer *viewer_next(const struct viewer *viewer);
 void viewer_show(struct viewer *viewer);
 /* There is room for what it types again. */
 void viewer_resume(struct viewer *viewer);
+/*
+ * The guest waited so long for it to read. Returns the microseconds that the
+ * guest is still to wait: 0 if it need not, as the viewer is near enough, or
+ * as its credit is spent.
+ */
+unsigned viewer_charge(struct viewer *viewer, uint64_t waited_us);
 /* Has it been shown everything? */
 bool viewer_is_done(const struct viewer *viewer);
 

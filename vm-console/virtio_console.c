@@ -17,19 +17,18 @@
 
 enum {
 	N_QUEUES = 2,
-	/* A request's output is passed on in pieces of this size at most, so
-	 * that its memory is read once. */
-	PIECE_SIZE = 65536,
 };
 
-/* What the driver wrote, straight from its buffers. */
+/* What the driver wrote, until the guest is to be held up. A request larger
+ * than a piece may get a slow viewer less than its due. */
 static void pass_output(struct virtio_console *device,
 			struct vhost_queue *queue)
 {
-	static uint8_t bytes[PIECE_SIZE];
+	static uint8_t bytes[CONSOLE_PIECE];
 	struct virtq_element *element;
 
-	while (vhost_queue_pop(queue, &element) == 0) {
+	while (console_can_output(device->console) &&
+	       vhost_queue_pop(queue, &element) == 0) {
 		size_t at = 0, n;
 
 		while ((n = iov_read(element->out, element->n_out, at, bytes,
@@ -77,12 +76,32 @@ static void pull(struct console_side *side)
 		 vhost_queue_enable_kicks(device->receiveq, true));
 }
 
+static void take_output(struct virtio_console *device,
+			struct vhost_queue *queue)
+{
+	do {
+		pass_output(device, queue);
+	} while (device->console->held_since_us == 0 &&
+		 vhost_queue_enable_kicks(queue, true));
+}
+
+static void resume(struct console_side *side)
+{
+	struct virtio_console *device =
+		container_of(side, struct virtio_console, side);
+
+	if (device->transmitq)
+		take_output(device, device->transmitq);
+}
+
 static void queue_started(void *context, struct vhost_queue *queue)
 {
 	struct virtio_console *device = context;
 
-	if (vhost_queue_index(queue) != VIRTIO_CONSOLE_RECEIVEQ)
+	if (vhost_queue_index(queue) == VIRTIO_CONSOLE_TRANSMITQ) {
+		device->transmitq = queue;
 		return;
+	}
 	device->receiveq = queue;
 	device->side.is_open = true;
 }
@@ -91,24 +110,23 @@ static void queue_kicked(void *context, struct vhost_queue *queue)
 {
 	struct virtio_console *device = context;
 
-	if (vhost_queue_index(queue) == VIRTIO_CONSOLE_RECEIVEQ) {
+	if (vhost_queue_index(queue) == VIRTIO_CONSOLE_RECEIVEQ)
 		console_sides_changed(device->console);
-		return;
-	}
-	do {
-		pass_output(device, queue);
-	} while (vhost_queue_enable_kicks(queue, true));
+	else
+		take_output(device, queue);
 }
 
 static bool queue_stop(void *context, struct vhost_queue *queue)
 {
 	struct virtio_console *device = context;
 
-	if (vhost_queue_index(queue) == VIRTIO_CONSOLE_RECEIVEQ) {
-		device->receiveq = NULL;
-		device->side.is_open = false;
-		console_sides_changed(device->console);
+	if (vhost_queue_index(queue) == VIRTIO_CONSOLE_TRANSMITQ) {
+		device->transmitq = NULL;
+		return true;
 	}
+	device->receiveq = NULL;
+	device->side.is_open = false;
+	console_sides_changed(device->console);
 	return true;
 }
 
@@ -145,6 +163,7 @@ void virtio_console_init(struct virtio_console *device, struct console *console)
 {
 	device->console = console;
 	device->side.pull = pull;
+	device->side.resume = resume;
 	console->sides[CONSOLE_VIRTIO] = &device->side;
 }
 

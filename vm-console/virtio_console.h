@@ -13,7 +13,8 @@ struct virtio_console {
 	struct console_side side;
 	struct console *console;
 	struct vhost_backend *backend; /* NULL: no connection */
-	struct vhost_queue *receiveq;  /* NULL: not running */
+	/* NULL: not running. */
+	struct vhost_queue *receiveq, *transmitq;
 	/* The connection is over. */
 	void (*finished)(struct virtio_console *device);
 };
