@@ -6,6 +6,7 @@
  */
 #include "vm-cpu/cpu_state.h"
 
+#include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "vm-cpu/boot.h"
 #include "vm-cpu/layout.h"
@@ -146,20 +147,20 @@ int cpu_state_boot(int vcpu_fd, struct ram *ram, const struct boot *boot,
  */
 int cpu_state_init(int vcpu_fd, struct error *err)
 {
-	struct {
-		struct kvm_msrs msrs;
-		struct kvm_msr_entry entries[2];
-	} set = {
-		.msrs.nmsrs = 2,
-		.entries = {
-			{ .index = MSR_MTRR_DEF_TYPE,
-			  .data = MTRR_ENABLE | MTRR_WRITE_BACK },
-			{ .index = MSR_IA32_MISC_ENABLE,
-			  .data = MISC_ENABLE_FAST_STRING },
-		},
+	static const struct kvm_msr_entry entries[] = {
+		{ .index = MSR_MTRR_DEF_TYPE,
+		  .data = MTRR_ENABLE | MTRR_WRITE_BACK },
+		{ .index = MSR_IA32_MISC_ENABLE,
+		  .data = MISC_ENABLE_FAST_STRING },
 	};
+	_cleanup_free_ struct kvm_msrs *msrs =
+		calloc(1, sizeof(*msrs) + sizeof(entries));
 
-	if (ioctl(vcpu_fd, KVM_SET_MSRS, &set) < 0)
+	if (msrs == NULL)
+		return -ENOMEM;
+	msrs->nmsrs = array_size(entries);
+	memcpy(msrs->entries, entries, sizeof(entries));
+	if (ioctl(vcpu_fd, KVM_SET_MSRS, msrs) < 0)
 		return error_set_errno(err, -errno, "vCPU MSRs");
 	return 0;
 }
