@@ -169,17 +169,34 @@ static const char *const cpu_options[] = {
 	[VMFILE_DEVICE] = "device",
 };
 
+/* For vm-cpu, whose suboptions stand between commas. */
+static char *double_commas(struct builder *builder, const char *text)
+{
+	char *doubled = calloc(2, strlen(text) + 1);
+
+	if (doubled == NULL)
+		builder->is_out_of_memory = true;
+	for (char *c = doubled; doubled != NULL && *text != '\0'; text++) {
+		*c++ = *text;
+		if (*text == ',')
+			*c++ = ',';
+	}
+	return doubled;
+}
+
 /* The server's socket, or that of somebody else's, as vm-cpu's option. */
 static void add_cpu_device(struct builder *builder,
 			   const struct vmfile_device *device,
 			   const struct plan_process *server)
 {
 	struct plan_word *word = add_word(&builder->plan->cpu);
-	const char *socket = device->socket;
+	_cleanup_free_ char *socket = NULL;
 
-	if (socket == NULL && device->listen != NULL)
-		socket = device->listen;
-	if (socket == NULL)
+	if (device->socket != NULL)
+		socket = double_commas(builder, device->socket);
+	else if (device->listen != NULL)
+		socket = double_commas(builder, device->listen);
+	else
 		word->run_file = format_text(
 			builder, "%s", server->listeners[0].path.run_file);
 	word->before =

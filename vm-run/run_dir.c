@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int run_dir_make(char path[RUN_DIR_MAX], struct error *err)
@@ -21,6 +22,10 @@ int run_dir_make(char path[RUN_DIR_MAX], struct error *err)
 		return error_set(err, -ENAMETOOLONG,
 				 "%s: too long for the paths of sockets",
 				 parent);
+	/* The sockets' paths become suboptions of vm-cpu. */
+	if (strchr(path, ',') != NULL)
+		return error_set(err, -EINVAL,
+				 "XDG_RUNTIME_DIR=%s: has a comma", parent);
 	if (mkdtemp(path) == NULL)
 		return error_set_errno(err, -errno, "%s", path);
 	return 0;

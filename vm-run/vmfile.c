@@ -110,12 +110,6 @@ static bool is_queues(const char *text)
 	return number_parse(text, 1, QUEUES_MAX, &number) == 0;
 }
 
-/* vm-cpu's options go on after a comma. */
-static bool has_no_comma(const char *text)
-{
-	return strchr(text, ',') == NULL;
-}
-
 static bool is_device_id(const char *text)
 {
 	uint64_t number;
@@ -140,13 +134,13 @@ static const struct device_option {
 	bool is_path;
 	bool (*is_valid)(const char *text); /* NULL: any text is */
 } options[] = {
-	{ "socket", FIELD(socket), FOR_ALL, true, has_no_comma },
+	{ "socket", FIELD(socket), FOR_ALL, true, NULL },
 	{ "format", FIELD(format), FOR_DISK, false, NULL },
 	{ "cache", FIELD(cache), FOR_DISK, false, NULL },
 	{ "queues", FIELD(queues), FOR_DISK, false, is_queues },
 	{ "serial", FIELD(serial), FOR_DISK, false, NULL },
 	{ "mac", FIELD(mac), FOR_NET, false, is_mac },
-	{ "listen", FIELD(listen), FOR_NET, true, has_no_comma },
+	{ "listen", FIELD(listen), FOR_NET, true, NULL },
 	{ "attach", FIELD(attach), FOR_CONSOLE, true, NULL },
 	{ "log", FIELD(log), FOR_CONSOLE, true, NULL },
 };
