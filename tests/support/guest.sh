@@ -154,12 +154,7 @@ guest_initramfs() {
 		script=$(mktemp "$dir/script.XXXXXX")
 		cat >"$script"
 	fi
-	base=${B:-build}/guests/initramfs
-	"$guests/mkinitramfs" --init="$guests/init" --module=virtio_pci \
-		--module=virtio_blk --module=virtio_net \
-		--module=virtio_console --module=virtio-rng \
-		--module=virtiofs --module=button --module=pvpanic-mmio \
-		"$base" || return 1
+	base=$("$guests/base") || return 1
 	for arg; do
 		shift
 		case $arg in --*) ;; *) arg=--file=$arg ;; esac
