@@ -230,7 +230,12 @@ static void see_server_end(struct child *child, int wait_status)
 	bool has_started = supervisor->has_started[child - supervisor->servers];
 
 	if (supervisor->is_stopping) {
-		if (wait_status != 0)
+		bool is_done =
+			wait_status == 0 || (WIFSIGNALED(wait_status) &&
+					     WTERMSIG(wait_status) == SIGTERM);
+
+		/* SIGTERM may have come before it was prepared for it. */
+		if (!is_done)
 			log_end(child, wait_status, "");
 		end_if_all_did(supervisor);
 		return;
