@@ -72,11 +72,16 @@ static void stop_all(struct devices *devices)
 	}
 }
 
-void devices_reset(struct devices *devices)
+void devices_halt(struct devices *devices)
 {
 	stop_all(devices);
 	for (unsigned i = 0; i < devices->n_devices; i++)
 		msix_reset(&devices->list[i]->msix);
+	pci_host_halt(&devices->host);
+}
+
+void devices_reset(struct devices *devices)
+{
 	pci_host_reset(&devices->host);
 }
 

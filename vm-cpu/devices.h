@@ -28,10 +28,12 @@ int devices_init(struct devices *devices, struct vm *vm,
 		 unsigned n_cpus, struct error *err);
 
 /*
- * The processors are halted: take all devices back to their power-on state.
- * Returns when no back end touches guest memory any more, so before memory is
- * cleared and while the old machine is still there in KVM.
+ * A reset of the machine, in two halves, with the processors halted. First,
+ * while the old machine is still there in KVM: returns when no back end
+ * touches guest memory any more, and nothing of the devices is in KVM. Then,
+ * in the new one: all devices as after power-on.
  */
+void devices_halt(struct devices *devices);
 void devices_reset(struct devices *devices);
 
 /* One reply line for each: slot, name, state, socket, queues. */

@@ -219,11 +219,12 @@ int machine_reset(struct machine *machine, struct error *err)
 {
 	int r;
 
-	devices_reset(&machine->devices);
+	devices_halt(&machine->devices);
 	pci_ports_reset(&machine->pci_ports);
 	r = vm_reset(&machine->vm, err);
 	if (r < 0)
 		return r;
+	devices_reset(&machine->devices);
 	serial_reset(&machine->serial);
 	power_reset(&machine->power);
 	machine->is_ending = false;

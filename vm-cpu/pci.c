@@ -193,6 +193,22 @@ void pci_host_deinit(struct pci_host *host)
 	host->vm = NULL;
 }
 
+static void unmap_all(struct pci_device *device)
+{
+	for (unsigned i = 0; i < PCI_N_BARS / 2; i++) {
+		if (device->bars[i].gpa)
+			unmap(device, &device->bars[i]);
+	}
+}
+
+void pci_host_halt(struct pci_host *host)
+{
+	for (unsigned slot = 0; slot < PCI_N_DEVICES; slot++) {
+		if (host->devices[slot])
+			unmap_all(host->devices[slot]);
+	}
+}
+
 void pci_host_reset(struct pci_host *host)
 {
 	for (unsigned slot = 0; slot < PCI_N_DEVICES; slot++) {
@@ -282,10 +298,7 @@ void pci_device_remove(struct pci_device *device)
 {
 	if (!device->host)
 		return;
-	for (unsigned i = 0; i < PCI_N_BARS / 2; i++) {
-		if (device->bars[i].gpa)
-			unmap(device, &device->bars[i]);
-	}
+	unmap_all(device);
 	device->host->devices[device->slot] = NULL;
 	device->host = NULL;
 }

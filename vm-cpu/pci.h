@@ -66,7 +66,11 @@ void pci_host_deinit(struct pci_host *host);
 uint64_t pci_host_read(struct pci_host *host, uint64_t offset, unsigned width);
 void pci_host_write(struct pci_host *host, uint64_t offset, unsigned width,
 		    uint64_t value);
-/* All registers as they were when their devices were added. */
+/*
+ * No BAR answers any more, whatever the registers say, until the reset, which
+ * makes all registers what they were when their devices were added.
+ */
+void pci_host_halt(struct pci_host *host);
 void pci_host_reset(struct pci_host *host);
 
 struct pci_identity {

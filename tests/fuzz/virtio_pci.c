@@ -110,8 +110,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (unsigned i = 0; i < access.what >> 6; i++)
 			event_loop_step(&loop, 0);
 	}
-	devices_reset(&devices);
-	if (fake_vm.n_mistakes || fake_vm.n_irqfds)
+	devices_halt(&devices);
+	if (fake_vm.n_mistakes || fake_vm.n_irqfds || fake_vm.n_doorbells)
 		abort();
+	devices_reset(&devices);
 	return 0;
 }

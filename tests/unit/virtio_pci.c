@@ -559,6 +559,9 @@ static void test_failed(void **state)
 	assert_true(is_set(bench->virtio->config_fd));
 	put_status(bench, 0);
 	run_until(bench, status(bench) == 0);
+	/* And again, each time that it tries. */
+	start(bench);
+	assert_int_equal(status(bench), 15 | VIRTIO_STATUS_NEEDS_RESET);
 }
 
 /* Reset of the machine: the back end has let go when it returns. */
@@ -570,8 +573,12 @@ static void test_machine_reset(void **state)
 	start(bench);
 	run_until(bench, is_set(bench->virtio->doorbell_fds[1]));
 	put_config(bench, PCI_BAR0, 8, LAYOUT_MMIO64);
-	devices_reset(&bench->devices);
+	devices_halt(&bench->devices);
 	assert_int_equal(told(bench, VHOST_USER_GET_VRING_BASE, NULL), 2);
+	assert_int_equal(fake_vm.n_doorbells, 0);
+	assert_int_equal(fake_vm.n_irqfds, 0);
+	devices_reset(&bench->devices);
+	assert_int_equal(fake_vm.n_doorbells, 2);
 	assert_int_equal(status(bench), 0);
 	start(bench);
 	run_until(bench, is_set(bench->virtio->doorbell_fds[1]));
@@ -607,6 +614,7 @@ static void test_random_accesses(void **state)
 		if (i % 100 == 0)
 			event_loop_step(&bench->loop, 0);
 	}
+	devices_halt(&bench->devices);
 	devices_reset(&bench->devices);
 	start(bench);
 	run_until(bench, is_set(bench->virtio->doorbell_fds[1]));
