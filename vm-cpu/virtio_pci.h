@@ -46,6 +46,7 @@ struct virtio_pci {
 	uint8_t status;
 	bool is_resetting; /* until the back end has let go of the rings */
 	bool is_started;
+	bool is_reported; /* a driver's mistake, in the log */
 	uint8_t isr, config_generation;
 	uint32_t device_feature_select, driver_feature_select;
 	uint64_t driver_features;

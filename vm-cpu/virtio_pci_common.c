@@ -16,6 +16,7 @@
 #include "lib/base/log.h"
 #include "protocols/virtio.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -105,14 +106,19 @@ static void need_reset(struct virtio_pci *virtio)
 static void start(struct virtio_pci *virtio)
 {
 	struct vhost_frontend_queue rings[FRONTEND_QUEUES_MAX];
+	int r;
 
 	for (unsigned i = 0; i < virtio->device.n_queues; i++)
 		rings[i] = virtio->queues[i].ring;
-	if (vhost_frontend_start(virtio->device.frontend,
+	r = vhost_frontend_start(virtio->device.frontend,
 				 virtio->driver_features, rings,
-				 virtio->device.n_queues) < 0) {
-		log_warn("%s: driver's queues are not in memory",
-			 virtio->device.label);
+				 virtio->device.n_queues);
+	if (r < 0) {
+		/* Once: a guest can do this all day long. */
+		if (r == -EINVAL && !virtio->is_reported)
+			log_warn("%s: driver's queues are not in memory",
+				 virtio->device.label);
+		virtio->is_reported |= r == -EINVAL;
 		need_reset(virtio);
 		return;
 	}

@@ -268,6 +268,8 @@ int vhost_frontend_start(struct vhost_frontend *frontend, uint64_t features,
 			 const struct vhost_frontend_queue *queues,
 			 unsigned n_queues)
 {
+	if (frontend->phase == FRONTEND_FAILED)
+		return -ENOTCONN;
 	if (n_queues > frontend->n_queues)
 		return -EINVAL;
 	frontend->driver_features = features & frontend->features;

@@ -120,8 +120,9 @@ int vhost_frontend_call_fd(const struct vhost_frontend *frontend, unsigned i);
 /*
  * The driver said DRIVER_OK with these features and queues: start them, and
  * again after each reconnection. -EINVAL: a ring is not whole in memory, or
- * its size is none; nothing is started. Features that were not offered here
- * are not passed on: the VMM may have ones of its own.
+ * its size is none; -ENOTCONN: there was failed(). Then nothing is started.
+ * Features that were not offered here are not passed on: the VMM may have
+ * ones of its own.
  */
 int vhost_frontend_start(struct vhost_frontend *frontend, uint64_t features,
 			 const struct vhost_frontend_queue *queues,
