@@ -127,7 +127,7 @@ static int load(struct boot *boot, const struct boot_context *context,
 	struct boot_params *params =
 		ram_at(context->ram, LAYOUT_BOOT_PARAMS, sizeof(*params));
 	struct setup_header hdr;
-	uint64_t kernel_end = 0, initrd_gpa;
+	uint64_t kernel_end = 0, initrd_gpa = 0;
 	int r;
 
 	r = read_header(&context->kernel, &hdr, err);

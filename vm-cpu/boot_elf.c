@@ -200,7 +200,7 @@ static int load(struct boot *boot, const struct boot_context *context,
 		struct error *err)
 {
 	uint64_t entry_gpa = UINT64_MAX, kernel_end = LAYOUT_KERNEL;
-	uint64_t initrd_gpa;
+	uint64_t initrd_gpa = 0;
 	Elf64_Ehdr ehdr;
 	int r;
 

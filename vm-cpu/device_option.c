@@ -64,7 +64,7 @@ static int parse_mac(const char *text, uint8_t *mac)
 	if (strlen(text) != 17)
 		return -EINVAL;
 	for (unsigned i = 0; i < 6; i++) {
-		memcpy(pair, text + 3 * i, 2);
+		memcpy(pair, text + 3 * (size_t)i, 2);
 		if (!isxdigit((unsigned char)pair[0]) ||
 		    !isxdigit((unsigned char)pair[1]) ||
 		    (i < 5 && text[3 * i + 2] != ':'))

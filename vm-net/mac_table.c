@@ -80,7 +80,7 @@ static struct mac_entry *find_place(struct mac_table *table,
 		n = table->n_entries[entry->port - 1];
 		if (n <= table->n_entries[port] && entry->port != port + 1)
 			continue;
-		if (n > best_n ||
+		if (best == NULL || n > best_n ||
 		    (n == best_n && entry->seen_ms < best->seen_ms)) {
 			best = entry;
 			best_n = n;

@@ -359,9 +359,8 @@ static void update(struct client *client)
 
 	if (client->out_len > 0)
 		events = EPOLLOUT;
-	else if (client->is_closing)
-		client->is_dead = true;
-	else if (client->pending == NULL && client->is_at_end)
+	else if (client->is_closing ||
+		 (client->pending == NULL && client->is_at_end))
 		client->is_dead = true;
 	else if (client->pending == NULL)
 		events = EPOLLIN;

@@ -127,7 +127,7 @@ static int open_caches(struct qcow2 *q, uint64_t wanted)
 
 static int open_for_writing(struct qcow2 *q, struct error *err)
 {
-	uint64_t file_size;
+	uint64_t file_size = 0;
 	int rc = qcow2_filters_init(q);
 
 	if (rc == 0)

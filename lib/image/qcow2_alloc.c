@@ -240,7 +240,7 @@ static int make_blocks(struct qcow2 *q, uint64_t start, uint64_t n,
 static int alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 		     struct error *err)
 {
-	uint64_t start;
+	uint64_t start = 0;
 	int rc;
 
 	rc = qcow2_find_free(q, q->free_hint, n, &start, err);

@@ -29,8 +29,8 @@ static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
 			const char *mode, struct error *err)
 {
-	uint64_t host_offset;
-	bool is_fresh;
+	uint64_t host_offset = 0;
+	bool is_fresh = false;
 	int rc = qcow2_own_l2(q, index, err);
 
 	if (rc == 0)

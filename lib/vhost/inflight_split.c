@@ -60,11 +60,12 @@ static int attach(struct inflight_queue *queue, const char **reason)
 	if (r != 0 || is_new)
 		return r;
 	repair_last_batch(queue, used);
-	for (uint16_t i = 0; i < virtq_size(queue->virtq); i++) {
+	for (uint32_t i = 0; i < virtq_size(queue->virtq); i++) {
 		if (!inflight_load(&region->desc[i].inflight))
 			continue;
 		r = inflight_add_backlog(
-			queue, i, inflight_load(&region->desc[i].counter));
+			queue, (uint16_t)i,
+			inflight_load(&region->desc[i].counter));
 		if (r != 0)
 			return r;
 	}
