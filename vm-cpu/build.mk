@@ -16,3 +16,5 @@ $(B)/vm-cpu/dsdt.inc: vm-cpu/dsdt.asl
 virtio_pci_FUZZ_SRCS := tests/support/scripted_backend.c \
 	$(addprefix vm-cpu/,bus.c device_option.c devices.c msix.c pci.c \
 	virtio_device.c virtio_net_config.c virtio_pci.c virtio_pci_common.c)
+
+boot_FUZZ_SRCS := $(addprefix vm-cpu/,boot.c boot_bzimage.c boot_elf.c ram.c)
