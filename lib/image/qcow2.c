@@ -80,7 +80,8 @@ static void set_geometry(struct qcow2 *q)
 	q->is_unsafe = image->flags & IMAGE_UNSAFE;
 	q->is_corrupt = h->incompatible & QCOW2_INCOMPATIBLE_CORRUPT;
 	q->is_read_only =
-		image->flags & IMAGE_READ_ONLY || q->file->is_read_only ||
+		image->flags & (IMAGE_READ_ONLY | IMAGE_METADATA_ONLY) ||
+		q->file->is_read_only || h->crypt_method != QCOW2_CRYPT_NONE ||
 		h->incompatible &
 			(QCOW2_INCOMPATIBLE_CORRUPT | QCOW2_INCOMPATIBLE_DIRTY);
 	q->reserve_next = QCOW2_RESERVE_MIN;

@@ -96,26 +96,42 @@ static void compare_one(struct qcow2_checker *c, uint64_t host_index,
 		    (unsigned long long)references);
 }
 
+static void compare_at(struct qcow2_checker *c, uint64_t i)
+{
+	uint64_t counted = qcow2_counted(c, i), refcount;
+	int rc = qcow2_checked_refcount(c, i, &refcount);
+
+	if (rc < 0) {
+		c->result->n_check_errors++;
+		qcow2_found(c, "Can't get refcount for cluster %llu: %s",
+			    (unsigned long long)i, strerror(-rc));
+		return;
+	}
+	if (refcount > 0 || counted > 0)
+		c->result->image_end_offset = (i + 1) << c->q->cluster_bits;
+	if (refcount != counted)
+		compare_one(c, i, refcount, counted);
+}
+
+static bool is_touched(const struct qcow2_checker *c, uint64_t window)
+{
+	return c->touched[window % QCOW2_CHECK_TOUCHED / 64] >> window % 64 & 1;
+}
+
 static void compare_window(struct qcow2_checker *c)
 {
-	uint64_t end = c->first + c->n;
+	uint64_t i = c->first, end = c->first + c->n;
+	unsigned bits = c->q->refcount_block_bits;
+	bool has_counts = is_touched(c, c->first / c->per_window);
 
-	for (uint64_t i = c->first; i < end; i++) {
-		uint64_t counted = qcow2_counted(c, i), refcount;
-		int rc = qcow2_checked_refcount(c, i, &refcount);
+	while (i < end) {
+		uint64_t block = i >> bits;
 
-		if (rc < 0) {
-			c->result->n_check_errors++;
-			qcow2_found(c,
-				    "Can't get refcount for cluster %llu: %s",
-				    (unsigned long long)i, strerror(-rc));
-			continue;
-		}
-		if (refcount > 0 || counted > 0)
-			c->result->image_end_offset = (i + 1)
-						      << c->q->cluster_bits;
-		if (refcount != counted)
-			compare_one(c, i, refcount, counted);
+		if (!has_counts && (block >= c->q->refcount_table_size ||
+				    c->q->refcount_table[block] == 0))
+			i = (block + 1) << bits;
+		else
+			compare_at(c, i++);
 	}
 }
 
@@ -175,20 +191,20 @@ static int check_all_copied(struct qcow2_checker *c, struct error *err)
 	return 0;
 }
 
-static int check_windows(struct qcow2_checker *c, uint64_t per_window,
-			 struct error *err)
+static int check_windows(struct qcow2_checker *c, struct error *err)
 {
 	unsigned width = c->is_wide ? 4 : 2;
 
-	for (uint64_t first = 0; first < c->n_host; first += per_window) {
-		int rc;
+	for (uint64_t first = 0; first < c->n_host; first += c->per_window) {
+		int rc = 0;
 
 		c->first = first;
-		c->n = c->n_host - first < per_window ? c->n_host - first
-						      : per_window;
+		c->n = c->n_host - first < c->per_window ? c->n_host - first
+							 : c->per_window;
 		c->is_first = first == 0;
 		memset(c->counts, 0, c->n * width);
-		rc = qcow2_count_references(c, err);
+		if (c->is_first || is_touched(c, first / c->per_window))
+			rc = qcow2_count_references(c, err);
 		if (rc < 0)
 			return rc;
 		/* What differs is told of every window. */
@@ -201,7 +217,6 @@ static int check_windows(struct qcow2_checker *c, uint64_t per_window,
 static int check(struct qcow2_checker *c, struct error *err)
 {
 	struct qcow2 *q = c->q;
-	uint64_t per_window;
 	int rc = image_file_size(q->file, &c->file_len);
 
 	if (rc < 0)
@@ -210,15 +225,16 @@ static int check(struct qcow2_checker *c, struct error *err)
 	c->is_wide = q->refcount_bits > 16;
 	c->count_max = c->is_wide ? UINT32_MAX : qcow2_refcount_max(q);
 	c->block_index = UINT64_MAX;
-	per_window = WINDOW_LEN / (c->is_wide ? 4 : 2);
+	c->per_window = WINDOW_LEN / (c->is_wide ? 4 : 2);
 	c->result->total_clusters = qcow2_n_clusters(q, q->header.size);
 	c->result->has_totals = true;
 	c->result->image_end_offset = q->cluster_len;
-	c->counts = calloc(c->n_host < per_window ? c->n_host : per_window,
-			   c->is_wide ? 4 : 2);
+	c->counts =
+		calloc(c->n_host < c->per_window ? c->n_host : c->per_window,
+		       c->is_wide ? 4 : 2);
 	if (c->counts == NULL)
 		return -ENOMEM;
-	rc = check_windows(c, per_window, err);
+	rc = check_windows(c, err);
 	if (rc == 0 && c->has_wrong_copied)
 		rc = check_all_copied(c, err);
 	free(c->counts);

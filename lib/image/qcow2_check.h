@@ -5,6 +5,10 @@
 
 #include "lib/image/qcow2.h"
 
+enum {
+	QCOW2_CHECK_TOUCHED = 4096, /* windows told apart, modulo this */
+};
+
 struct qcow2_checker {
 	struct qcow2 *q;
 	struct image_check *result;
@@ -21,6 +25,9 @@ struct qcow2_checker {
 	void *counts;
 	uint64_t count_max; /* the width of the image's refcounts allows */
 	bool has_wrong_copied;
+	/* Windows that the first walk found references into. */
+	uint64_t per_window;
+	uint64_t touched[QCOW2_CHECK_TOUCHED / 64];
 	/* The refcount block looked at last. */
 	uint64_t block_index;
 	const uint8_t *block;

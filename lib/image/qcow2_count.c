@@ -34,8 +34,9 @@ static void corrupt(struct qcow2_checker *c)
 static void count_one(struct qcow2_checker *c, uint64_t host_index)
 {
 	uint64_t i = host_index - c->first;
-	uint64_t count;
+	uint64_t count, window = host_index / c->per_window;
 
+	c->touched[window % QCOW2_CHECK_TOUCHED / 64] |= 1ULL << window % 64;
 	if (host_index < c->first || i >= c->n)
 		return;
 	count = qcow2_counted(c, host_index);

@@ -132,7 +132,7 @@ int qcow2_check_features(const struct qcow2_header *header,
 		return rc;
 	/* info and check look at the metadata alone. */
 	if (header->crypt_method != QCOW2_CRYPT_NONE &&
-	    !(image->flags & (IMAGE_NO_BACKING | IMAGE_CHECK)))
+	    !(image->flags & (IMAGE_METADATA_ONLY | IMAGE_CHECK)))
 		return error_set(err, -ENOTSUP,
 				 "qcow2 encryption is not supported yet");
 	if (image->flags & (IMAGE_READ_ONLY | IMAGE_CHECK))
