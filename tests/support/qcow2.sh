@@ -10,6 +10,7 @@
 #	be32 N, be64 N		N as bytes, big-endian, for printf %b.
 #	poke FILE OFFSET BYTES	Overwrites; BYTES as for printf %b.
 #	peek64 FILE OFFSET	Prints the big-endian number there.
+#	peek_entry FILE OFFSET	The offset in a table entry there, without flags.
 # shellcheck disable=SC2154 # dir is set by test_dir
 
 qcow2_dir() {
@@ -45,4 +46,9 @@ poke() {
 
 peek64() {
 	echo $((0x$(od -An -tx1 -j "$(($2))" -N 8 "$1" | tr -d ' \n')))
+}
+
+# A shell's numbers are signed.
+peek_entry() {
+	echo $((0x$(od -An -tx1 -j "$(($2 + 1))" -N 7 "$1" | tr -d ' \n') & ~511))
 }

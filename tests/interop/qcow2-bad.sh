@@ -1,0 +1,211 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Damaged and hostile qcow2 images: refused with a text that names what is
+# wrong, in little memory and time, or told of by check as qemu-img tells.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/qcow2.sh
+
+oneTimeSetUp() {
+	qcow2_dir
+	qemu-img create -q -f qcow2 "$dir/good" 10M
+	qemu-io -c 'write -P 1 0 256k' -c 'write -P 2 1M 64k' "$dir/good" \
+		>"$dir/out"
+	qemu-img create -q -f qcow2 "$dir/compressed" 10M
+	qemu-io -c 'write -P 1 0 256k' -c 'write -c -P 5 2M 64k' \
+		-c 'write -c -P 6 2112k 64k' "$dir/compressed" >"$dir/out"
+	image=$dir/image
+}
+
+oneTimeTearDown() {
+	test_cleanup
+}
+
+# An image with some bytes changed, read by a process that may have no more
+# than 128 MiB of address space, must be refused with the text.
+refused() { # TEXT OFFSET BYTES [OFFSET BYTES]...
+	text=$1
+	shift
+	cp "$dir/good" "$image"
+	while [ $# -gt 1 ]; do
+		poke "$image" "$1" "$2"
+		shift 2
+	done
+	timeout 10 prlimit --as=134217728 vm-img convert -f qcow2 -O raw \
+		"$image" "$dir/raw" >"$dir/out" 2>&1
+	assertEquals "$text: status" 1 $?
+	assertContains "$text" "$(cat "$dir/out")" "$text"
+	assertContains "$text: names the file" "$(cat "$dir/out")" "$image"
+}
+
+test_header() {
+	refused 'Unsupported qcow2 version 4' 4 "$(be32 4)"
+	refused 'Unsupported cluster size: 2^8' 20 "$(be32 8)"
+	refused 'Unsupported cluster size: 2^22' 20 "$(be32 22)"
+	refused 'Unsupported cluster size: 2^4294967295' 20 \
+		"$(be32 0xffffffff)"
+	refused 'qcow2 header too short' 100 "$(be32 96)"
+	refused 'qcow2 header exceeds cluster size' 100 "$(be32 0x10008)"
+	refused 'not a multiple of 8' 100 "$(be32 108)"
+	refused 'Reference count entry width too large' 96 "$(be32 7)"
+	refused 'Unsupported encryption method 3' 32 "$(be32 3)"
+	refused 'encryption is not supported yet' 32 "$(be32 1)"
+}
+
+test_tables() {
+	refused 'Active L1 table too large' 36 "$(be32 0x7fffffff)"
+	refused 'L1 table is too small' 24 "$(be64 0x4000000000)"
+	refused 'Active L1 table offset invalid' 40 "$(be64 0x30001)"
+	refused 'Active L1 table offset invalid' 40 \
+		"$(be64 0x7fffffffffff0000)" 36 "$(be32 0x10000)"
+	refused 'L1 table past end of file' 40 "$(be64 0x30000000)"
+	refused 'L1 table past end of file' 36 "$(be32 0x400000)"
+	refused 'Image is too big' 24 '\0377\0377\0377\0377\0377\0377\0377\0377' \
+		36 "$(be32 1)"
+	refused 'does not contain a reference count table' 56 "$(be32 0)"
+	refused 'Reference count table too large' 56 "$(be32 0xffff)"
+	refused 'Reference count table offset invalid' 48 "$(be64 0x10200)"
+	refused 'Refcount table past end of file' 48 "$(be64 0x10000000)"
+	refused 'Too many snapshots' 60 "$(be32 65537)"
+	refused 'Snapshot table offset invalid' 60 "$(be32 1)" 64 \
+		"$(be64 0x10001)"
+	refused 'Snapshot table past end of file' 60 "$(be32 1)" 64 \
+		"$(be64 0x10000000)"
+}
+
+test_backing_name() {
+	refused 'Invalid backing file offset' 8 "$(be64 0x10001)"
+	refused 'Invalid backing file offset' 8 "$(be64 8)"
+	refused 'Backing file name too long' 8 "$(be64 1000)" 16 "$(be32 1024)"
+	refused 'Backing file name too long' 8 "$(be64 0xfff0)" 16 "$(be32 17)"
+}
+
+test_extensions() {
+	refused 'Header extension too large' 112 "$(be32 1)" 116 \
+		"$(be32 0xffffffff)"
+	refused 'ext_backing_format: len=1024 too large' 112 \
+		"$(be32 0xe2792aca)" 116 "$(be32 1024)"
+	refused 'bitmaps_ext: Invalid extension length' 112 \
+		"$(be32 0x23852875)" 116 "$(be32 8)"
+}
+
+test_features_by_name() {
+	refused 'Unsupported qcow2 feature(s): Unknown incompatible feature: 20' \
+		72 "$(be64 0x20)"
+	# Bit 1 is called "corrupt bit" in the table: let bit 5 have a name.
+	refused 'Unsupported qcow2 feature(s): corrupt bit' 72 "$(be64 0x20)" \
+		169 '\0005'
+	refused "'external data file' is not supported yet" 72 "$(be64 4)"
+	refused "'extended L2 entries' is not supported yet" 72 "$(be64 16)"
+	refused 'Compression type incompatible feature bit must not be set' \
+		72 "$(be64 8)"
+	refused 'Compression type incompatible feature bit must be set' \
+		104 '\0001'
+	refused 'unknown compression type: 2' 72 "$(be64 8)" 104 '\0002'
+}
+
+# What reading survives, but writing would make worse.
+refuses_writing() { # TEXT OFFSET BYTES
+	cp "$dir/good" "$image"
+	poke "$image" "$2" "$3"
+	cp "$image" "$dir/before"
+	"$B/tests/tools/image-ops" "$image" 1 1 >"$dir/out" 2>&1
+	assertEquals "$1: status" 1 $?
+	assertContains "$1" "$(cat "$dir/out")" "$1"
+	cmp "$image" "$dir/before"
+	assertEquals "$1: not written" 0 $?
+	vm-img convert -O raw "$image" "$dir/raw"
+	assertEquals "$1: can be read" 0 $?
+}
+
+test_dirty_and_corrupt_bits() {
+	refuses_writing 'Image is corrupt; cannot be opened read/write' 72 \
+		"$(be64 2)"
+	refuses_writing 'refcounts must be repaired' 72 "$(be64 1)"
+}
+
+test_bitmaps_are_not_spoiled() {
+	qemu-img create -q -f qcow2 "$image" 1M
+	qemu-img bitmap --add "$image" b
+	"$B/tests/tools/image-ops" "$image" 1 1 >"$dir/out" 2>&1
+	assertEquals 1 $?
+	assertContains "$(cat "$dir/out")" 'persistent bitmaps'
+	vm-img check -q "$image"
+	assertEquals 'nothing leaks' 0 $?
+}
+
+test_autoclear_bits_are_cleared_on_writing() {
+	cp "$dir/good" "$image"
+	poke "$image" 88 "$(be64 0x80)"
+	vm-img convert -O raw "$image" "$dir/raw"
+	assertEquals 'kept on reading' 128 "$(peek64 "$image" 88)"
+	"$B/tests/tools/image-ops" "$image" 1 1
+	assertEquals 'cleared on writing' 0 "$(peek64 "$image" 88)"
+}
+
+# A refcount of zero for what is in use: nothing is written over it.
+test_overlap_sets_the_corrupt_bit() {
+	block=$(peek64 "$dir/good" 0x10000)
+	for cluster in 0 1 2 3 4; do
+		cp "$dir/good" "$image"
+		poke "$image" $((block + cluster * 2)) '\0000\0000'
+		"$B/tests/tools/image-ops" "$image" 1 50 >"$dir/out" 2>&1
+		assertEquals "cluster $cluster" 1 $?
+		assertContains "cluster $cluster" "$(cat "$dir/out")" \
+			'Marking image as corrupt: Preventing invalid write'
+		assertEquals "cluster $cluster" 2 "$(peek64 "$image" 72)"
+		vm-img convert -O raw "$image" "$dir/raw"
+		qemu-img compare -q -f raw -F qcow2 "$dir/raw" "$dir/good"
+		assertEquals "cluster $cluster: data is as it was" 0 $?
+	done
+}
+
+damage() { # NAME, with good's tables at l1, l2, table, block
+	case $1 in
+	used-but-free) poke "$image" $((block + 10)) '\0000\0000' ;;
+	counted-twice) poke "$image" $((block + 10)) '\0000\0002' ;;
+	not-copied) poke "$image" "$l2" '\0000' ;;
+	l1-not-copied) poke "$image" "$l1" '\0000' ;;
+	unaligned) poke "$image" $((l2 + 6)) '\0002' ;;
+	reserved-l2) poke "$image" $((l2 + 7)) '\0002' ;;
+	reserved-l1) poke "$image" $((l1 + 7)) '\0004' ;;
+	reserved-table) poke "$image" $((table + 7)) '\0004' ;;
+	beyond) poke "$image" $((l2 + 12)) '\0020' ;;
+	l1-beyond) poke "$image" $((l1 + 4)) '\0020' ;;
+	compressed-copied) poke "$image" $((l2 + 256)) '\0300' ;;
+	compressed-beyond) poke "$image" $((l2 + 260)) '\0007' ;;
+	block-beyond) poke "$image" "$table" "$(be64 0x20000000)" ;;
+	block-twice) poke "$image" $((table + 8)) "$(be64 "$block")" ;;
+	no-block) poke "$image" "$table" "$(be64 0)" ;;
+	shared) poke "$image" $((l2 + 8)) "$(be32 0x80000000)$(be32 0x50000)" ;;
+	on-table) poke "$image" $((l2 + 8)) "$(be32 0x80000000)$(be32 0x10000)" ;;
+	zero-unaligned) poke "$image" $((l2 + 14)) '\0002\0001' ;;
+	header-free) poke "$image" "$block" '\0000\0000' ;;
+	*) fail "no damage $1" ;;
+	esac
+}
+
+test_check_says_what_qemu_img_check_says() {
+	for name in used-but-free counted-twice not-copied l1-not-copied \
+		unaligned reserved-l2 reserved-l1 reserved-table beyond \
+		l1-beyond compressed-copied compressed-beyond block-beyond \
+		block-twice no-block shared on-table zero-unaligned \
+		header-free; do
+		case $name in
+		compressed-*) cp "$dir/compressed" "$image" ;;
+		*) cp "$dir/good" "$image" ;;
+		esac
+		l1=$(peek64 "$image" 40)
+		l2=$(peek_entry "$image" "$l1")
+		table=$(peek64 "$image" 48)
+		block=$(peek64 "$image" "$table")
+		damage $name
+		qemu-img check "$image" >"$dir/theirs" 2>&1
+		expected=$?
+		vm-img check "$image" >"$dir/ours" 2>&1
+		assertEquals "$name: status" $expected $?
+		assertEquals "$name" "$(cat "$dir/theirs")" "$(cat "$dir/ours")"
+	done
+}
+
+. shunit2
