@@ -5,6 +5,8 @@
 # shellcheck disable=SC2317 # functions are called by name
 . tests/support/guest.sh
 
+# No slirp://: libvdeplug loads its plugins in a way that the address
+# sanitizer does not allow. The lab's tests have it.
 setUp() {
 	test_dir
 	mkdir "$dir/run"
@@ -14,7 +16,7 @@ setUp() {
 	memory 16M
 	kernel $B/tests/guests/tiny
 	disk disk.raw format=raw
-	net slirp:// mac=52:54:00:12:34:56
+	net mac=52:54:00:12:34:56
 	console log=console.log
 	END
 }
