@@ -187,7 +187,8 @@ static bool has_block(const struct qcow2 *q, uint64_t host_index)
 {
 	uint64_t i = host_index >> q->refcount_block_bits;
 
-	return i < q->refcount_table_size && q->refcount_table[i] != 0;
+	return i < q->refcount_table_size &&
+	       (q->refcount_table[i] & QCOW2_REFCOUNT_TABLE_OFFSET_MASK) != 0;
 }
 
 /* A free cluster that is itself counted, or would be by the new block. */
