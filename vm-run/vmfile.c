@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The parser. A directive is a row of the table `directives`; one that adds
- * a device takes the options that have its kind in `options`. Each line is
- * checked on its own; what only the whole can show is checked at the end.
+ * The parser. A directive is a row of the table `directives`; those of
+ * devices go on in vmfile_device.c. Each line is checked on its own; what
+ * only the whole can show is checked at the end.
  */
 #include "vm-run/vmfile.h"
 
@@ -10,6 +10,7 @@
 #include "lib/base/control_line.h"
 #include "lib/base/error.h"
 #include "lib/base/size.h"
+#include "vm-run/vmfile_internal.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -19,25 +20,11 @@
 
 enum {
 	CPUS_MAX = 64,
-	QUEUES_MAX = 64,
-	DEVICE_ID_MAX = 63,
 	SHUTDOWN_TIMEOUT_MAX_S = 86400,
-	MAC_LEN = 17,
 	LINE_MAX_LEN = 4096,
 };
 
-struct parser {
-	struct vmfile *vm;
-	const char *file;
-	unsigned line;
-	const char *directive;
-	struct error *err;
-};
-
-static int fail(const struct parser *parser, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static int fail(const struct parser *parser, const char *format, ...)
+int vmfile_fail(const struct vmfile_parser *parser, const char *format, ...)
 {
 	struct error why;
 	va_list args;
@@ -49,28 +36,23 @@ static int fail(const struct parser *parser, const char *format, ...)
 			 parser->line, why.text);
 }
 
-static int out_of_memory(const struct parser *parser)
+int vmfile_out_of_memory(const struct vmfile_parser *parser)
 {
 	return error_set_errno(parser->err, -ENOMEM, "%s", parser->file);
 }
 
-/* Keep a copy of text, once. what names it in messages. */
-static int keep(const struct parser *parser, char **field, const char *what,
-		const char *text)
+int vmfile_keep(const struct vmfile_parser *parser, char **field,
+		const char *what, const char *text)
 {
 	if (*field != NULL)
-		return fail(parser, "'%s' given twice", what);
+		return vmfile_fail(parser, "'%s' given twice", what);
 	if (*text == '\0')
-		return fail(parser, "'%s' is empty", what);
+		return vmfile_fail(parser, "'%s' is empty", what);
 	*field = strdup(text);
-	return *field == NULL ? out_of_memory(parser) : 0;
+	return *field == NULL ? vmfile_out_of_memory(parser) : 0;
 }
 
-/*
- * The same for a path, which is relative to the file's own folder. None may
- * look like an option.
- */
-static int keep_path(const struct parser *parser, char **field,
+int vmfile_keep_path(const struct vmfile_parser *parser, char **field,
 		     const char *what, const char *path)
 {
 	const char *slash = strrchr(parser->file, '/');
@@ -78,246 +60,84 @@ static int keep_path(const struct parser *parser, char **field,
 	_cleanup_free_ char *whole = NULL;
 
 	if (*path == '/' || *path == '\0')
-		return keep(parser, field, what, path);
+		return vmfile_keep(parser, field, what, path);
 	if (slash == NULL && *path != '-')
-		return keep(parser, field, what, path);
+		return vmfile_keep(parser, field, what, path);
 	if (slash == NULL) {
 		folder = "./";
 		slash = folder + 1;
 	}
 	if (asprintf(&whole, "%s%.*s/%s", *folder == '-' ? "./" : "",
 		     (int)(slash - folder), folder, path) < 0)
-		return out_of_memory(parser);
-	return keep(parser, field, what, whole);
+		return vmfile_out_of_memory(parser);
+	return vmfile_keep(parser, field, what, whole);
 }
 
-/*
- * Options of devices.
- */
-static bool is_mac(const char *text)
-{
-	for (int i = 0; i < MAC_LEN; i++)
-		if (i % 3 == 2 ? text[i] != ':'
-			       : !isxdigit((unsigned char)text[i]))
-			return false;
-	return text[MAC_LEN] == '\0';
-}
-
-static bool is_queues(const char *text)
-{
-	uint64_t number;
-
-	return number_parse(text, 1, QUEUES_MAX, &number) == 0;
-}
-
-static bool is_device_id(const char *text)
-{
-	uint64_t number;
-
-	return number_parse(text, 1, DEVICE_ID_MAX, &number) == 0;
-}
-
-enum {
-	FOR_DISK = 1 << VMFILE_DISK,
-	FOR_NET = 1 << VMFILE_NET,
-	FOR_CONSOLE = 1 << VMFILE_CONSOLE,
-	FOR_DEVICE = 1 << VMFILE_DEVICE,
-	FOR_ALL = FOR_DISK | FOR_NET | FOR_CONSOLE | FOR_DEVICE,
-};
-
-#define FIELD(name) offsetof(struct vmfile_device, name)
-
-static const struct device_option {
-	const char *name;
-	size_t field; /* a char * in struct vmfile_device */
-	unsigned kinds;
-	bool is_path;
-	bool (*is_valid)(const char *text); /* NULL: any text is */
-} options[] = {
-	{ "socket", FIELD(socket), FOR_ALL, true, NULL },
-	{ "format", FIELD(format), FOR_DISK, false, NULL },
-	{ "cache", FIELD(cache), FOR_DISK, false, NULL },
-	{ "queues", FIELD(queues), FOR_DISK, false, is_queues },
-	{ "serial", FIELD(serial), FOR_DISK, false, NULL },
-	{ "mac", FIELD(mac), FOR_NET, false, is_mac },
-	{ "listen", FIELD(listen), FOR_NET, true, NULL },
-	{ "attach", FIELD(attach), FOR_CONSOLE, true, NULL },
-	{ "log", FIELD(log), FOR_CONSOLE, true, NULL },
-};
-
-/* A word is an option if it begins as "name="; "./a=b.img" does not. */
-static size_t option_name_len(const char *word)
-{
-	size_t len = strspn(word, "abcdefghijklmnopqrstuvwxyz-");
-
-	return len > 0 && word[len] == '=' ? len : 0;
-}
-
-static int take_option(const struct parser *parser,
-		       struct vmfile_device *device, const char *word,
-		       size_t name_len)
-{
-	const char *value = word + name_len + 1;
-
-	for (size_t i = 0; i < array_size(options); i++) {
-		const struct device_option *option = &options[i];
-		char **field =
-			(char **)(void *)((char *)device + option->field);
-
-		if (strlen(option->name) != name_len ||
-		    memcmp(option->name, word, name_len) != 0 ||
-		    !(option->kinds & 1U << device->kind))
-			continue;
-		if (option->is_valid != NULL && !option->is_valid(value))
-			return fail(parser, "bad value in '%s'", word);
-		return option->is_path
-			       ? keep_path(parser, field, option->name, value)
-			       : keep(parser, field, option->name, value);
-	}
-	return fail(parser, "unknown option '%.*s' of '%s'", (int)name_len,
-		    word, parser->directive);
-}
-
-static int take_operand(const struct parser *parser,
-			struct vmfile_device *device, const char *word)
-{
-	switch (device->kind) {
-	case VMFILE_DISK:
-		if (strcmp(word, "read-only") == 0) {
-			device->is_read_only = true;
-			return 0;
-		}
-		return keep_path(parser, &device->image, "image", word);
-	case VMFILE_NET:
-		if (strstr(word, "://") == NULL)
-			return fail(parser, "'%s': no URL, as slirp:// is",
-				    word);
-		if (device->n_plugs == VMFILE_PLUGS_MAX)
-			return fail(parser, "more than %d URLs",
-				    VMFILE_PLUGS_MAX);
-		return keep(parser, &device->plugs[device->n_plugs++], "net",
-			    word);
-	case VMFILE_DEVICE:
-		if (!is_device_id(word))
-			return fail(parser, "'%s': not a virtio device id",
-				    word);
-		return keep(parser, &device->id, "device", word);
-	case VMFILE_CONSOLE:
-		break;
-	}
-	return fail(parser, "unknown word '%s' after '%s'", word,
-		    parser->directive);
-}
-
-static int take_words(const struct parser *parser, struct vmfile_device *device,
-		      int n, char **words)
-{
-	int ret = 0;
-
-	for (int i = 0; i < n && ret == 0; i++) {
-		size_t len = option_name_len(words[i]);
-
-		ret = len > 0 ? take_option(parser, device, words[i], len)
-			      : take_operand(parser, device, words[i]);
-	}
-	return ret;
-}
-
-/* Is the device one that we start a server for? */
-static bool has_own_server(const struct vmfile_device *device)
-{
-	return device->image != NULL || device->format != NULL ||
-	       device->cache != NULL || device->queues != NULL ||
-	       device->serial != NULL || device->is_read_only ||
-	       device->n_plugs > 0 || device->listen != NULL ||
-	       device->attach != NULL || device->log != NULL;
-}
-
-static int check_device(const struct parser *parser,
-			const struct vmfile_device *device)
-{
-	if (device->kind == VMFILE_DEVICE &&
-	    (device->id == NULL || device->socket == NULL))
-		return fail(parser, "'device' needs an id and socket=");
-	if (device->socket != NULL) {
-		if (has_own_server(device))
-			return fail(parser,
-				    "socket= is of another server, and "
-				    "excludes all that we would start one for");
-		return 0;
-	}
-	if (device->kind == VMFILE_DISK && device->image == NULL)
-		return fail(parser, "'disk' needs an image or socket=");
-	return 0;
-}
-
-/*
- * Directives.
- */
 struct directive {
 	const char *name;
-	int (*parse)(const struct parser *parser,
+	int (*parse)(const struct vmfile_parser *parser,
 		     const struct directive *directive, int n, char **words);
 	int n_min, n_max; /* words after its name */
 	size_t field;	  /* in struct vmfile, where parse uses one */
 	enum vmfile_kind kind;
 };
 
-static char **text_field(const struct parser *parser,
+static char **text_field(const struct vmfile_parser *parser,
 			 const struct directive *directive)
 {
 	return (char **)(void *)((char *)parser->vm + directive->field);
 }
 
-static int parse_path(const struct parser *parser,
+static int parse_path(const struct vmfile_parser *parser,
 		      const struct directive *directive, int n, char **words)
 {
 	(void)n;
-	return keep_path(parser, text_field(parser, directive), directive->name,
-			 words[0]);
+	return vmfile_keep_path(parser, text_field(parser, directive),
+				directive->name, words[0]);
 }
 
-static int parse_name(const struct parser *parser,
+static int parse_name(const struct vmfile_parser *parser,
 		      const struct directive *directive, int n, char **words)
 {
 	(void)n;
 	for (const char *c = words[0]; *c != '\0'; c++)
 		if (!isalnum((unsigned char)*c) && strchr("._-", *c) == NULL)
-			return fail(parser,
-				    "'%s': a name is letters, digits, "
-				    "'.', '_' and '-'",
-				    words[0]);
-	return keep(parser, text_field(parser, directive), directive->name,
-		    words[0]);
+			return vmfile_fail(parser,
+					   "'%s': a name is letters, digits, "
+					   "'.', '_' and '-'",
+					   words[0]);
+	return vmfile_keep(parser, text_field(parser, directive),
+			   directive->name, words[0]);
 }
 
-static int parse_memory(const struct parser *parser,
+static int parse_memory(const struct vmfile_parser *parser,
 			const struct directive *directive, int n, char **words)
 {
 	uint64_t bytes;
 
 	(void)n;
 	if (size_parse(words[0], 'M', &bytes) < 0 || bytes == 0)
-		return fail(parser, "'%s': not a size, as 512M is", words[0]);
-	return keep(parser, text_field(parser, directive), directive->name,
-		    words[0]);
+		return vmfile_fail(parser, "'%s': not a size, as 512M is",
+				   words[0]);
+	return vmfile_keep(parser, text_field(parser, directive),
+			   directive->name, words[0]);
 }
 
-static int parse_cpus(const struct parser *parser,
+static int parse_cpus(const struct vmfile_parser *parser,
 		      const struct directive *directive, int n, char **words)
 {
 	uint64_t number;
 
 	(void)n;
 	if (number_parse(words[0], 1, CPUS_MAX, &number) < 0)
-		return fail(parser, "'%s': not a number from 1 to %d", words[0],
-			    CPUS_MAX);
-	return keep(parser, text_field(parser, directive), directive->name,
-		    words[0]);
+		return vmfile_fail(parser, "'%s': not a number from 1 to %d",
+				   words[0], CPUS_MAX);
+	return vmfile_keep(parser, text_field(parser, directive),
+			   directive->name, words[0]);
 }
 
 /* Words of all lines of this name become one text. */
-static int parse_append(const struct parser *parser,
+static int parse_append(const struct vmfile_parser *parser,
 			const struct directive *directive, int n, char **words)
 {
 	char **field = text_field(parser, directive);
@@ -327,14 +147,14 @@ static int parse_append(const struct parser *parser,
 
 		if (asprintf(&longer, "%s%s%s", *field != NULL ? *field : "",
 			     *field != NULL ? " " : "", words[i]) < 0)
-			return out_of_memory(parser);
+			return vmfile_out_of_memory(parser);
 		free(*field);
 		*field = longer;
 	}
 	return 0;
 }
 
-static int parse_hugepages(const struct parser *parser,
+static int parse_hugepages(const struct vmfile_parser *parser,
 			   const struct directive *directive, int n,
 			   char **words)
 {
@@ -345,7 +165,7 @@ static int parse_hugepages(const struct parser *parser,
 	return 0;
 }
 
-static int parse_serial(const struct parser *parser,
+static int parse_serial(const struct vmfile_parser *parser,
 			const struct directive *directive, int n, char **words)
 {
 	static const struct {
@@ -359,21 +179,22 @@ static int parse_serial(const struct parser *parser,
 	struct vmfile *vm = parser->vm;
 
 	if (vm->serial != VMFILE_SERIAL_UNSET)
-		return fail(parser, "'%s' given twice", directive->name);
+		return vmfile_fail(parser, "'%s' given twice", directive->name);
 	for (size_t i = 0; i < array_size(ways); i++)
 		if (strcmp(words[0], ways[i].name) == 0)
 			vm->serial = ways[i].serial;
 	if (vm->serial == VMFILE_SERIAL_UNSET)
-		return fail(parser, "'%s': not stdio, none or console",
-			    words[0]);
+		return vmfile_fail(parser, "'%s': not stdio, none or console",
+				   words[0]);
 	if (vm->serial != VMFILE_SERIAL_CONSOLE && n > 1)
-		return fail(parser, "unknown word '%s' after 'serial %s'",
-			    words[1], words[0]);
+		return vmfile_fail(parser,
+				   "unknown word '%s' after 'serial %s'",
+				   words[1], words[0]);
 	vm->serial_console.kind = VMFILE_CONSOLE;
-	return take_words(parser, &vm->serial_console, n - 1, words + 1);
+	return vmfile_take_words(parser, &vm->serial_console, n - 1, words + 1);
 }
 
-static int parse_device(const struct parser *parser,
+static int parse_device(const struct vmfile_parser *parser,
 			const struct directive *directive, int n, char **words)
 {
 	struct vmfile *vm = parser->vm;
@@ -381,14 +202,15 @@ static int parse_device(const struct parser *parser,
 	int ret;
 
 	if (vm->n_devices == VMFILE_DEVICES_MAX)
-		return fail(parser, "more than %d devices", VMFILE_DEVICES_MAX);
+		return vmfile_fail(parser, "more than %d devices",
+				   VMFILE_DEVICES_MAX);
 	device = &vm->devices[vm->n_devices++];
 	device->kind = directive->kind;
-	ret = take_words(parser, device, n, words);
-	return ret < 0 ? ret : check_device(parser, device);
+	ret = vmfile_take_words(parser, device, n, words);
+	return ret < 0 ? ret : vmfile_check_device(parser, device);
 }
 
-static int parse_restart(const struct parser *parser,
+static int parse_restart(const struct vmfile_parser *parser,
 			 const struct directive *directive, int n, char **words)
 {
 	bool *is_restarted =
@@ -397,11 +219,12 @@ static int parse_restart(const struct parser *parser,
 	(void)n;
 	*is_restarted = strcmp(words[0], "restart") == 0;
 	if (!*is_restarted && strcmp(words[0], "exit") != 0)
-		return fail(parser, "'%s': neither restart nor exit", words[0]);
+		return vmfile_fail(parser, "'%s': neither restart nor exit",
+				   words[0]);
 	return 0;
 }
 
-static int parse_shutdown_timeout(const struct parser *parser,
+static int parse_shutdown_timeout(const struct vmfile_parser *parser,
 				  const struct directive *directive, int n,
 				  char **words)
 {
@@ -410,7 +233,8 @@ static int parse_shutdown_timeout(const struct parser *parser,
 	(void)directive;
 	(void)n;
 	if (number_parse(words[0], 1, SHUTDOWN_TIMEOUT_MAX_S, &seconds) < 0)
-		return fail(parser, "'%s': not a number of seconds", words[0]);
+		return vmfile_fail(parser, "'%s': not a number of seconds",
+				   words[0]);
 	parser->vm->shutdown_timeout_s = (unsigned)seconds;
 	return 0;
 }
@@ -440,7 +264,7 @@ static const struct directive directives[] = {
 	{ "shutdown-timeout", parse_shutdown_timeout, 1, 1, 0, 0 },
 };
 
-static int parse_words(struct parser *parser, int n, char **words)
+static int parse_words(struct vmfile_parser *parser, int n, char **words)
 {
 	for (size_t i = 0; i < array_size(directives); i++) {
 		const struct directive *directive = &directives[i];
@@ -448,15 +272,18 @@ static int parse_words(struct parser *parser, int n, char **words)
 		if (strcmp(directive->name, words[0]) != 0)
 			continue;
 		if (n - 1 < directive->n_min)
-			return fail(parser, "'%s' needs %s", words[0],
-				    directive->n_max == 1 ? "a word" : "words");
+			return vmfile_fail(parser, "'%s' needs %s", words[0],
+					   directive->n_max == 1 ? "a word"
+								 : "words");
 		if (n - 1 > directive->n_max)
-			return fail(parser, "unknown word '%s' after '%s'",
-				    words[1 + directive->n_max], words[0]);
+			return vmfile_fail(parser,
+					   "unknown word '%s' after '%s'",
+					   words[1 + directive->n_max],
+					   words[0]);
 		parser->directive = directive->name;
 		return directive->parse(parser, directive, n - 1, words + 1);
 	}
-	return fail(parser, "unknown directive '%s'", words[0]);
+	return vmfile_fail(parser, "unknown directive '%s'", words[0]);
 }
 
 /* Where the comment begins, or the line's end: '#' at a word's begin. */
@@ -478,7 +305,8 @@ static size_t comment_start(const char *line, size_t len)
 	return len;
 }
 
-static int parse_line(struct parser *parser, const char *text, size_t len)
+static int parse_line(struct vmfile_parser *parser, const char *text,
+		      size_t len)
 {
 	char line[LINE_MAX_LEN + 1];
 	char *words[VMFILE_WORDS_MAX];
@@ -487,18 +315,19 @@ static int parse_line(struct parser *parser, const char *text, size_t len)
 
 	len = comment_start(text, len);
 	if (len > LINE_MAX_LEN)
-		return fail(parser, "longer than %d bytes", LINE_MAX_LEN);
+		return vmfile_fail(parser, "longer than %d bytes",
+				   LINE_MAX_LEN);
 	if (memchr(text, '\0', len) != NULL)
-		return fail(parser, "control character");
+		return vmfile_fail(parser, "control character");
 	memcpy(line, text, len);
 	n = control_line_split(line, len, words, VMFILE_WORDS_MAX, &reason);
 	if (n < 0)
-		return fail(parser, "%s", reason);
+		return vmfile_fail(parser, "%s", reason);
 	return n == 0 ? 0 : parse_words(parser, n, words);
 }
 
 /* The file's name without folder and ".vm". */
-static int name_after_file(const struct parser *parser)
+static int name_after_file(const struct vmfile_parser *parser)
 {
 	const char *slash = strrchr(parser->file, '/');
 	const char *base = slash != NULL ? slash + 1 : parser->file;
@@ -507,13 +336,13 @@ static int name_after_file(const struct parser *parser)
 						     : strlen(base);
 
 	parser->vm->name = strndup(base, len);
-	return parser->vm->name == NULL ? out_of_memory(parser) : 0;
+	return parser->vm->name == NULL ? vmfile_out_of_memory(parser) : 0;
 }
 
 int vmfile_parse(struct vmfile *vm, const char *file, const char *text,
 		 size_t len, struct error *err)
 {
-	struct parser parser = { .vm = vm, .file = file, .err = err };
+	struct vmfile_parser parser = { .vm = vm, .file = file, .err = err };
 	int ret = 0;
 
 	while (len > 0 && ret == 0) {
@@ -581,21 +410,11 @@ int vmfile_read(struct vmfile *vm, const char *file, struct error *err)
 	return ret;
 }
 
-static void deinit_device(struct vmfile_device *device)
-{
-	for (size_t i = 0; i < array_size(options); i++)
-		free(*(char **)(void *)((char *)device + options[i].field));
-	free(device->image);
-	free(device->id);
-	for (unsigned i = 0; i < device->n_plugs; i++)
-		free(device->plugs[i]);
-}
-
 void vmfile_deinit(struct vmfile *vm)
 {
 	for (unsigned i = 0; i < vm->n_devices; i++)
-		deinit_device(&vm->devices[i]);
-	deinit_device(&vm->serial_console);
+		vmfile_deinit_device(&vm->devices[i]);
+	vmfile_deinit_device(&vm->serial_console);
 	free(vm->name);
 	free(vm->memory);
 	free(vm->cpus);
