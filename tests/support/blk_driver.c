@@ -7,26 +7,18 @@
 #include "protocols/virtio.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 
 #define BIT(n) (UINT64_C(1) << (n))
 
 enum {
-	DESC_NEXT = 1,
-	DESC_WRITE = 2,
-	USED_NO_NOTIFY = 1,
-	DESCS_PER_SLOT = 3,
 	RING_SIZE = 1024, /* at least 3 * BLK_DEPTH_MAX */
-	/* One ring's areas in its 64 KiB of memory. */
 	RING_SPACE = 64 << 10,
-	RING_AVAIL = RING_SIZE * 16,
-	RING_USED = RING_AVAIL + 4096,
-	/* One slot: header and status in a page, then the data. */
+	/* One slot: header, status and table in a page, then the data. */
 	SLOT_STATUS = 64,
+	SLOT_TABLE = 128,
 	SLOT_DATA = 4096,
 	SLOT_SPACE = SLOT_DATA + BLK_DATA_MAX,
 };
@@ -34,40 +26,20 @@ enum {
 /* Above 0, so that a gpa is never mistaken for an offset. */
 static const uint64_t base_gpa = 16 << 20;
 
-struct desc {
-	uint64_t gpa;
-	uint32_t len;
-	uint16_t flags, next;
-};
-
-struct avail {
-	uint16_t flags;
-	_Atomic uint16_t index;
-	uint16_t heads[RING_SIZE];
-};
-
-struct used {
-	_Atomic uint16_t flags;
-	_Atomic uint16_t index;
-	struct {
-		uint32_t head, len;
-	} elements[RING_SIZE];
-};
-
-static uint64_t slot_offset(const struct blk_driver *driver, unsigned slot)
+static uint64_t slot_gpa(const struct blk_driver *driver, unsigned slot)
 {
-	return (uint64_t)driver->n_queues * RING_SPACE +
+	return base_gpa + (uint64_t)driver->n_queues * RING_SPACE +
 	       (uint64_t)slot * SLOT_SPACE;
 }
 
-static struct avail *avail_of(const struct blk_ring *ring)
+static uint8_t *slot_host(const struct blk_driver *driver, unsigned slot)
 {
-	return (void *)(ring->base + RING_AVAIL);
+	return driver_memory_at(&driver->arena, slot_gpa(driver, slot));
 }
 
-static struct used *used_of(const struct blk_ring *ring)
+static bool has_feature(const struct blk_driver *driver, unsigned bit)
 {
-	return (void *)(ring->base + RING_USED);
+	return driver->features >> bit & 1;
 }
 
 static void note_failed(void *context, const char *text)
@@ -90,64 +62,63 @@ static const struct vhost_frontend_ops frontend_ops = {
 	.failed = note_failed,
 };
 
-static void finish(struct blk_driver *driver, struct blk_ring *ring,
-		   uint32_t head)
+static void finish(struct blk_driver *driver, struct blk_request *request)
 {
-	unsigned slot = head / DESCS_PER_SLOT;
-	struct blk_request *request = &driver->requests[slot];
+	unsigned slot = (unsigned)(request - driver->requests);
 
-	/* The two things that a restarted back end gets wrong first. */
-	if (head % DESCS_PER_SLOT || slot >= driver->depth) {
-		driver->broken = "used a request that does not exist";
-		return;
-	}
-	if (!request->is_submitted || slot % driver->n_queues != ring->index) {
-		driver->broken = "used a request twice";
-		return;
-	}
-	request->is_submitted = false;
+	request->status = slot_host(driver, slot)[SLOT_STATUS];
 	driver->n_in_flight--;
-	request->status = driver->host[slot_offset(driver, slot) + SLOT_STATUS];
 	request->is_taken = false;
 	if (request->done)
 		request->done(request);
 }
 
-static void look(struct blk_ring *ring)
+/* The two things that a restarted back end gets wrong first. */
+static bool is_good_id(const struct virtq_driver *virtq)
+{
+	const struct virtq_used *used = virtq->used;
+	uint32_t id;
+
+	if (virtq->is_packed ||
+	    virtq->next_used == __atomic_load_n(&used->idx, __ATOMIC_ACQUIRE))
+		return true;
+	id = used->ring[virtq->next_used & (virtq->size - 1)].id;
+	return id < virtq->size && virtq->requests[id].token;
+}
+
+/* The number of requests that were used. */
+static unsigned look(struct blk_ring *ring)
 {
 	struct blk_driver *driver = ring->driver;
-	struct used *used = used_of(ring);
+	struct blk_request *request;
+	unsigned n = 0;
+	uint32_t len;
 
-	while (!driver->broken &&
-	       ring->used_index != atomic_load(&used->index)) {
-		uint32_t head =
-			used->elements[ring->used_index % RING_SIZE].head;
-
-		ring->used_index++;
-		finish(driver, ring, head);
-	}
+	do {
+		if (!is_good_id(&ring->virtq)) {
+			driver->broken = "used a request that is not there";
+			return 0;
+		}
+		request = virtq_driver_get_used(&ring->virtq, &len);
+		if (request)
+			finish(driver, request);
+		n += request != NULL;
+	} while (request);
+	return n;
 }
 
 static void called(struct event_source *source, uint32_t events)
 {
+	struct blk_ring *ring = container_of(source, struct blk_ring, call);
 	eventfd_t value;
 
 	(void)events;
 	eventfd_read(source->fd, &value);
-	look(container_of(source, struct blk_ring, call));
-}
-
-static void put_desc(struct blk_ring *ring, unsigned i, uint64_t gpa,
-		     uint32_t len, unsigned flags, bool is_last)
-{
-	struct desc *descs = (void *)ring->base;
-
-	descs[i] = (struct desc){
-		.gpa = gpa,
-		.len = len,
-		.flags = (uint16_t)(flags | (is_last ? 0 : DESC_NEXT)),
-		.next = (uint16_t)(is_last ? 0 : i + 1),
-	};
+	/* With EVENT_IDX a call has to be asked for, and may come too late
+	 * for what was used meanwhile. */
+	do
+		virtq_driver_enable_calls(&ring->virtq, true);
+	while (look(ring) > 0);
 }
 
 /* Does the back end write the data, and is there any? */
@@ -162,28 +133,32 @@ void blk_driver_submit(struct blk_request *request)
 	struct blk_driver *driver = request->driver;
 	unsigned slot = (unsigned)(request - driver->requests);
 	struct blk_ring *ring = &driver->rings[slot % driver->n_queues];
-	struct avail *avail = avail_of(ring);
-	uint64_t offset = slot_offset(driver, slot);
-	uint64_t gpa = base_gpa + offset;
-	struct virtio_blk_header *header = (void *)(driver->host + offset);
-	unsigned i = slot * DESCS_PER_SLOT, head = i;
-	int kick = vhost_frontend_kick_fd(driver->frontend, ring->index);
+	uint64_t gpa = slot_gpa(driver, slot);
+	uint8_t *host = slot_host(driver, slot);
+	const struct virtio_blk_header header = {
+		.type = request->type,
+		.sector = request->offset / VIRTIO_BLK_SECTOR,
+	};
+	struct driver_buffer buffers[3] = { { gpa, sizeof(header), false } };
+	bool is_indirect = has_feature(driver, VIRTIO_F_INDIRECT_DESC) &&
+			   slot / driver->n_queues % 2;
+	unsigned n = 1;
 
-	header->type = request->type;
-	header->reserved = 0;
-	header->sector = request->offset / VIRTIO_BLK_SECTOR;
-	driver->host[offset + SLOT_STATUS] = 0xff;
-	put_desc(ring, i++, gpa, sizeof(*header), 0, false);
+	memcpy(host, &header, sizeof(header));
+	host[SLOT_STATUS] = 0xff;
 	if (request->len)
-		put_desc(ring, i++, gpa + SLOT_DATA, request->len,
-			 is_read(request) ? DESC_WRITE : 0, false);
-	put_desc(ring, i, gpa + SLOT_STATUS, 1, DESC_WRITE, true);
-	request->is_submitted = true;
+		buffers[n++] =
+			(struct driver_buffer){ gpa + SLOT_DATA, request->len,
+						is_read(request) };
+	buffers[n++] = (struct driver_buffer){ gpa + SLOT_STATUS, 1, true };
 	driver->n_in_flight++;
-	avail->heads[ring->avail_index % RING_SIZE] = (uint16_t)head;
-	atomic_store(&avail->index, ++ring->avail_index);
-	if (!(atomic_load(&used_of(ring)->flags) & USED_NO_NOTIFY))
-		eventfd_write(kick, 1);
+	if (virtq_driver_add(&ring->virtq, buffers, n,
+			     is_indirect ? gpa + SLOT_TABLE : 0, request) < 0)
+		driver->broken = "ring is full";
+	if (virtq_driver_publish(&ring->virtq))
+		eventfd_write(vhost_frontend_kick_fd(driver->frontend,
+						     ring->index),
+			      1);
 }
 
 const char *blk_driver_problem(const struct blk_driver *driver)
@@ -208,8 +183,7 @@ struct blk_request *blk_driver_take(struct blk_driver *driver)
 			*request = (struct blk_request){
 				.driver = driver,
 				.is_taken = true,
-				.data = driver->host + slot_offset(driver, i) +
-					SLOT_DATA,
+				.data = slot_host(driver, i) + SLOT_DATA,
 			};
 			return request;
 		}
@@ -261,17 +235,24 @@ static int start(struct blk_driver *driver)
 	struct vhost_frontend_queue queues[BLK_QUEUES_MAX] = { 0 };
 
 	for (unsigned i = 0; i < driver->n_queues; i++) {
-		struct blk_ring *ring = &driver->rings[i];
+		struct virtq_driver *virtq = &driver->rings[i].virtq;
+		int r;
 
-		memset(ring->base, 0, RING_SPACE);
-		ring->avail_index = 0;
-		ring->used_index = 0;
+		virtq_driver_deinit(virtq);
+		r = virtq_driver_init(virtq, &driver->arena,
+				      base_gpa + (uint64_t)i * RING_SPACE,
+				      RING_SIZE,
+				      has_feature(driver, VIRTIO_F_RING_PACKED),
+				      has_feature(driver, VIRTIO_F_EVENT_IDX));
+		if (r < 0)
+			return r;
+		virtq_driver_enable_calls(virtq, true);
 		queues[i] = (struct vhost_frontend_queue){
 			.is_ready = true,
 			.size = RING_SIZE,
-			.desc_gpa = ring->gpa,
-			.driver_gpa = ring->gpa + RING_AVAIL,
-			.device_gpa = ring->gpa + RING_USED,
+			.desc_gpa = virtq->desc_gpa,
+			.driver_gpa = virtq->driver_gpa,
+			.device_gpa = virtq->device_gpa,
 		};
 	}
 	return vhost_frontend_start(driver->frontend, driver->features, queues,
@@ -297,20 +278,19 @@ bool blk_driver_reset(struct blk_driver *driver)
 static int open_memory(struct blk_driver *driver,
 		       struct vhost_frontend_region *region)
 {
-	uint64_t size = slot_offset(driver, driver->depth);
+	uint64_t size = slot_gpa(driver, driver->depth) - base_gpa;
+	int r = driver_memory_init(&driver->arena, base_gpa, size);
 
-	driver->memory_fd = memfd_create("driver", MFD_CLOEXEC);
-	if (driver->memory_fd < 0 ||
-	    ftruncate(driver->memory_fd, (off_t)size) < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	*region = (struct vhost_frontend_region){
 		.gpa = base_gpa,
 		.size = size,
 		.user = UINT64_C(0x5000000000),
-		.fd = driver->memory_fd,
+		.fd = driver->arena.fd,
 	};
 	return guest_memory_add(&driver->memory, base_gpa, size, region->user,
-				driver->memory_fd, 0);
+				region->fd, 0);
 }
 
 static int listen_calls(struct blk_driver *driver)
@@ -322,8 +302,6 @@ static int listen_calls(struct blk_driver *driver)
 
 		ring->index = i;
 		ring->driver = driver;
-		ring->gpa = base_gpa + (uint64_t)i * RING_SPACE;
-		ring->base = driver->host + (uint64_t)i * RING_SPACE;
 		r = event_source_add(&driver->loop, &ring->call,
 				     vhost_frontend_call_fd(driver->frontend,
 							    i),
@@ -358,16 +336,18 @@ int blk_driver_open(struct blk_driver *driver,
 		    const struct blk_options *options, struct error *err)
 {
 	const uint64_t wanted =
-		BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_BLK_F_RO) |
-		BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_FLUSH) |
-		BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_MQ) |
-		BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES);
+		BIT(VIRTIO_F_INDIRECT_DESC) | BIT(VIRTIO_F_EVENT_IDX) |
+		BIT(VIRTIO_F_RING_PACKED) | BIT(VIRTIO_F_VERSION_1) |
+		BIT(VIRTIO_BLK_F_RO) | BIT(VIRTIO_BLK_F_BLK_SIZE) |
+		BIT(VIRTIO_BLK_F_FLUSH) | BIT(VIRTIO_BLK_F_SEG_MAX) |
+		BIT(VIRTIO_BLK_F_MQ) | BIT(VIRTIO_BLK_F_DISCARD) |
+		BIT(VIRTIO_BLK_F_WRITE_ZEROES);
 	struct vhost_frontend_region region;
 	int r;
 
 	*driver = (struct blk_driver){
 		.loop = EVENT_LOOP_INIT,
-		.memory_fd = -1,
+		.arena = { .fd = -1 },
 		.depth = options->depth ? options->depth : 1,
 		.n_queues = options->n_queues ? options->n_queues : 1,
 	};
@@ -377,14 +357,12 @@ int blk_driver_open(struct blk_driver *driver,
 		r = open_memory(driver, &region);
 	if (r < 0)
 		return error_set_errno(err, r, "driver's memory");
-	driver->host =
-		guest_memory_at(&driver->memory, base_gpa, region.size, 1);
 	r = connect_backend(driver, options, &region, err);
 	if (r < 0)
 		return r;
 	driver->n_queues = vhost_frontend_n_queues(driver->frontend);
 	driver->features = vhost_frontend_features(driver->frontend) & wanted &
-			   ~options->features;
+			   ~options->declined;
 	note_config(driver);
 	r = listen_calls(driver);
 	if (r == 0)
@@ -394,13 +372,17 @@ int blk_driver_open(struct blk_driver *driver,
 
 void blk_driver_close(struct blk_driver *driver)
 {
-	for (unsigned i = 0; i < driver->n_queues; i++)
+	for (unsigned i = 0; i < driver->n_queues; i++) {
 		event_source_remove(&driver->rings[i].call);
+		virtq_driver_deinit(&driver->rings[i].virtq);
+	}
 	if (driver->frontend)
 		vhost_frontend_finish(driver->frontend, 5000);
 	vhost_frontend_free(driver->frontend);
 	driver->frontend = NULL;
 	guest_memory_deinit(&driver->memory);
-	close_fd(&driver->memory_fd);
+	if (driver->arena.fd >= 0)
+		driver_memory_deinit(&driver->arena);
+	driver->arena.fd = -1;
 	event_loop_deinit(&driver->loop);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A virtio-blk driver in a few hundred lines, on our vhost-user front end: what
- * tests load block back ends with, without a guest. Split rings; `depth`
- * requests in flight, each in a slot with its own three descriptors and
- * buffer, so that nothing is ever searched for.
+ * A virtio-blk driver on our vhost-user front end: what tests load block back
+ * ends with, without a guest. It negotiates all ring features that are offered
+ * (packed rings where the front end is told never to reconnect), and every
+ * other request is an indirect one. `depth` requests in flight, each in a slot
+ * with its own buffer.
  *
  * One thread. Wherever it waits it runs the front end, reconnections too.
  */
@@ -13,6 +14,7 @@
 #include "lib/base/event.h"
 #include "lib/virtio/memory.h"
 #include "protocols/virtio_blk.h"
+#include "tests/support/virtq_driver.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,13 +40,11 @@ struct blk_request {
 	uint8_t status;
 	/* The driver's own. */
 	struct blk_driver *driver;
-	bool is_taken, is_submitted;
+	bool is_taken;
 };
 
 struct blk_ring {
-	uint16_t avail_index, used_index;
-	uint8_t *base; /* descriptors; then the other two */
-	uint64_t gpa;
+	struct virtq_driver virtq;
 	struct event_source call;
 	unsigned index;
 	struct blk_driver *driver;
@@ -54,8 +54,7 @@ struct blk_driver {
 	struct event_loop loop;
 	struct vhost_frontend *frontend;
 	struct guest_memory memory;
-	int memory_fd;
-	uint8_t *host;
+	struct driver_memory arena; /* the same, as virtq_driver wants it */
 	struct virtio_blk_config config;
 	uint64_t features; /* negotiated */
 	unsigned depth, n_queues, n_in_flight;
@@ -71,7 +70,7 @@ struct blk_options {
 	int reconnect_seconds;
 	unsigned depth;
 	unsigned n_queues;
-	uint64_t features; /* device features to decline */
+	uint64_t declined; /* features */
 };
 
 /* Connect, negotiate, start. */

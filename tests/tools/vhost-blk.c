@@ -27,6 +27,7 @@ enum {
 	OPTION_DEPTH = OPTION_FIRST,
 	OPTION_QUEUES,
 	OPTION_RECONNECT,
+	OPTION_DECLINE,
 	OPTION_FD,
 	OPTION_SPAN,
 	OPTION_SEED,
@@ -37,6 +38,7 @@ static const struct option_spec specs[] = {
 	{ OPTION_QUEUES, "queues", "N", "virtqueues to ask for (1)" },
 	{ OPTION_RECONNECT, "reconnect", "WHEN",
 	  "forever (default), never, or for so many seconds" },
+	{ OPTION_DECLINE, "decline", "MASK", "features not to negotiate" },
 	{ OPTION_FD, "fd", "N", "this open socket; SOCKET is not given then" },
 	{ OPTION_SPAN, "span", "SIZE", "first bytes that stress uses (64M)" },
 	{ OPTION_SEED, "seed", "N", "of stress (1)" },
@@ -319,6 +321,11 @@ static void take_option(struct blk_options *blk, int id,
 		break;
 	case OPTION_RECONNECT:
 		blk->reconnect_seconds = reconnect_option(options);
+		break;
+	case OPTION_DECLINE:
+		if (number_parse(options->argument, 0, UINT64_MAX,
+				 &blk->declined) < 0)
+			options_fail("%s is not a number", options->argument);
 		break;
 	case OPTION_FD:
 		blk->fd = (int)number_option(options, 1 << 20);

@@ -12,6 +12,7 @@
 #include "lib/base/socket.h"
 #include "lib/vhost/backend.h"
 #include "lib/vhost/frontend.h"
+#include "protocols/virtio.h"
 #include "protocols/virtio_blk.h"
 #include "tests/support/blk_driver.h"
 #include "tests/support/blk_stress.h"
@@ -123,8 +124,13 @@ static void queue_kicked(void *context, struct vhost_queue *queue)
 	struct disk *disk = context;
 	struct virtq_element *element;
 
-	while (disk->n_held < HELD_MAX && vhost_queue_pop(queue, &element) == 0)
-		disk->held[disk->n_held++] = (struct held){ queue, element };
+	/* More than HELD_MAX never come. */
+	do {
+		while (disk->n_held < HELD_MAX &&
+		       vhost_queue_pop(queue, &element) == 0)
+			disk->held[disk->n_held++] =
+				(struct held){ queue, element };
+	} while (vhost_queue_enable_kicks(queue, true));
 	event_timer_set(&disk->timer, 1, 0);
 }
 
@@ -252,14 +258,16 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static void open_driver(struct bench *bench, unsigned n_kills, unsigned depth)
+static void open_with(struct bench *bench, unsigned n_kills, unsigned depth,
+		      int reconnect_seconds, uint64_t declined)
 {
 	const struct blk_options options = {
 		.socket_path = bench->path,
 		.fd = -1,
-		.reconnect_seconds = FRONTEND_RECONNECT_FOREVER,
+		.reconnect_seconds = reconnect_seconds,
 		.depth = depth,
 		.n_queues = N_QUEUES,
+		.declined = declined,
 	};
 	int r;
 
@@ -269,6 +277,11 @@ static void open_driver(struct bench *bench, unsigned n_kills, unsigned depth)
 	r = blk_driver_open(&bench->driver, &options, &bench->err);
 	assert_int_equal(r, 0);
 	assert_int_equal(bench->driver.n_queues, N_QUEUES);
+}
+
+static void open_driver(struct bench *bench, unsigned n_kills, unsigned depth)
+{
+	open_with(bench, n_kills, depth, FRONTEND_RECONNECT_FOREVER, 0);
 }
 
 static void stress(struct bench *bench, unsigned seconds)
@@ -291,6 +304,30 @@ static void test_undisturbed(void **state)
 	open_driver(bench, 0, 100);
 	stress(bench, 1);
 	assert_true(blk_driver_reset(&bench->driver));
+	stress(bench, 1);
+	blk_driver_close(&bench->driver);
+}
+
+/* Without what makes rings fast. */
+static void test_plain_rings(void **state)
+{
+	struct bench *bench = *state;
+
+	open_with(bench, 0, 100, FRONTEND_RECONNECT_FOREVER,
+		  BIT(VIRTIO_F_EVENT_IDX) | BIT(VIRTIO_F_INDIRECT_DESC));
+	stress(bench, 1);
+	blk_driver_close(&bench->driver);
+}
+
+static void test_packed_rings(void **state)
+{
+	struct bench *bench = *state;
+
+	open_with(bench, 0, 100, FRONTEND_RECONNECT_NEVER, 0);
+	assert_true(bench->driver.features & BIT(VIRTIO_F_RING_PACKED));
+	stress(bench, 1);
+	assert_true(blk_driver_reset(&bench->driver));
+	stress(bench, 1);
 	blk_driver_close(&bench->driver);
 }
 
@@ -319,6 +356,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		test(test_undisturbed),
+		test(test_plain_rings),
+		test(test_packed_rings),
 		test(test_killed_again_and_again),
 		test(test_killed_at_depth_one),
 	};
