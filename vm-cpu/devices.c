@@ -22,19 +22,46 @@ static unsigned count_same(const struct device_options *options, unsigned end)
 	return n;
 }
 
+/*
+ * FNV-1a of where all back ends are, and of which of them this is: the same
+ * each time that the same machine starts, so that its network keeps its name
+ * and its lease, and another for a second machine at the same switch, as that
+ * has a disk of its own.
+ */
+static uint64_t make_identity(const struct device_options *options,
+			      unsigned index)
+{
+	const uint64_t prime = UINT64_C(0x100000001b3);
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (unsigned i = 0; i < options->n_devices; i++) {
+		const char *text = options->devices[i].socket_path;
+
+		for (; text && *text; text++)
+			hash = (hash ^ (uint8_t)*text) * prime;
+		hash = (hash ^ 0xff) * prime;
+	}
+	return (hash ^ index) * prime;
+}
+
 static int add(struct devices *devices, struct device_options *options,
 	       unsigned i, unsigned n_cpus, struct error *err)
 {
 	struct device_option *option = &options->devices[i];
 	struct virtio_pci *virtio = calloc(1, sizeof(*virtio));
+	const struct virtio_place place = {
+		.number = count_same(options, i),
+		.n_cpus = n_cpus,
+		.identity = make_identity(options, i),
+	};
 
 	if (!virtio)
 		return error_set_errno(err, -ENOMEM, "%s", option->name);
 	devices->list[devices->n_devices++] = virtio;
 	if (!option->has_reconnect)
 		option->reconnect_seconds = options->reconnect_seconds;
-	return virtio_pci_open(virtio, &devices->host, devices->loop, option, i,
-			       count_same(options, i), n_cpus, err);
+	return virtio_pci_open(virtio, &devices->host, devices->loop, option,
+			       &place, err);
 }
 
 int devices_init(struct devices *devices, struct vm *vm,

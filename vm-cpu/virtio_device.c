@@ -101,7 +101,7 @@ void virtio_device_read_config(struct virtio_device *device)
 	case VIRTIO_ID_NET:
 		memcpy(&net, device->config, sizeof(net));
 		virtio_net_fill_config(&net, offered, has_config,
-				       device->option, device->index);
+				       device->option, device->identity);
 		memcpy(device->config, &net, sizeof(net));
 		break;
 	case VIRTIO_ID_BLOCK: /* those of this device, not of the back end */
@@ -131,7 +131,7 @@ static int check(const struct virtio_device *device, struct error *err)
 
 int virtio_device_open(struct virtio_device *device, struct event_loop *loop,
 		       const struct ram *ram, struct device_option *option,
-		       unsigned index, unsigned number, unsigned n_cpus,
+		       const struct virtio_place *place,
 		       const struct vhost_frontend_ops *ops, void *context,
 		       struct error *err)
 {
@@ -151,12 +151,12 @@ int virtio_device_open(struct virtio_device *device, struct event_loop *loop,
 	*device = (struct virtio_device){
 		.option = option,
 		.kind = kind,
-		.index = index,
+		.identity = place->identity,
 		.config_size = kind->config_size,
 	};
 	snprintf(device->label, sizeof(device->label), "%s%u", option->name,
-		 number);
-	r = count_queues(kind, option, n_cpus, &options.n_queues, err);
+		 place->number);
+	r = count_queues(kind, option, place->n_cpus, &options.n_queues, err);
 	if (r < 0)
 		return r;
 	options.fd = steal_fd(&option->fd);

@@ -29,11 +29,19 @@ struct virtio_kind {
 	bool is_in_order;
 };
 
+/* What a device's options do not say. */
+struct virtio_place {
+	unsigned number; /* among those of its name: 0 of "blk0" */
+	unsigned n_cpus;
+	/* The same at each start, and another for other devices. */
+	uint64_t identity;
+};
+
 struct virtio_device {
 	const struct device_option *option;
 	const struct virtio_kind *kind;
 	struct vhost_frontend *frontend;
-	unsigned index; /* among the devices, for the default MAC */
+	uint64_t identity;
 	char label[24]; /* "blk0" */
 	unsigned n_queues;
 	uint64_t features; /* offered to the guest */
@@ -45,11 +53,11 @@ const struct virtio_kind *virtio_kind_find(uint32_t device_id);
 
 /*
  * Connect to the back end that option names (its descriptor is taken over)
- * and find out what it is. number counts the devices of its name.
+ * and find out what it is.
  */
 int virtio_device_open(struct virtio_device *device, struct event_loop *loop,
 		       const struct ram *ram, struct device_option *option,
-		       unsigned index, unsigned number, unsigned n_cpus,
+		       const struct virtio_place *place,
 		       const struct vhost_frontend_ops *ops, void *context,
 		       struct error *err);
 /* Idempotent. */

@@ -25,30 +25,19 @@ uint64_t virtio_net_features(uint64_t offered, bool has_config)
 	return offered | BIT(VIRTIO_NET_F_MAC) | BIT(VIRTIO_NET_F_STATUS);
 }
 
-/*
- * The same each time the same machine starts, so that the guest's network
- * keeps its name and DHCP its lease: FNV-1a of where the network is and which
- * of the devices this is, under QEMU's locally administered prefix.
- */
-static void make_mac(uint8_t *mac, const struct device_option *option,
-		     unsigned index)
+/* Under QEMU's locally administered prefix. */
+static void make_mac(uint8_t *mac, uint64_t identity)
 {
-	const char *text = option->socket_path ? option->socket_path : "fd";
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-
-	for (; *text; text++)
-		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-	hash = (hash ^ index) * UINT64_C(0x100000001b3);
 	mac[0] = 0x52;
 	mac[1] = 0x54;
 	mac[2] = 0x00;
 	for (unsigned i = 3; i < 6; i++)
-		mac[i] = (uint8_t)(hash >> (8 * i));
+		mac[i] = (uint8_t)(identity >> (8 * i));
 }
 
 void virtio_net_fill_config(struct virtio_net_config *config, uint64_t offered,
 			    bool has_config, const struct device_option *option,
-			    unsigned index)
+			    uint64_t identity)
 {
 	if (!has_config)
 		*config =
@@ -58,5 +47,5 @@ void virtio_net_fill_config(struct virtio_net_config *config, uint64_t offered,
 	if (option->has_mac)
 		memcpy(config->mac, option->mac, sizeof(config->mac));
 	else if (!has_config || !(offered & BIT(VIRTIO_NET_F_MAC)))
-		make_mac(config->mac, option, index);
+		make_mac(config->mac, identity);
 }

@@ -20,10 +20,10 @@ uint64_t virtio_net_features(uint64_t offered, bool has_config);
 
 /*
  * Fill in *config: all of it if !has_config, else the address if the option
- * names one or the back end has none.
+ * names one or the back end has none; it is made of identity then.
  */
 void virtio_net_fill_config(struct virtio_net_config *config, uint64_t offered,
 			    bool has_config, const struct device_option *option,
-			    unsigned index);
+			    uint64_t identity);
 
 #endif

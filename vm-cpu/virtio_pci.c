@@ -330,8 +330,7 @@ static int init_msix(struct virtio_pci *virtio, struct vm *vm)
 
 int virtio_pci_open(struct virtio_pci *virtio, struct pci_host *host,
 		    struct event_loop *loop, struct device_option *option,
-		    unsigned index, unsigned number, unsigned n_cpus,
-		    struct error *err)
+		    const struct virtio_place *place, struct error *err)
 {
 	const struct pci_identity identity = {
 		.vendor_id = VIRTIO_PCI_VENDOR_ID,
@@ -348,10 +347,10 @@ int virtio_pci_open(struct virtio_pci *virtio, struct pci_host *host,
 	virtio->config_fd = -1;
 	pci_device_init(&virtio->pci, &identity);
 	r = virtio_device_open(&virtio->device, loop, &host->vm->ram, option,
-			       index, number, n_cpus, &virtio_pci_frontend_ops,
-			       virtio, err);
+			       place, &virtio_pci_frontend_ops, virtio, err);
 	if (r < 0)
-		return error_prefix(err, r, "%s%u", option->name, number);
+		return error_prefix(err, r, "%s%u", option->name,
+				    place->number);
 	virtio->pci.bars[0] = (struct pci_bar){
 		.size = BAR_SIZE,
 		.ops = &bar_ops,

@@ -56,12 +56,11 @@ struct virtio_pci {
 
 /*
  * Connect the back end that option names (its descriptor is taken over) and
- * put it on the bus. index counts all devices, number those of its name.
+ * put it on the bus.
  */
 int virtio_pci_open(struct virtio_pci *virtio, struct pci_host *host,
 		    struct event_loop *loop, struct device_option *option,
-		    unsigned index, unsigned number, unsigned n_cpus,
-		    struct error *err);
+		    const struct virtio_place *place, struct error *err);
 /*
  * Off the bus, disconnected; waits (seconds at most) until the back end has
  * closed too. Reset it first. Idempotent.
