@@ -176,6 +176,8 @@ int machine_boot(struct machine *machine, struct error *err)
 	struct boot boot;
 	int r;
 
+	/* The first processor may end the machine before the last is made. */
+	vm_lock(&machine->vm);
 	r = boot_load(&boot, &machine->vm.ram, &options, err);
 	if (r == 0)
 		r = acpi_build(&machine->vm.ram, config->n_cpus, err);
@@ -186,6 +188,7 @@ int machine_boot(struct machine *machine, struct error *err)
 			       &boot, err);
 	if (r == 0)
 		r = vcpus_start(&machine->vcpus, err);
+	vm_unlock(&machine->vm);
 	return r;
 }
 
@@ -196,7 +199,9 @@ enum exit_status machine_run(struct machine *machine)
 	struct pollfd pollfd = { .fd = loop->epoll_fd, .events = POLLIN };
 	int r = 0;
 
+	vm_lock(&machine->vm);
 	while (!machine->is_ending) {
+		vm_unlock(&machine->vm);
 		poll(&pollfd, 1, -1);
 		vm_lock(&machine->vm);
 		r = event_loop_step(loop, 0);
@@ -204,8 +209,8 @@ enum exit_status machine_run(struct machine *machine)
 			log_error("event loop: %s", strerror(-r));
 			machine_end(machine, STATUS_FAILURE);
 		}
-		vm_unlock(&machine->vm);
 	}
+	vm_unlock(&machine->vm);
 	return (enum exit_status)loop->status;
 }
 

@@ -135,8 +135,8 @@ static void *run(void *argument)
 	snprintf(name, sizeof(name), "vcpu %u", vcpu->index);
 	pthread_setname_np(pthread_self(), name);
 	for (;;) {
-		vcpu->run->immediate_exit = 0;
-		atomic_thread_fence(memory_order_seq_cst);
+		__atomic_store_n(&vcpu->run->immediate_exit, 0,
+				 __ATOMIC_SEQ_CST);
 		if (all->is_stop_wanted)
 			return NULL;
 		if (all->is_park_wanted) {
@@ -157,7 +157,8 @@ static void kick_all(struct vcpus *vcpus)
 
 		if (!vcpu->is_running)
 			continue;
-		vcpu->run->immediate_exit = 1;
+		__atomic_store_n(&vcpu->run->immediate_exit, 1,
+				 __ATOMIC_SEQ_CST);
 		pthread_kill(vcpu->thread, KICK);
 	}
 }
