@@ -7,17 +7,21 @@
 #include "lib/base/error.h"
 #include "lib/image/image.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 enum {
 	STEPS = 64, /* extents looked at */
 	BUF_LEN = 65536,
+	FILE_LEN_MAX = 1 << 30,
 };
 
 enum choices {
@@ -29,6 +33,17 @@ enum choices {
 	CHOICE_AS_QCOW2 = 1 << 5,
 	CHOICE_END = 1 << 6, /* at the end of the disk, not the beginning */
 };
+
+/* A file in memory may be of 2^62 bytes, as none on a disk: a check of what
+ * the image's offsets make of it would take days. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	const struct rlimit limit = { FILE_LEN_MAX, FILE_LEN_MAX };
+
+	(void)argc;
+	(void)argv;
+	return setrlimit(RLIMIT_FSIZE, &limit);
+}
 
 static bool deny(void *context, const char *path)
 {
@@ -116,6 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len < 1)
 		return 0;
+	signal(SIGXFSZ, SIG_IGN); /* libFuzzer takes it after the start */
 	choices = data[0];
 	image = open_bytes(data + 1, len - 1, choices);
 	if (image == NULL)
