@@ -11,6 +11,7 @@
 #include "vm-net/bridge.h"
 
 #include "lib/base/cleanup.h"
+#include "vm-net/segment.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -202,20 +203,35 @@ void bridge_drop(struct port *port, enum drop reason)
 	port->counters.dropped[reason]++;
 }
 
-static void send_to(struct bridge *bridge, struct port *port)
+static void send_frame(struct bridge *bridge, struct port *port,
+		       struct frame *frame)
 {
-	enum drop reason = port->ops->deliver(port, &bridge->frame);
+	enum drop reason = port->ops->deliver(port, frame);
 
 	if (reason != DROP_NONE) {
 		bridge_drop(port, reason);
 		return;
 	}
 	port->counters.tx_frames++;
-	port->counters.tx_bytes += bridge->frame.len;
+	port->counters.tx_bytes += frame->len;
 	if (port->ops->flush != NULL && !port->is_dirty) {
 		port->is_dirty = true;
 		port->next_dirty = bridge->dirty;
 		bridge->dirty = port;
+	}
+}
+
+static void send_to(struct bridge *bridge, struct port *port)
+{
+	const struct frame *frame = &bridge->frame;
+
+	if (frame_is_taken(frame, port->ops->features(port))) {
+		send_frame(bridge, port, &bridge->frame);
+		return;
+	}
+	for (unsigned i = 0; i < segment_count(frame); i++) {
+		segment_make(frame, i, &bridge->segment);
+		send_frame(bridge, port, &bridge->segment);
 	}
 }
 

@@ -51,6 +51,8 @@ struct port_counters {
 struct port_ops {
 	const char *kind;
 	bool (*is_up)(const struct port *port);
+	/* Features of virtio-net that decide which frames it takes. */
+	uint64_t (*features)(const struct port *port);
 	/* Copy the frame out, or say why not. */
 	enum drop (*deliver)(struct port *port, struct frame *frame);
 	/* What was delivered is to be seen now. May be NULL. */
@@ -83,7 +85,8 @@ struct bridge {
 	struct event_source again; /* readable for ever */
 	int again_fd;
 	struct mac_table table;
-	struct frame frame; /* the one that is on its way */
+	struct frame frame;   /* the one that is on its way */
+	struct frame segment; /* and a part of it */
 };
 
 #define BRIDGE_INIT \

@@ -6,6 +6,8 @@
 #include "vm-net/frame.h"
 
 #include "lib/virtio/virtq.h"
+#include "vm-net/checksum.h"
+#include "vm-net/segment.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -17,21 +19,62 @@ static bool has_feature(uint64_t features, unsigned bit)
 	return (features >> bit & 1) != 0;
 }
 
-/* The pieces behind the first `skip` bytes. */
-static void refer(struct frame *frame, const struct iovec *iov, unsigned n_iov,
-		  size_t skip)
+/* The pieces of [skip, skip + len). */
+static unsigned slice(const struct iovec *from, unsigned n_from, size_t skip,
+		      size_t len, struct iovec *to)
 {
-	for (unsigned i = 0; i < n_iov; i++) {
-		if (skip >= iov[i].iov_len) {
-			skip -= iov[i].iov_len;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < n_from && len > 0; i++) {
+		size_t here = from[i].iov_len;
+
+		if (skip >= here) {
+			skip -= here;
 			continue;
 		}
-		frame->iov[frame->n_iov++] = (struct iovec){
-			.iov_base = (uint8_t *)iov[i].iov_base + skip,
-			.iov_len = iov[i].iov_len - skip,
+		here -= skip;
+		if (here > len)
+			here = len;
+		to[n++] = (struct iovec){
+			.iov_base = (uint8_t *)from[i].iov_base + skip,
+			.iov_len = here,
 		};
+		len -= here;
 		skip = 0;
 	}
+	return n;
+}
+
+unsigned frame_slice(const struct frame *frame, size_t offset, size_t len,
+		     struct iovec *iov)
+{
+	return slice(frame->iov, frame->n_iov, offset, len, iov);
+}
+
+static int parse_segmentation(struct frame *frame, uint64_t features,
+			      const char **reason)
+{
+	unsigned feature;
+
+	switch (frame->gso_type) {
+	case VIRTIO_NET_HDR_GSO_NONE:
+		return 0;
+	case VIRTIO_NET_HDR_GSO_TCPV4:
+		feature = VIRTIO_NET_F_HOST_TSO4;
+		break;
+	case VIRTIO_NET_HDR_GSO_TCPV6:
+		feature = VIRTIO_NET_F_HOST_TSO6;
+		break;
+	default:
+		*reason = "unknown kind of segmentation";
+		return -EINVAL;
+	}
+	if (!has_feature(features, feature)) {
+		*reason = "segmentation that was not negotiated";
+		return -EINVAL;
+	}
+	*reason = "segmentation of what is no TCP";
+	return segment_check(frame);
 }
 
 static int parse_header(struct frame *frame, const uint8_t *bytes,
@@ -42,13 +85,15 @@ static int parse_header(struct frame *frame, const uint8_t *bytes,
 
 	/* The field that the short header lacks is not for the device. */
 	memcpy(&header, bytes, VIRTIO_NET_HDR_LEGACY_SIZE);
-	if (header.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-		*reason = "segmentation that was not negotiated";
+	frame->gso_type = header.gso_type;
+	frame->gso_size = le16toh(header.gso_size);
+	frame->needs_csum = (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
+	if (!frame->needs_csum && frame->gso_type == VIRTIO_NET_HDR_GSO_NONE)
+		return 0;
+	if (!frame->needs_csum) {
+		*reason = "segmentation without checksum offload";
 		return -EINVAL;
 	}
-	frame->needs_csum = (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
-	if (!frame->needs_csum)
-		return 0;
 	frame->csum_start = le16toh(header.csum_start);
 	frame->csum_offset = le16toh(header.csum_offset);
 	end = frame->csum_start + frame->csum_offset + 2u;
@@ -60,7 +105,7 @@ static int parse_header(struct frame *frame, const uint8_t *bytes,
 		*reason = "checksum outside of the frame";
 		return -EINVAL;
 	}
-	return 0;
+	return parse_segmentation(frame, features, reason);
 }
 
 int frame_from_guest(struct frame *frame, const struct iovec *iov,
@@ -92,7 +137,8 @@ int frame_from_guest(struct frame *frame, const struct iovec *iov,
 		.iov_base = frame->head,
 		.iov_len = head_len,
 	};
-	refer(frame, iov, n_iov, n_read);
+	frame->n_iov +=
+		slice(iov, n_iov, n_read, total - n_read, frame->iov + 1);
 	return parse_header(frame, bytes, features, reason);
 }
 
@@ -103,6 +149,7 @@ int frame_from_bytes(struct frame *frame, const void *bytes, size_t len)
 	memcpy(frame->head, bytes, len < FRAME_HEAD ? len : FRAME_HEAD);
 	frame->len = len;
 	frame->needs_csum = false;
+	frame->gso_type = VIRTIO_NET_HDR_GSO_NONE;
 	frame->is_flat = false;
 	frame->n_iov = 1;
 	frame->iov[0] = (struct iovec){
@@ -112,32 +159,6 @@ int frame_from_bytes(struct frame *frame, const void *bytes, size_t len)
 	return 0;
 }
 
-/* The Internet checksum (RFC 1071) of bytes, as it is stored. */
-static uint16_t checksum(const uint8_t *bytes, size_t len)
-{
-	uint64_t sum = 0;
-
-	for (; len >= 4; bytes += 4, len -= 4) {
-		uint32_t word;
-
-		memcpy(&word, bytes, sizeof(word));
-		sum += word;
-	}
-	if (len >= 2) {
-		uint16_t word;
-
-		memcpy(&word, bytes, sizeof(word));
-		sum += word;
-		bytes += 2;
-		len -= 2;
-	}
-	if (len == 1)
-		sum += htole16(bytes[0]);
-	while (sum >> 16 != 0)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
 /*
  * The field holds the pseudo-header's sum, so that it is part of what is
  * summed up. A result of 0 means "none" in UDP; all ones is the same number.
@@ -145,8 +166,9 @@ static uint16_t checksum(const uint8_t *bytes, size_t len)
 static void finish_checksum(struct frame *frame)
 {
 	uint8_t *field = frame->flat + frame->csum_start + frame->csum_offset;
-	uint16_t sum = checksum(frame->flat + frame->csum_start,
-				frame->len - frame->csum_start);
+	uint16_t sum = (uint16_t)~checksum_fold(
+		checksum_add(0, frame->flat + frame->csum_start,
+			     frame->len - frame->csum_start));
 
 	if (sum == 0)
 		sum = 0xffff;
@@ -186,9 +208,28 @@ void frame_make_header(struct frame *frame, uint64_t features,
 		(void)frame_flatten(frame);
 		return;
 	}
+	if (frame->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+		header->gso_type = frame->gso_type;
+		header->gso_size = htole16(frame->gso_size);
+		header->hdr_len = htole16(frame->header_len);
+	}
 	header->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	header->csum_start = htole16(frame->csum_start);
 	header->csum_offset = htole16(frame->csum_offset);
+}
+
+bool frame_is_taken(const struct frame *frame, uint64_t features)
+{
+	switch (frame->gso_type) {
+	case VIRTIO_NET_HDR_GSO_TCPV4:
+		return has_feature(features, VIRTIO_NET_F_GUEST_TSO4) &&
+		       has_feature(features, VIRTIO_NET_F_GUEST_CSUM);
+	case VIRTIO_NET_HDR_GSO_TCPV6:
+		return has_feature(features, VIRTIO_NET_F_GUEST_TSO6) &&
+		       has_feature(features, VIRTIO_NET_F_GUEST_CSUM);
+	default:
+		return true;
+	}
 }
 
 void frame_copy(const struct frame *frame, size_t offset,

@@ -20,7 +20,7 @@
 enum {
 	FRAME_MIN = 14, /* an Ethernet header */
 	FRAME_MAX = 65536 + 18,
-	FRAME_HEAD = 128,
+	FRAME_HEAD = 192,    /* Ethernet, two tags, IP and TCP with options */
 	FRAME_PIECES = 1024, /* of the sender's memory */
 };
 
@@ -30,8 +30,13 @@ struct frame {
 	 * over [csum_start, len), stored at csum_start + csum_offset. */
 	bool needs_csum;
 	uint16_t csum_start, csum_offset;
+	/* More than one TCP segment, see segment.h. */
+	uint8_t gso_type; /* VIRTIO_NET_HDR_GSO_... */
+	uint16_t gso_size, ip_offset, header_len;
 	unsigned n_iov;
-	struct iovec iov[1 + FRAME_PIECES];
+	/* A segment's head, what the large frame's head has of its payload,
+	 * and the rest in the sender's memory. */
+	struct iovec iov[2 + FRAME_PIECES];
 	uint8_t head[FRAME_HEAD];
 	bool is_flat; /* flat holds the whole frame, finished */
 	uint8_t flat[FRAME_MAX];
@@ -47,7 +52,15 @@ int frame_from_guest(struct frame *frame, const struct iovec *iov,
 /* A finished frame in one buffer, which is not copied. */
 int frame_from_bytes(struct frame *frame, const void *bytes, size_t len);
 
-/* The whole frame in one piece, its checksum done. Made once. */
+/* Its bytes [offset, offset + len) as pieces; their number. */
+unsigned frame_slice(const struct frame *frame, size_t offset, size_t len,
+		     struct iovec *iov);
+
+/* Can a guest with these features have it, or its segments only? */
+bool frame_is_taken(const struct frame *frame, uint64_t features);
+
+/* The whole frame in one piece, its checksum done. Made once. Not for frames
+ * that are to be segmented. */
 const uint8_t *frame_flatten(struct frame *frame);
 
 /*

@@ -58,6 +58,13 @@ static bool is_up(const struct port *port)
 	return from_port(port)->plug != NULL;
 }
 
+/* The wire takes finished frames. */
+static uint64_t features(const struct port *port)
+{
+	(void)port;
+	return 0;
+}
+
 static enum drop deliver(struct port *port, struct frame *frame)
 {
 	struct vde_port *vp = from_port(port);
@@ -104,6 +111,7 @@ static bool run(struct port *port)
 static const struct port_ops port_ops = {
 	.kind = "plug",
 	.is_up = is_up,
+	.features = features,
 	.deliver = deliver,
 	.run = run,
 };

@@ -62,6 +62,11 @@ static bool is_up(const struct port *port)
 	return vp->rx != NULL && vhost_queue_is_enabled(vp->rx);
 }
 
+static uint64_t features(const struct port *port)
+{
+	return from_port(port)->features;
+}
+
 /*
  * Take buffers for len bytes. Their number, or 0 and the reason: then all are
  * back in the queue, for a frame that fits or for a driver that adds more.
@@ -175,6 +180,7 @@ static bool run(struct port *port)
 static const struct port_ops port_ops = {
 	.kind = "vhost",
 	.is_up = is_up,
+	.features = features,
 	.deliver = deliver,
 	.flush = flush,
 	.run = run,
@@ -266,6 +272,10 @@ static const struct vhost_device_ops device_ops = {
 	.device_id = 1,
 	.features = UINT64_C(1) << VIRTIO_NET_F_CSUM |
 		    UINT64_C(1) << VIRTIO_NET_F_GUEST_CSUM |
+		    UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4 |
+		    UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6 |
+		    UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO4 |
+		    UINT64_C(1) << VIRTIO_NET_F_GUEST_TSO6 |
 		    UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF,
 	.set_features = set_features,
 	.queue_started = queue_started,

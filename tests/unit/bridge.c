@@ -37,6 +37,12 @@ static bool is_up(const struct port *port)
 	return true;
 }
 
+static uint64_t features(const struct port *port)
+{
+	(void)port;
+	return 0;
+}
+
 static enum drop deliver(struct port *port, struct frame *frame)
 {
 	struct fake_port *fake = from_port(port);
@@ -84,6 +90,7 @@ static bool run(struct port *port)
 static const struct port_ops ops = {
 	.kind = "fake",
 	.is_up = is_up,
+	.features = features,
 	.deliver = deliver,
 	.flush = flush,
 	.run = run,
