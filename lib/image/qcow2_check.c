@@ -127,8 +127,9 @@ static void compare_window(struct qcow2_checker *c)
 	while (i < end) {
 		uint64_t block = i >> bits;
 
-		if (!has_counts && (block >= c->q->refcount_table_size ||
-				    c->q->refcount_table[block] == 0))
+		if (!has_counts && block >= c->q->refcount_table_size)
+			return;
+		if (!has_counts && c->q->refcount_table[block] == 0)
 			i = (block + 1) << bits;
 		else
 			compare_at(c, i++);
@@ -193,7 +194,8 @@ static int check_all_copied(struct qcow2_checker *c, struct error *err)
 
 static int check_windows(struct qcow2_checker *c, struct error *err)
 {
-	unsigned width = c->is_wide ? 4 : 2;
+	size_t len = c->per_window * (c->is_wide ? 4 : 2);
+	bool is_clean = true; /* all counts are zero */
 
 	for (uint64_t first = 0; first < c->n_host; first += c->per_window) {
 		int rc = 0;
@@ -202,9 +204,13 @@ static int check_windows(struct qcow2_checker *c, struct error *err)
 		c->n = c->n_host - first < c->per_window ? c->n_host - first
 							 : c->per_window;
 		c->is_first = first == 0;
-		memset(c->counts, 0, c->n * width);
-		if (c->is_first || is_touched(c, first / c->per_window))
+		if (!is_clean)
+			memset(c->counts, 0, len);
+		is_clean = true;
+		if (c->is_first || is_touched(c, first / c->per_window)) {
+			is_clean = false;
 			rc = qcow2_count_references(c, err);
+		}
 		if (rc < 0)
 			return rc;
 		/* What differs is told of every window. */
@@ -225,13 +231,14 @@ static int check(struct qcow2_checker *c, struct error *err)
 	c->is_wide = q->refcount_bits > 16;
 	c->count_max = c->is_wide ? UINT32_MAX : qcow2_refcount_max(q);
 	c->block_index = UINT64_MAX;
+	/* At most what there is, so that small images take little memory. */
 	c->per_window = WINDOW_LEN / (c->is_wide ? 4 : 2);
+	if (c->per_window > c->n_host && c->n_host > 0)
+		c->per_window = c->n_host;
 	c->result->total_clusters = qcow2_n_clusters(q, q->header.size);
 	c->result->has_totals = true;
 	c->result->image_end_offset = q->cluster_len;
-	c->counts =
-		calloc(c->n_host < c->per_window ? c->n_host : c->per_window,
-		       c->is_wide ? 4 : 2);
+	c->counts = calloc(c->per_window, c->is_wide ? 4 : 2);
 	if (c->counts == NULL)
 		return -ENOMEM;
 	rc = check_windows(c, err);
