@@ -355,6 +355,30 @@ int image_file_flush(const struct image_file *file)
 	return rc;
 }
 
+static ssize_t pwritev_durable(int fd, const struct iovec *iov, int n_iov,
+			       off_t offset)
+{
+	return pwritev2(fd, iov, n_iov, offset, RWF_DSYNC);
+}
+
+int image_file_write_durable(const struct image_file *file,
+			     uint64_t host_offset, const void *buf, size_t len)
+{
+	const struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
+				   .iov_len = len };
+	int rc = -EOPNOTSUPP;
+
+	if (!is_in_range(host_offset, len))
+		return -EFBIG;
+	if (!file->is_direct && !state_of(file)->is_unsafe)
+		rc = image_file_transfer(file, pwritev_durable, host_offset,
+					 &iov, 1);
+	if (rc != -EOPNOTSUPP)
+		return rc;
+	rc = image_file_write(file, host_offset, buf, len);
+	return rc < 0 ? rc : image_file_flush(file);
+}
+
 int image_file_extent(const struct image_file *file, uint64_t host_offset,
 		      uint64_t len, bool *is_data, uint64_t *extent_len)
 {

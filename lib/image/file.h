@@ -53,6 +53,10 @@ int image_file_read(const struct image_file *file, uint64_t host_offset,
 		    void *buf, size_t len);
 int image_file_write(const struct image_file *file, uint64_t host_offset,
 		     const void *buf, size_t len);
+/* On stable storage when it returns, with the size that the file has then;
+ * other writes need not be: cheaper than a flush. */
+int image_file_write_durable(const struct image_file *file,
+			     uint64_t host_offset, const void *buf, size_t len);
 int image_file_readv(const struct image_file *file, uint64_t host_offset,
 		     const struct iovec *iov, unsigned n_iov);
 int image_file_writev(const struct image_file *file, uint64_t host_offset,
