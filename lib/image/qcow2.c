@@ -22,7 +22,7 @@
  * The rules, where they live, and what they cost:
  *
  *   A refcount is on the disk before anything uses the cluster. Clusters are
- *   reserved in batches, with a barrier for each batch (qcow2_alloc.c).
+ *   reserved in batches, with one durable write each (qcow2_alloc.c).
  *   Data with copied parts is on the disk before its L2 entry: a barrier for
  *   each such write, shared by writes at the same time (qcow2_write.c). Whole
  *   clusters, and parts of ones that read as zeroes, need none.

@@ -23,8 +23,8 @@ enum {
 	QCOW2_TABLE_SLICE_MAX = 16 << 10, /* of an L2 table, in the cache */
 	QCOW2_PENDING_MAX = 1024,	  /* ranges that wait to be freed */
 	QCOW2_RESERVE_MIN = 4,		  /* clusters reserved at once */
-	QCOW2_RESERVE_MAX = 256,
-	QCOW2_RESERVE_LEN_MAX = 16 << 20, /* and bytes */
+	QCOW2_RESERVE_MAX = 1024,
+	QCOW2_RESERVE_LEN_MAX = 64 << 20, /* and bytes */
 	QCOW2_RAW_KEPT = 4, /* decompressed clusters that are remembered */
 };
 

@@ -4,21 +4,24 @@
  *
  * The refcount of a cluster must be on the disk before an L2 entry that uses
  * it. A flush for each would be slow, so clusters are reserved: a run of free
- * ones is counted as used, one barrier makes that stable, and then they are
+ * ones is counted as used, one durable write makes that stable (and leaves
+ * the guest's data in peace, which a flush would not), and then they are
  * handed out one write after another. What is left is given back on close; a
  * crash leaks it. Reservations double as they are used up, so that an image
  * which is hardly written to leaks hardly anything.
  *
- * The file is made long enough for them before that barrier too: after a
+ * The file is made long enough for them before that write too: after a
  * power failure an entry could else refer to what lies beyond its end.
  *
  * One thread at a time looks for clusters (q->is_allocating), since it pauses
  * at its barriers; others wait, but not those that find a reservation.
  */
+#include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/qcow2.h"
 
 #include <errno.h>
+#include <string.h>
 
 static void begin_allocating(struct qcow2 *q)
 {
@@ -158,6 +161,36 @@ static void cut_file(struct qcow2 *q, uint64_t host_index, uint64_t n)
 					  host_index << q->cluster_bits);
 }
 
+/*
+ * The refcounts of a reservation, in one block. Without the lock nobody else
+ * writes them, but what shares a byte with them somebody may.
+ */
+static int make_durable(struct qcow2 *q, uint64_t start, uint64_t n)
+{
+	uint64_t first = start & ((1ULL << q->refcount_block_bits) - 1);
+	uint64_t at = first * q->refcount_bits / 8;
+	size_t len = n * q->refcount_bits / 8;
+	_cleanup_free_ uint8_t *counts = NULL;
+	uint8_t *block;
+	int rc;
+
+	if (q->is_unsafe || q->refcount_bits < 8)
+		return qcow2_barrier(q);
+	counts = malloc(len);
+	if (counts == NULL)
+		return -ENOMEM;
+	rc = get_block(q, start, &block, NULL);
+	if (rc < 0 || block == NULL)
+		return rc < 0 ? rc : -EIO;
+	memcpy(counts, block + at, len);
+	at += q->refcount_table[start >> q->refcount_block_bits] &
+	      QCOW2_REFCOUNT_TABLE_OFFSET_MASK;
+	pthread_mutex_unlock(&q->lock);
+	rc = image_file_write_durable(q->file, at, counts, len);
+	pthread_mutex_lock(&q->lock);
+	return rc;
+}
+
 static int reserve(struct qcow2 *q, uint64_t wanted, struct error *err)
 {
 	uint64_t max = reserve_size(q, wanted), start, n;
@@ -187,7 +220,7 @@ static int reserve(struct qcow2 *q, uint64_t wanted, struct error *err)
 	if (rc < 0)
 		return rc;
 	q->free_hint = start + n;
-	rc = qcow2_barrier(q);
+	rc = make_durable(q, start, n);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not flush refcounts");
 	q->reserved = start;

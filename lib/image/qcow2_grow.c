@@ -10,7 +10,7 @@
  *	^ the first host index beyond the old table's reach
  *
  * Then one write to the header switches to it, and the old table is freed
- * after that.
+ * after that. All of it is on the disk when the caller goes on to count.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -180,7 +180,8 @@ static int grow_table(struct qcow2 *q, uint64_t host_index, uint64_t place_from,
 		if (rc < 0)
 			return rc;
 	}
-	return qcow2_free_later(q, old_offset, old_clusters, err);
+	rc = barrier(q, err);
+	return rc < 0 ? rc : qcow2_free_later(q, old_offset, old_clusters, err);
 }
 
 static bool has_block(const struct qcow2 *q, uint64_t host_index)
@@ -235,5 +236,6 @@ int qcow2_make_refcount_block(struct qcow2 *q, uint64_t host_index,
 			(void)qcow2_free_now(q, place, 1, NULL);
 		return rc;
 	}
-	return set_table_entry(q, i, place << q->cluster_bits, err);
+	rc = set_table_entry(q, i, place << q->cluster_bits, err);
+	return rc < 0 ? rc : barrier(q, err);
 }

@@ -48,7 +48,8 @@ enum event_kind {
 struct event {
 	enum event_kind kind;
 	uint64_t offset, len;
-	uint8_t *data; /* EVENT_WRITE */
+	uint8_t *data;	 /* EVENT_WRITE */
+	bool is_durable; /* and the file's size is, too */
 };
 
 static struct recorder {
@@ -71,7 +72,7 @@ static struct event *record(enum event_kind kind, uint64_t offset, uint64_t len)
 		if (r->events == NULL)
 			die(1, "out of memory");
 	}
-	r->events[r->n] = (struct event){ kind, offset, len, NULL };
+	r->events[r->n] = (struct event){ kind, offset, len, NULL, false };
 	return &r->events[r->n++];
 }
 
@@ -104,6 +105,16 @@ ssize_t pwritev(int fd, const struct iovec *iov, int n_iov, off_t offset)
 		memcpy(e->data + at, iov[i].iov_base, part);
 		at += part;
 	}
+	return n;
+}
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int n_iov, off_t offset,
+		 int flags)
+{
+	ssize_t n = pwritev(fd, iov, n_iov, offset);
+
+	if (n > 0 && flags & RWF_DSYNC && is_recorded(fd))
+		recorder.events[recorder.n - 1].is_durable = true;
 	return n;
 }
 
@@ -266,24 +277,38 @@ static void apply(struct file *f, const struct event *e, bool is_torn,
 	}
 }
 
+/* The file is as long as before the last durable write before end. */
+static size_t last_durable(size_t end)
+{
+	while (end > 0 && !recorder.events[end - 1].is_durable)
+		end--;
+	return end;
+}
+
 /* The file as it could have been at event number `end`; *sure: the events
  * before it are there for certain. */
 static void make_state(struct file *f, size_t end, bool is_power_failure,
 		       uint64_t *random, size_t *sure)
 {
+	size_t durable;
+
 	*sure = end;
 	if (is_power_failure)
 		while (*sure > 0 &&
 		       recorder.events[*sure - 1].kind != EVENT_FLUSH)
 			--*sure;
+	durable = last_durable(end);
 	memset(f->data, 0, f->used);
 	put(f, 0, recorder.base, recorder.base_len);
 	f->len = recorder.base_len;
 	for (size_t i = 0; i < end; i++) {
+		const struct event *e = &recorder.events[i];
 		uint64_t luck = i < *sure ? 0 : model_draw(random, 3);
 
+		if (e->is_durable || (e->kind == EVENT_TRUNCATE && i < durable))
+			luck = 0;
 		if (luck < 2)
-			apply(f, &recorder.events[i], luck == 1, random);
+			apply(f, e, luck == 1, random);
 	}
 }
 
