@@ -6,11 +6,15 @@
 . tests/support/guest.sh
 . tests/support/img.sh
 
+device=
+
 setUp() {
 	img_dir
 }
 
 tearDown() {
+	[ -z "$device" ] || losetup --detach "$device"
+	device=
 	img_cleanup
 }
 
@@ -168,6 +172,28 @@ test_into_an_image_that_is_there() {
 	same convert -n -f raw -O qcow2 src.raw none
 	same convert -n -o compat=0.10 -f raw -O qcow2 src.raw a.qcow2
 	assertTrue 'what was there is kept' '[ -e a.qcow2 ]'
+}
+
+# What was on a device before does not show.
+test_onto_a_device() {
+	make_source
+	tr '\0' '\377' </dev/zero | head -c 64M >disk
+	device=$(losetup --find --show disk)
+	assertEquals 'losetup' 0 $?
+	silent convert -f raw -O raw src.raw "$device"
+	assertTrue 'raw' "cmp src.raw $device"
+	tr '\0' '\377' </dev/zero | head -c 64M >"$device"
+	silent convert -n -t none -f raw -O raw src.raw "$device"
+	assertTrue 'raw, as it is there' "cmp src.raw $device"
+	tr '\0' '\377' </dev/zero | head -c 64M >"$device"
+	silent convert -f raw -O qcow2 src.raw "$device"
+	equal "$device" qcow2
+	assertTrue 'qcow2' "qemu-img check -q $device"
+	same info "$device"
+	truncate -s 65M src.raw
+	refused "$device: error while converting raw: Cannot grow device files" \
+		convert -f raw -O raw src.raw "$device"
+	assertTrue 'a device is not removed' "[ -b $device ]"
 }
 
 test_modes() {

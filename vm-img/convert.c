@@ -216,6 +216,15 @@ static int open_target(struct job *job, const struct request *request,
 	return -EINVAL;
 }
 
+/* A raw image on a device reads as what was there before. */
+static bool is_zero_when_new(const struct request *request)
+{
+	struct stat st;
+
+	return strcmp(request->target_format, "raw") != 0 ||
+	       (stat(request->target, &st) == 0 && S_ISREG(st.st_mode));
+}
+
 static int copy(struct job *job, const struct request *request)
 {
 	struct image *backing = image_backing(job->target);
@@ -224,8 +233,9 @@ static int copy(struct job *job, const struct request *request)
 		.n_sources = job->n_sources,
 		.target = job->target,
 		.min_sparse = request->min_sparse,
-		.is_target_zero =
-			!request->has_no_create || request->is_target_zero,
+		.is_target_zero = request->has_no_create
+					  ? request->is_target_zero
+					  : is_zero_when_new(request),
 		.has_backing = backing != NULL &&
 			       format_options_get(&request->options,
 						  "backing_file") != NULL,

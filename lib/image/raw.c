@@ -316,6 +316,16 @@ static int check_preallocation(const char *mode, struct error *err)
 	return error_set(err, -EINVAL, "invalid parameter value: %s", mode);
 }
 
+/* A device has the size that it has: a smaller image may lie in it. */
+static int set_length(struct image_file *file, uint64_t size, struct error *err)
+{
+	int rc = image_file_truncate(file, size);
+
+	if (rc == -ENOSPC && file->is_block_device)
+		return error_set(err, rc, "Cannot grow device files");
+	return rc < 0 ? error_set_errno(err, rc, "Could not resize file") : 0;
+}
+
 static int raw_resize(struct image *image, uint64_t size,
 		      const struct image_resize_options *options,
 		      struct error *err)
@@ -325,9 +335,9 @@ static int raw_resize(struct image *image, uint64_t size,
 
 	if (rc < 0)
 		return rc;
-	rc = image_file_truncate(image->file, size);
+	rc = set_length(image->file, size, err);
 	if (rc < 0)
-		return error_set_errno(err, rc, "Could not resize file");
+		return rc;
 	rc = preallocate(image->file, options->preallocation, before, size,
 			 err);
 	if (rc < 0) {
@@ -381,10 +391,8 @@ static int raw_create(const char *path,
 	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
 	if (rc < 0)
 		return rc;
-	rc = image_file_truncate(file, options->size);
-	if (rc < 0)
-		error_set_errno(err, rc, "Could not resize file");
-	else
+	rc = set_length(file, options->size, err);
+	if (rc == 0)
 		rc = preallocate(file, mode, 0, options->size, err);
 	image_file_close(file);
 	return rc;
