@@ -229,6 +229,18 @@ test_info() {
 	same info sub
 }
 
+# Latin-1, a cut character, one of four bytes, control characters, quotes:
+# JSON knows none of them as they are.
+test_info_escapes_names() {
+	for name in 'caf\351' 'cut\342\202' '\360\237\222\276 \342\202\254' \
+		'tab\there\177' 'a\134b"c'; do
+		# shellcheck disable=SC2059 # they are formats
+		name=$(printf "$name")
+		qemu-img create -q -f raw "$name" 1M
+		same info --output=json "$name"
+	done
+}
+
 test_info_shows_flags() {
 	qemu-img create -q -f qcow2 a.qcow2 1M
 	qemu-img create -q -f qcow2 -o lazy_refcounts=on b.qcow2 1M
