@@ -47,15 +47,20 @@ static bool has_room(const struct viewer *viewer)
 	return viewer->console->input_len < CONSOLE_INPUT_MAX;
 }
 
-/* Wait for what can be acted on. A hang-up is reported always, so that one
- * whose input has to wait is not waited for at all. */
+/*
+ * Wait for what can be acted on. A hang-up is reported always, so that a
+ * viewer that is gone and whose input has to wait is not waited for at all;
+ * while there is nothing but the hang-up to wait for, EPOLLPRI, which these
+ * sockets never have, keeps it in the loop.
+ */
 static void update_source(struct viewer *viewer)
 {
-	bool wants_input = !viewer->is_typed_up && has_room(viewer);
+	bool must_wait = !viewer->is_typed_up && !has_room(viewer);
+	bool wants_input = !viewer->is_typed_up && !must_wait;
 	uint32_t events = (wants_input ? EPOLLIN : 0U) |
-			  (viewer->is_blocked ? EPOLLOUT : 0U);
+			  (viewer->is_blocked ? EPOLLOUT : 0U) | EPOLLPRI;
 
-	if (viewer->is_gone && !wants_input)
+	if (viewer->is_gone && must_wait)
 		event_source_remove(&viewer->source);
 	else if (viewer->source.loop)
 		(void)event_source_set(&viewer->source, events);
