@@ -73,10 +73,8 @@ test_options_are_in_the_man_page() {
 	for command in vm-console 'vm-console attach'; do
 		for option in $($command --help |
 			sed -n 's/^.*--\([a-z-]*\).*$/\1/p'); do
-			assertTrue "$command --$option" "grep -qF -e \
-				'Fl -$(echo "$option" | sed 's/-/\\-/g')' \
-				man/vm-console.1 || grep -qF -e \
-				'Fl -$option' man/vm-console.1"
+			assertTrue "$command --$option" \
+				"file_has man/vm-console.1 'Fl Fl $option( |$)'"
 		done
 	done
 }
