@@ -38,29 +38,49 @@ void json_close(struct json *json, char bracket)
 		putchar('\n');
 }
 
+/* How many bytes follow this first one, and the bits that it holds. */
+static unsigned begin_character(unsigned char first, unsigned *bits)
+{
+	unsigned n = 0;
+
+	*bits = first;
+	if (first < 0xc0 || first >= 0xfe)
+		return 0;
+	while (first & 0x40U >> n)
+		n++;
+	*bits = first & (0x3fU >> n);
+	return n;
+}
+
+/* Unicode §23.7 */
+static bool is_noncharacter(unsigned value)
+{
+	return (value & 0xfffe) == 0xfffe ||
+	       (value >= 0xfdd0 && value <= 0xfdef);
+}
+
 /*
- * One character of UTF-8 (RFC 3629: shortest form, no surrogates, up to
- * U+10FFFF), or U+FFFD for a byte that begins none.
+ * One character of UTF-8 (RFC 3629: no surrogates, up to U+10FFFF, and the
+ * shortest form but for zero, which may take two bytes), or U+FFFD for as many
+ * bytes as could have been one.
  */
 static unsigned next_character(const unsigned char **text)
 {
-	static const unsigned lowest[] = { 0, 0x80, 0x800, 0x10000 };
-	const unsigned char *p = *text;
-	unsigned n = *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc0 ? 1 : 0;
-	unsigned value = n > 0 ? *p & (0x3fU >> n) : *p;
+	static const unsigned lowest[] = { 0,	    0x80,     0x800,
+					   0x10000, 0x200000, 0x4000000 };
+	unsigned value, n = begin_character(**text, &value);
 
-	++*text;
 	if (n == 0)
-		return *p < 0x80 ? *p : 0xfffd;
-	for (unsigned i = 1; i <= n; i++) {
-		if ((p[i] & 0xc0) != 0x80)
+		return *(*text)++ < 0x80 ? value : 0xfffd;
+	++*text;
+	for (unsigned i = 0; i < n; i++, ++*text) {
+		if ((**text & 0xc0) != 0x80)
 			return 0xfffd;
-		value = value << 6 | (p[i] & 0x3f);
+		value = value << 6 | (**text & 0x3f);
 	}
-	if (*p >= 0xf8 || value < lowest[n] || value > 0x10ffff ||
-	    (value >= 0xd800 && value < 0xe000))
+	if ((value < lowest[n] && (value != 0 || n > 1)) || value > 0x10ffff ||
+	    (value >= 0xd800 && value < 0xe000) || is_noncharacter(value))
 		return 0xfffd;
-	*text = p + 1 + n;
 	return value;
 }
 
