@@ -21,7 +21,7 @@ static struct image *open_copy(int fd, unsigned flags)
 {
 	const struct image_open_options how = {
 		.format = "qcow2",
-		.flags = flags | IMAGE_NO_BACKING | IMAGE_FORCE_SHARE,
+		.flags = flags | IMAGE_NO_BACKING,
 	};
 	struct image *image;
 

@@ -10,6 +10,7 @@
 
 setUp() {
 	qcow2_dir
+	full=
 	image=$dir/a.qcow2
 	truncate -s 2M "$dir/empty"
 	truncate -s 2M "$dir/raw"
@@ -28,7 +29,8 @@ crash() { # NAME ORIGINAL COMMAND...
 	for seed in ${CRASH_SEEDS:-1 2 3}; do
 		rm -f "$image"
 		"$@" "$image" || fail "$name: cannot be made"
-		timeout 100 "$B/tests/tools/image-crash" "$image" "$seed" 80 \
+		# shellcheck disable=SC2086 # none, or one word
+		timeout 100 "$B/tests/tools/image-crash" $full "$image" "$seed" 80 \
 			"${CRASH_STATES:-80}" "$original" "$dir/state" \
 			2>"$dir/log" ||
 			fail "$name: $(cat "$dir/log")"
@@ -91,6 +93,17 @@ test_snapshot() {
 	crash snapshot "$dir/raw" with_snapshot convert cluster_size=64k
 	crash snapshot "$dir/raw" with_snapshot convert cluster_size=512
 	crash snapshot "$dir/raw" with_snapshot compress cluster_size=64k
+}
+
+# Every thirtieth write fails with ENOSPC, of data and of metadata alike.
+test_full_disk() {
+	full=--full
+	crash 'full: empty' "$dir/empty" create cluster_size=64k
+	crash 'full: empty' "$dir/empty" create \
+		cluster_size=512,refcount_bits=64
+	crash 'full: overlay' "$dir/raw" create_over cluster_size=4k
+	crash 'full: snapshot' "$dir/raw" with_snapshot compress \
+		cluster_size=64k
 }
 
 . shunit2

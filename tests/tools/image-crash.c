@@ -2,7 +2,7 @@
 /*
  * What could a crash have left?
  *
- *	image-crash IMAGE SEED OPERATIONS STATES ORIGINAL [KEEP]
+ *	image-crash [--full] IMAGE SEED OPERATIONS STATES ORIGINAL [KEEP]
  *
  * Runs random operations on IMAGE and records every system call that changes
  * the file, and every fdatasync(). Then STATES times a moment is chosen and
@@ -11,7 +11,8 @@
  * some of what came later, in any order, sectors of one write apart. Each
  * must be sound (leaks are allowed), and every operation that a kill found
  * finished, or that a flush had covered, must be there. ORIGINAL is what the
- * disk held first. States are left in files KEEP.0, KEEP.1, … for other
+ * disk held first. With --full one write in thirty fails as on a full disk:
+ * operations may fail then, and spoil no other. States are left in files KEEP.0, KEEP.1, … for other
  * programs to check: the first forty.
  */
 #include "lib/base/error.h"
@@ -43,6 +44,7 @@ enum event_kind {
 	EVENT_FLUSH,
 	EVENT_BEGUN, /* operations: offset is the number */
 	EVENT_DONE,
+	EVENT_FAILED,
 };
 
 struct event {
@@ -60,6 +62,8 @@ static struct recorder {
 	/* The file before the first event. */
 	uint8_t *base;
 	uint64_t base_len;
+	bool is_full;
+	uint64_t random;
 } recorder;
 
 static struct event *record(enum event_kind kind, uint64_t offset, uint64_t len)
@@ -87,10 +91,16 @@ static bool is_recorded(int fd)
 /* In place of the C library's: the image library calls these. */
 ssize_t pwritev(int fd, const struct iovec *iov, int n_iov, off_t offset)
 {
-	ssize_t n = syscall(SYS_pwritev, fd, iov, n_iov, offset, 0);
 	uint64_t at = 0;
 	struct event *e;
+	ssize_t n;
 
+	if (recorder.is_full && is_recorded(fd) &&
+	    model_draw(&recorder.random, 30) == 0) {
+		errno = ENOSPC;
+		return -1;
+	}
+	n = syscall(SYS_pwritev, fd, iov, n_iov, offset, 0);
 	if (n <= 0 || !is_recorded(fd))
 		return n;
 	e = record(EVENT_WRITE, (uint64_t)offset, (uint64_t)n);
@@ -160,8 +170,8 @@ static void start_recording(const char *path)
 	recorder.inode = st.st_ino;
 }
 
-static void run_op(struct image *image, const struct model_stream *stream,
-		   const struct model_op *op)
+static int run_op(struct image *image, const struct model_stream *stream,
+		  const struct model_op *op)
 {
 	static uint8_t buf[MODEL_OP_SECTORS_MAX * MODEL_SECTOR];
 	uint64_t offset = op->sector * MODEL_SECTOR;
@@ -185,8 +195,9 @@ static void run_op(struct image *image, const struct model_stream *stream,
 		rc = image_flush(image, &err);
 		break;
 	}
-	if (rc < 0)
+	if (rc < 0 && !(recorder.is_full && rc == -ENOSPC))
 		die(1, "operation %u: %s", op->number, error_text(&err, rc));
+	return rc;
 }
 
 static uint64_t run_ops(const char *path, uint32_t seed, unsigned long n_ops)
@@ -205,11 +216,11 @@ static uint64_t run_ops(const char *path, uint32_t seed, unsigned long n_ops)
 		struct model_op op = model_next(&stream);
 
 		record(EVENT_BEGUN, op.number, 0);
-		run_op(image, &stream, &op);
-		record(EVENT_DONE, op.number, 0);
+		rc = run_op(image, &stream, &op);
+		record(rc < 0 ? EVENT_FAILED : EVENT_DONE, op.number, 0);
 	}
 	rc = image_close(image, &err);
-	if (rc < 0)
+	if (rc < 0 && !recorder.is_full)
 		die(1, "%s: %s", path, error_text(&err, rc));
 	return n_sectors;
 }
@@ -273,6 +284,7 @@ static void apply(struct file *f, const struct event *e, bool is_torn,
 	case EVENT_FLUSH:
 	case EVENT_BEGUN:
 	case EVENT_DONE:
+	case EVENT_FAILED:
 		break;
 	}
 }
@@ -333,7 +345,7 @@ static void make_model(struct model *model, size_t sure, size_t end,
 			model_did(model, &stream, &op);
 		else
 			model_may_have_done(model, &stream, &op);
-		if (!is_sure && is_power_failure)
+		if (!is_sure && (is_power_failure || recorder.is_full))
 			model_was_cut_off(model, &op);
 	}
 }
@@ -454,10 +466,16 @@ int main(int argc, char **argv)
 	uint64_t random, n_sectors;
 
 	log_init("image-crash");
+	if (argc > 1 && strcmp(argv[1], "--full") == 0) {
+		recorder.is_full = true;
+		argv++;
+		argc--;
+	}
 	if (argc < 6 || f.data == NULL)
 		die(EXIT_USAGE, "usage: image-crash IMAGE SEED OPERATIONS "
 				"STATES ORIGINAL [KEEP]");
 	random = strtoull(argv[2], NULL, 10) + 12345;
+	recorder.random = random;
 	n_states = strtoul(argv[4], NULL, 10);
 	start_recording(argv[1]);
 	n_sectors = run_ops(argv[1], (uint32_t)strtoul(argv[2], NULL, 10),
