@@ -36,11 +36,14 @@ int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
 		n = ENTRIES_MIN;
 	if (n > UINT32_MAX / 4)
 		n = UINT32_MAX / 4;
-	cache->file = file;
-	cache->entry_len = entry_len;
-	cache->entry_bits = (unsigned)__builtin_ctz(entry_len);
-	cache->n_entries = (uint32_t)n;
-	cache->newest = cache->oldest = NONE;
+	*cache = (struct qcow2_cache){
+		.file = file,
+		.entry_len = entry_len,
+		.entry_bits = (unsigned)__builtin_ctz(entry_len),
+		.n_entries = (uint32_t)n,
+		.newest = NONE,
+		.oldest = NONE,
+	};
 	for (cache->n_heads = 1; cache->n_heads < n;)
 		cache->n_heads *= 2;
 	cache->entries = calloc(n, sizeof(*cache->entries));
