@@ -74,6 +74,8 @@ test_create_raw() {
 	same create a 1M
 	same create -f raw a 1.5k
 	same create -f raw a 1000
+	same create -f raw a +1M
+	same create -f raw a ' 1M'
 	same create -q a 1M
 	same create a 1M -q
 	same create -f raw -o preallocation=falloc a 1M
@@ -100,6 +102,10 @@ test_create_wrong_values() {
 	same create -f qcow2 -o cluster_size=foo a 1M
 	same create -f qcow2 -o lazy_refcounts=foo a 1M
 	same create -f raw -b b -F raw a 1M
+	same create -f raw -F raw a 1M
+	same create -f qcow2 -o '' a 1M
+	same create -f qcow2 -o , a 1M
+	same create -f qcow2 -o compat=1.1, a 1M
 	same create -f qcow2 none/a 1M
 	mkdir d
 	same create -f qcow2 d 1M

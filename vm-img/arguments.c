@@ -96,8 +96,13 @@ int arguments_next(struct arguments *a)
 
 int argument_size(const char *what, const char *text, uint64_t *size)
 {
-	int rc = size_parse(text, 'b', size);
+	int rc;
 
+	/* As strtod() would, which is how QEMU reads them. */
+	text += strspn(text, " \t\n");
+	if (*text == '+')
+		text++;
+	rc = size_parse(text, 'b', size);
 	if (rc == 0 && *size <= INT64_MAX)
 		return 0;
 	if (rc == -EINVAL) {

@@ -132,7 +132,7 @@ check_format(const struct request *request)
 	const struct image_option_spec *specs =
 		image_create_specs(request->format);
 	const struct image_option_spec *s;
-	bool has_backing = false;
+	bool has_backing = false, wants_file, wants_format;
 
 	if (specs == NULL) {
 		report_error("%s: Unknown file format '%s'", request->path,
@@ -141,11 +141,15 @@ check_format(const struct request *request)
 	}
 	for (s = specs; s->name != NULL; s++)
 		has_backing |= strcmp(s->name, "backing_file") == 0;
-	if (has_backing ||
-	    format_options_get(&request->options, "backing_file") == NULL)
+	wants_file =
+		format_options_get(&request->options, "backing_file") != NULL;
+	wants_format =
+		format_options_get(&request->options, "backing_fmt") != NULL;
+	if (has_backing || (!wants_file && !wants_format))
 		return specs;
-	report_error("%s: Backing file not supported for file format '%s'",
-		     request->path, request->format);
+	report_error("%s: Backing file %snot supported for file format '%s'",
+		     request->path, wants_file ? "" : "format ",
+		     request->format);
 	return NULL;
 }
 

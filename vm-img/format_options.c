@@ -65,6 +65,16 @@ void format_options_deinit(struct format_options *options)
 	options->n = 0;
 }
 
+/* An item that is empty is a slip, unless its commas stand for one comma. */
+static bool is_list(const char *text)
+{
+	size_t len = strlen(text), n_commas = 0;
+
+	while (n_commas < len && text[len - 1 - n_commas] == ',')
+		n_commas++;
+	return len > 0 && text[0] != ',' && n_commas % 2 == 0;
+}
+
 int format_options_parse(struct format_options *options, const char *text)
 {
 	_cleanup_free_ char *copy = strdup(text);
@@ -72,6 +82,10 @@ int format_options_parse(struct format_options *options, const char *text)
 
 	if (copy == NULL)
 		return out_of_memory();
+	if (!is_list(text)) {
+		report_error("Invalid option list: %s", text);
+		return -EINVAL;
+	}
 	while (suboption_next(&cursor, &key, &value)) {
 		int rc;
 
