@@ -196,6 +196,71 @@ test_vde_uplink() {
 	exec 7>&-
 }
 
+# Debian's kernel gets an address by DHCP, fetches a file of 4 MiB from a
+# server on the host, and sends it back, in large segments that are cut up for
+# the uplink. The switch is killed with -9 between fetches.
+test_guest_and_kill9() {
+	start_switch --plug=slirp://
+	mkdir "$dir/www"
+	head -c 4194304 /dev/urandom >"$dir/www/file"
+	port=$(free_port)
+	start web python3 -m http.server --bind 127.0.0.1 \
+		--directory "$dir/www" "$port"
+	back=$(free_port)
+	start sink socat -u "TCP-LISTEN:$back,bind=127.0.0.1" \
+		"OPEN:$dir/back,creat"
+	initramfs=$(guest_initramfs - --module=af_packet <<-END
+		cat >/tmp/set <<'SET'
+		#!/bin/sh
+		[ "\$1" = bound ] || exit 0
+		ip addr add "\$ip/\$mask" dev "\$interface"
+		echo "ADDRESS \$ip"
+		SET
+		chmod +x /tmp/set
+		ip link set eth0 up
+		udhcpc -i eth0 -n -q -t 10 -T 1 -s /tmp/set || exit 1
+		for i in 1 2 3; do
+			wget -q -O /file "http://10.0.2.2:$port/file"
+			sha256sum </file
+			echo "FETCHED \$i"
+			[ \$i != 1 ] || nc 10.0.2.2 $back </file
+			echo "SENT \$i"
+			[ \$i = 3 ] || read -r line
+		done
+	END
+	)
+	mkfifo "$dir/guest.in"
+	exec 8<>"$dir/guest.in"
+	start guest qemu_guest "$initramfs" '' \
+		-chardev "socket,id=c,path=$dir/socket,reconnect=1" \
+		-netdev vhost-user,id=n,chardev=c \
+		-device virtio-net-pci,netdev=n,vectors=0,romfile=
+	wait_for "$dir/guest.log" 'ADDRESS 10.0.2.15' 60
+	assertEquals 'DHCP' 0 $?
+	for i in 1 2; do
+		wait_for "$dir/guest.log" "SENT $i" 60
+		[ $i != 1 ] || large=$(($(counter 1 tx_frames) - \
+			$(counter 2 rx_frames)))
+		kill9 switch
+		start_switch --plug=slirp://
+		wait_until 20 is_up 2
+		echo >&8
+	done
+	status_of guest 90
+	assertEquals 'guest ends' 0 $?
+	exec 8>&-
+	assertEquals 0 "$(guest_status "$dir/guest.log")"
+	cmp "$dir/www/file" "$dir/back"
+	assertEquals 'sent as it was fetched' 0 $?
+	assertTrue "large segments were cut up: $large" "[ $large -gt 1000 ]"
+	assertEquals 'three times the same file' 3 "$(grep -c \
+		"^$(sha256sum <"$dir/www/file" | cut -c 1-64)" "$dir/guest.log")"
+}
+
+is_up() {
+	control ports | grep -q "^$1 vhost up"
+}
+
 # No path: the program behind -- finds its connection in VM_DEVICES, and the
 # switch ends with it.
 test_chain() {
