@@ -304,6 +304,7 @@ ok" "$(control status)"
 	assertEquals 600 "$(stat -c %a "$dir/control")"
 	assertEquals 'ok' "$(control pause)"
 	assertTrue "control status | grep -q 'state paused'"
+	assertEquals 2 "$(control status | grep -c '^cpu [01] at 0x[0-9a-f]*$')"
 	assertEquals 'error already paused' "$(control pause)"
 	size=$(stat -c %s "$dir/guest.log")
 	assertEquals 'ok' "$(control resume)"

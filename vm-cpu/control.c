@@ -4,6 +4,7 @@
 
 #include "vm-cpu/config.h"
 #include "vm-cpu/machine.h"
+#include "vm-cpu/vcpu_report.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -12,14 +13,20 @@ static int show_status(struct control_request *request, int argc, char **argv,
 		       void *context)
 {
 	const struct machine *machine = context;
+	const struct vcpus *vcpus = &machine->vcpus;
 
 	(void)argc;
 	(void)argv;
 	control_reply(request, "state %s",
-		      machine->vcpus.is_paused ? "paused" : "running");
+		      vcpus->is_paused ? "paused" : "running");
 	control_reply(request, "cpus %u", machine->config->n_cpus);
 	control_reply(request, "memory %llu",
 		      (unsigned long long)machine->vm.ram.size);
+	/* Where a guest hangs: only a processor that stands can be asked. */
+	for (unsigned i = 0; vcpus->is_paused && i < vcpus->n; i++)
+		control_reply(request, "cpu %u at 0x%llx", i,
+			      (unsigned long long)vcpu_instruction_pointer(
+				      &vcpus->list[i]));
 	return 0;
 }
 

@@ -23,7 +23,7 @@ enum {
 	FIRST_WITH_BYTES = 4, /* ndata of a KVM that gives them */
 };
 
-static uint64_t instruction_pointer(const struct vcpu *vcpu)
+uint64_t vcpu_instruction_pointer(const struct vcpu *vcpu)
 {
 	struct kvm_regs regs;
 
@@ -72,7 +72,7 @@ static void report_emulation(const struct vcpu *vcpu, const struct vm *vm,
 			     struct error *text)
 {
 	char hex[3 * INSTRUCTION_MAX + 1] = "";
-	uint64_t rip = instruction_pointer(vcpu);
+	uint64_t rip = vcpu_instruction_pointer(vcpu);
 	uint8_t bytes[INSTRUCTION_MAX];
 	size_t len = find_instruction(vcpu, vm, rip, bytes);
 
@@ -90,7 +90,7 @@ void vcpu_report(const struct vcpu *vcpu, const struct vm *vm,
 		 struct error *text)
 {
 	const struct kvm_run *run = vcpu->run;
-	unsigned long long rip = instruction_pointer(vcpu);
+	unsigned long long rip = vcpu_instruction_pointer(vcpu);
 
 	switch (run->exit_reason) {
 	case KVM_EXIT_SHUTDOWN:
