@@ -201,17 +201,28 @@ static bool try_start(struct image_queue *queue, struct image_request *request)
 	return true;
 }
 
-/* What the end of a request held up may start now. */
+/*
+ * What the end of a request held up may start now. A write that starts as an
+ * overwrite lets go of its clusters but for its own bytes: who waited for more
+ * than these comes later in the list, and is near that range instead.
+ */
 static void start_waiting(struct image_queue *queue,
 			  const struct image_request *over)
 {
 	struct image_request_fifo still = { NULL, NULL };
+	uint64_t from = over->start, to = over->end;
 	struct image_request *request;
 
-	while ((request = image_request_fifo_take(&queue->waiting)))
-		if (request->start >= over->end ||
-		    over->start >= request->end || !try_start(queue, request))
+	while ((request = image_request_fifo_take(&queue->waiting))) {
+		uint64_t start = request->start, end = request->end;
+
+		if (start >= to || from >= end || !try_start(queue, request)) {
 			image_request_fifo_add(&still, request);
+			continue;
+		}
+		from = start < from ? start : from;
+		to = end > to ? end : to;
+	}
 	queue->waiting = still;
 }
 

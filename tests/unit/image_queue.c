@@ -9,8 +9,6 @@
 #include "lib/image/queue.h"
 
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,9 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 /* After the above, which it needs. */
 #include <cmocka.h>
@@ -570,6 +565,32 @@ static void test_writes_of_one_cluster_take_turns(void **state)
 	assert_memory_equal(buf + 512, b, 512);
 }
 
+/*
+ * A write that waits keeps others away from all of its clusters. When it turns
+ * out to be an overwrite in place, those who waited for no more than that go
+ * on, although they are far from what it waited for.
+ */
+static void test_who_waits_for_an_overwrite_goes_on(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t a[512], b[1024], buf[512];
+	struct request w1 = { 0 }, w2 = { 0 }, r = { 0 };
+
+	memset(a, 0xa1, sizeof(a));
+	memset(b, 0xb2, sizeof(b));
+	set_kinds(f, 0, CLUSTER, UNALLOCATED);
+	set_gate(f, 0, true);
+	submit(f, &w1, IMAGE_OP_WRITE, 0, a, 512);
+	submit(f, &w2, IMAGE_OP_WRITE, CLUSTER - 512, b, 1024);
+	submit(f, &r, IMAGE_OP_READ, CLUSTER + 2048, buf, 512);
+	settle(f);
+	assert_false(w1.is_done || w2.is_done || r.is_done);
+	set_gate(f, 0, false);
+	wait_done(f, &r);
+	wait_done(f, &w2);
+	check_sectors(buf, 512, CLUSTER + 2048);
+}
+
 /* A mapping that is being read is not taken away; and who comes after the one
  * that takes it away sees zeroes, though the kernel could read at once. */
 static void test_discard_waits_and_is_waited_for(void **state)
@@ -788,155 +809,6 @@ static void test_batch_end_is_told(void **state)
 	assert_int_equal(n_batches, 1);
 }
 
-/*
- * Blocks of 512 bytes, eight to a cluster, each with at most one request in
- * progress, at depth 64: whatever happens to the neighbours in its cluster, a
- * block holds what was written to it last.
- */
-enum {
-	STRESS_BLOCKS = DISK / 512,
-	STRESS_DEPTH = 64,
-	STRESS_REQUESTS = 20000,
-};
-
-struct stress {
-	struct fixture *f;
-	uint8_t values[STRESS_BLOCKS];
-	bool is_busy[STRESS_BLOCKS];
-	unsigned n_started, n_over;
-	uint64_t random;
-};
-
-struct stress_request {
-	struct request request;
-	struct stress *stress;
-	uint32_t block;
-	uint8_t buf[512], value;
-};
-
-static uint32_t next_random(uint64_t *x)
-{
-	*x ^= *x << 13;
-	*x ^= *x >> 7;
-	*x ^= *x << 17;
-	return (uint32_t)(*x >> 32);
-}
-
-static void start_stress(struct stress_request *r);
-
-static void stress_done(struct image_request *io, int result)
-{
-	struct stress_request *r = (struct stress_request *)io;
-	struct stress *s = r->stress;
-
-	assert_int_equal(result, 0);
-	if (io->operation == IMAGE_OP_READ)
-		for (unsigned i = 0; i < 512; i++)
-			assert_int_equal(r->buf[i], s->values[r->block]);
-	else
-		s->values[r->block] = r->value;
-	s->is_busy[r->block] = false;
-	s->n_over++;
-	/* Now and then a cluster gets cold, as a cache would have it. */
-	if (next_random(&s->random) % 8 == 0) {
-		unsigned c = next_random(&s->random) % N_CLUSTERS;
-
-		pthread_mutex_lock(&s->f->lock);
-		if (s->f->kinds[c] == MAPPED)
-			s->f->kinds[c] = COLD;
-		pthread_mutex_unlock(&s->f->lock);
-	}
-	if (s->n_started < STRESS_REQUESTS)
-		start_stress(r);
-}
-
-static void start_stress(struct stress_request *r)
-{
-	struct stress *s = r->stress;
-	bool is_write = next_random(&s->random) % 2;
-
-	do
-		r->block = next_random(&s->random) % STRESS_BLOCKS;
-	while (s->is_busy[r->block]);
-	s->is_busy[r->block] = true;
-	s->n_started++;
-	r->value = (uint8_t)next_random(&s->random);
-	if (is_write)
-		memset(r->buf, r->value, 512);
-	r->request.iov[0] = (struct iovec){ r->buf, 512 };
-	r->request.io = (struct image_request){
-		.operation = is_write ? IMAGE_OP_WRITE : IMAGE_OP_READ,
-		.offset = r->block * 512ull,
-		.len = 512,
-		.iov = r->request.iov,
-		.n_iov = 1,
-		.done = stress_done,
-	};
-	image_queue_submit(s->f->queue, &r->request.io);
-}
-
-static void test_neighbours_in_a_cluster(void **state)
-{
-	static struct stress s;
-	static struct stress_request requests[STRESS_DEPTH];
-	static uint8_t zeroes[DISK];
-	struct fixture *f = *state;
-
-	memset(&s, 0, sizeof(s));
-	s.f = f;
-	s.random = 88172645463325252u;
-	assert_int_equal(pwrite(f->file.fd, zeroes, DISK, 0), DISK);
-	set_kinds(f, 0, DISK, UNALLOCATED);
-	for (unsigned i = 0; i < STRESS_DEPTH; i++) {
-		requests[i].stress = &s;
-		start_stress(&requests[i]);
-	}
-	image_queue_kick(f->queue);
-	while (image_queue_n_active(f->queue) > 0)
-		assert_int_equal(event_loop_step(&f->loop, STEP_MS), 0);
-	assert_int_equal(s.n_over, s.n_started);
-	assert_true(s.n_over >= STRESS_REQUESTS);
-}
-
-static int deny_uring(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			 offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { .len = 4, .filter = code };
-
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return -errno;
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0 ? -errno
-									: 0;
-}
-
-/* Runs last: there is no way back to io_uring. */
-static void test_without_io_uring(void **state)
-{
-	struct fixture *f;
-	uint8_t data[CLUSTER], buf[CLUSTER];
-	struct request w = { 0 }, r = { 0 };
-
-	assert_int_equal(deny_uring(), 0);
-	set_up(state);
-	f = *state;
-	memset(data, 0x42, sizeof(data));
-	submit(f, &w, IMAGE_OP_WRITE, 512, data, sizeof(data));
-	submit(f, &r, IMAGE_OP_READ, 512, buf, sizeof(buf));
-	wait_done(f, &r);
-	assert_int_equal(n_calls(f), 2);
-	assert_memory_equal(buf, data, sizeof(data));
-	tear_down(state);
-	set_up(state);
-	test_neighbours_in_a_cluster(state);
-	tear_down(state);
-}
-
 #define with_queue(test) \
 	cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
@@ -951,6 +823,7 @@ int main(void)
 		with_queue(test_slow_kernel_holds_up_no_other),
 		with_queue(test_read_waits_for_allocating_write),
 		with_queue(test_writes_of_one_cluster_take_turns),
+		with_queue(test_who_waits_for_an_overwrite_goes_on),
 		with_queue(test_discard_waits_and_is_waited_for),
 		with_queue(test_zeroes_that_do_not_overlap_run_at_once),
 		with_queue(test_flush),
@@ -959,8 +832,6 @@ int main(void)
 		with_queue(test_errors),
 		with_queue(test_unaligned_goes_to_a_worker),
 		with_queue(test_batch_end_is_told),
-		with_queue(test_neighbours_in_a_cluster),
-		cmocka_unit_test(test_without_io_uring),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
