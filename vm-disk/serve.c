@@ -295,7 +295,7 @@ void serve_queue_started(void *context, struct vhost_queue *queue)
 	*own = (struct disk_queue){ .queue = queue };
 }
 
-/* At most *n_left of them; false when the ring is not empty yet. */
+/* At most *n_left of them; false when the ring may have more. */
 static bool take_requests(struct disk *disk, struct disk_queue *queue,
 			  unsigned *n_left)
 {
@@ -334,9 +334,11 @@ void serve_queue_kicked(void *context, struct vhost_queue *vhost_queue)
 		is_empty = take_requests(disk, queue, &n_left);
 		image_queue_kick(disk->queue);
 		flush_queue(queue);
-	} while (is_empty && vhost_queue_enable_kicks(vhost_queue, true));
-	if (is_empty)
-		return;
+		if (is_empty && !vhost_queue_enable_kicks(vhost_queue, true))
+			return;
+		/* A round is a turn's worth too: out of memory it takes none.
+		 */
+	} while (n_left > 0 && --n_left > 0);
 	queue->is_due = true;
 	if (write(disk->again_fd, &one, sizeof(one)) < 0)
 		log_debug("eventfd: %s", strerror(errno)); /* full: it is due */
