@@ -49,12 +49,23 @@ check-headers: | $(GENERATED)
 
 # libFuzzer; FUZZ_SECONDS for each target, seeds in tests/fuzz/NAME.seeds/.
 FUZZERS	= $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
-FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer,address,undefined \
+FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer-no-link,address,undefined \
 	  -fno-sanitize-recover=all
-$(B)/fuzz/%: tests/fuzz/%.c $(LIB_SRCS) $(HEADERS)
+FUZZ_OBJS = $(LIB_SRCS:%.c=$(B)/fuzz-objs/%.o)
+$(B)/fuzz-objs/%.o: %.c | $(GENERATED)
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -pthread -o $@ $< \
-		$(LIB_SRCS) $($(*F)_FUZZ_SRCS) $(IMAGE_LIBS)
+	clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -pthread -MMD -MP -c -o $@ $<
+$(B)/fuzz-objs/lib.a: $(FUZZ_OBJS)
+	@rm -f $@
+	$(AR) rcs $@ $^
+.SECONDEXPANSION:
+$(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c \
+		$$(patsubst %.c,$(B)/fuzz-objs/%.o,$$($$*_FUZZ_SRCS)) \
+		$(B)/fuzz-objs/lib.a
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread \
+		-o $@ $^ $(IMAGE_LIBS)
+-include $(FUZZ_OBJS:.o=.d)
 fuzzers: $(FUZZERS)
 fuzz: $(FUZZERS)
 	@set -e; for f in $(FUZZERS); do n=$${f##*/}; \
