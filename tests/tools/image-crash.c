@@ -484,5 +484,7 @@ int main(int argc, char **argv)
 	original = load_original(argv[5], n_sectors * MODEL_SECTOR);
 	for (unsigned long i = 0; i < n_states; i++)
 		try_state(argv, i, &f, &random, original, n_sectors);
+	free(original);
+	free(f.data);
 	return 0;
 }
