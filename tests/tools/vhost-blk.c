@@ -225,9 +225,19 @@ static void run_refused(struct blk_driver *driver, char **args)
 		    offset);
 }
 
+/* With requests in flight, as a guest that reboots has. */
 static void run_reset(struct blk_driver *driver, char **args)
 {
 	(void)args;
+	for (unsigned i = 0; i < driver->depth; i++) {
+		struct blk_request *request = blk_driver_take(driver);
+
+		if (!request)
+			fail(driver, "read", 0, -1);
+		request->type = VIRTIO_BLK_T_IN;
+		request->len = BLK_DATA_MAX;
+		blk_driver_submit(request);
+	}
 	if (!blk_driver_reset(driver))
 		fail(driver, "reset", 0, -1);
 }
@@ -274,7 +284,8 @@ static const struct command commands[] = {
 	{ "zero", "OFFSET LEN", "write zeroes", 2, run_zero },
 	{ "refused", "read|write OFFSET", "one sector, which must fail", 2,
 	  run_refused },
-	{ "reset", "", "reset the device and start it again", 0, run_reset },
+	{ "reset", "", "reset the device while it reads, and start it again", 0,
+	  run_reset },
 	{ "print", "TEXT", "a line to standard output", 1, run_print },
 	{ "wait", "FILE", "until FILE exists", 1, run_wait },
 	{ "stress", "SECONDS", "random I/O, then verify what was acknowledged",
