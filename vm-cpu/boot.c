@@ -142,12 +142,32 @@ static void map_memory(struct boot_context *context)
 	const struct ram *ram = context->ram;
 
 	add_memory(context, 0, LAYOUT_LOW_END, true);
-	add_memory(context, LAYOUT_ACPI, LAYOUT_ACPI + LAYOUT_ACPI_SIZE, false);
+	add_memory(context, LAYOUT_ACPI, LAYOUT_KERNEL, false);
 	add_memory(context, LAYOUT_KERNEL, ram_low_end(ram), true);
 	add_memory(context, LAYOUT_ECAM, LAYOUT_ECAM + LAYOUT_ECAM_SIZE, false);
 	if (ram->n_regions > 1)
 		add_memory(context, ram->regions[1].gpa,
 			   ram->regions[1].gpa + ram->regions[1].size, true);
+}
+
+/*
+ * On a hardware-reduced machine Linux wants to reset by EFI, and where there
+ * is none it does as DOS did: it jumps to the BIOS, in real mode
+ * (efi_reboot_required() and machine_real_restart() of 6.1). So there is a
+ * BIOS, whose only service is to reset as a keyboard controller can.
+ */
+static void put_reset_vector(const struct boot_context *context)
+{
+	static const uint8_t code[] = {
+		0xb0, 0xfe, /* mov al, 0xfe */
+		0xe6, 0x64, /* out 0x64, al */
+		0xf4,	    /* hlt */
+		0xeb, 0xfd, /* jmp to the hlt */
+	};
+
+	_Static_assert(LAYOUT_I8042_COMMAND == 0x64, "as in the code");
+	memcpy(ram_at(context->ram, LAYOUT_RESET_VECTOR, sizeof(code)), code,
+	       sizeof(code));
 }
 
 static int load(struct boot *boot, const struct boot_context *context,
@@ -192,6 +212,7 @@ int boot_load(struct boot *boot, struct ram *ram,
 				    LAYOUT_KERNEL + context.kernel.size, err);
 	if (r == 0) {
 		map_memory(&context);
+		put_reset_vector(&context);
 		r = load(boot, &context, err);
 	}
 	close_fd(&context.kernel.fd);

@@ -7,6 +7,7 @@
  *	0000_0000  RAM: real-mode page 0, boot_params, command line, ...
  *	0009_fc00  (hole: EBDA and VGA of a PC; not RAM in E820)
  *	000e_0000  RAM, reserved in E820: ACPI tables
+ *	000f_fff0  ... and a reset vector
  *	0010_0000  RAM: kernel, initrd; at most up to 3 GiB
  *	c000_0000  PCI memory, 32-bit window
  *	e000_0000  PCI configuration (ECAM), bus 0 only
@@ -39,7 +40,8 @@
 #define LAYOUT_CMDLINE_SIZE UINT64_C(0x10000)
 #define LAYOUT_LOW_END UINT64_C(0x9fc00)
 #define LAYOUT_ACPI UINT64_C(0xe0000)
-#define LAYOUT_ACPI_SIZE UINT64_C(0x20000)
+#define LAYOUT_ACPI_SIZE UINT64_C(0x1fff0)
+#define LAYOUT_RESET_VECTOR UINT64_C(0xffff0) /* where a PC's BIOS starts */
 #define LAYOUT_KERNEL UINT64_C(0x100000)
 
 /* PCI */

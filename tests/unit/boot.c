@@ -154,6 +154,21 @@ static void the_memory_map_has_no_holes_as_ram(void **state)
 	ram_deinit(&f.ram);
 }
 
+/* Linux jumps there to reset; see boot.c. */
+static void the_reset_vector_is_code(void **state)
+{
+	struct fixture f;
+	const uint8_t *code;
+
+	(void)state;
+	make_bzimage();
+	write_file(kernel, image, sizeof(image));
+	assert_int_equal(load(&f, MEMORY, "", NULL), 0);
+	code = ram_at(&f.ram, 0xffff0, 16);
+	assert_memory_equal(code, "\xb0\xfe\xe6\x64", 4);
+	ram_deinit(&f.ram);
+}
+
 static void refuses_bad_bzimages(void **state)
 {
 	struct setup_header *hdr;
@@ -433,6 +448,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(loads_a_bzimage),
 		cmocka_unit_test(the_memory_map_has_no_holes_as_ram),
+		cmocka_unit_test(the_reset_vector_is_code),
 		cmocka_unit_test(refuses_bad_bzimages),
 		cmocka_unit_test(refuses_what_does_not_fit),
 		cmocka_unit_test(refuses_no_kernels),
