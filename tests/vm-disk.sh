@@ -276,6 +276,7 @@ test_full_disk() {
 		qemu-img create -q -f qcow2 image 64M
 		head -c 512k /dev/zero >filler
 		vm-disk --socket-path="$dir/socket" image 2>"$dir/full.log" &
+		trap 'kill $! 2>/dev/null || :' EXIT
 		tries=500
 		until [ -S "$dir/socket" ]; do
 			tries=$((tries - 1))
