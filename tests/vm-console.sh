@@ -415,6 +415,8 @@ test_virtio_guest_survives_kill9() {
 	console
 	pipe_to guest
 	start guest "$B/tests/tools/vhost-console" "$dir/v"
+	# A front end's first connection is not tried again.
+	wait_until status_has 'virtio input'
 	for i in 1 2 3 4 5; do
 		kill9 console
 		# Written while nobody is there.
