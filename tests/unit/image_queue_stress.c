@@ -221,7 +221,7 @@ static struct image *make(const char *format, const char *cluster_size,
 		.cache_size = 1,
 	};
 	struct error err = ERROR_INIT;
-	struct image *image;
+	struct image *image = NULL;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, format);
 	unlink(path);
