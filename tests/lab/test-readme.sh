@@ -16,9 +16,9 @@ block()
 run_block()
 {
 	block "$1" >"$dir/block-$1"
-	out=$(timeout 240 bash "$dir/block-$1" 2>"$dir/err" </dev/null)
+	timeout -k 5 100 bash "$dir/block-$1" >"$dir/out" 2>"$dir/err" </dev/null
 	status=$?
-	err=$(cat "$dir/err")
+	out=$(cat "$dir/out") err=$(cat "$dir/err")
 	[ $status = 0 ] || echo "status $status: $err: $out" | tail -n 60
 	return $status
 }
