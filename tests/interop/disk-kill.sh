@@ -61,6 +61,7 @@ load_tool() {
 	wait_socket "$socket"
 	start client timeout 120 "$B/tests/tools/vhost-blk" --depth=32 \
 		--queues=2 "$socket" stress 15
+	wait_until has_served
 	kill_often client --format="$1" "$2"
 	status_of client 120
 	assertEquals "$(tail -n 5 "$dir/client.log")" 0 $?
