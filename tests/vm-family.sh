@@ -38,7 +38,7 @@ test_unknown_option_is_refused_in_one_line()
 {
 	for p in $programs; do
 		want=2
-		[ $p != vm-img ] || want=1
+		[ "$p" != vm-img ] || want=1
 		"$bin/$p" --no-such-option >"$dir/out" 2>"$dir/err" </dev/null
 		assertEquals "$p: status" $want $?
 		assertFalse "$p: standard output is empty" "[ -s $dir/out ]"
