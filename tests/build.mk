@@ -3,10 +3,10 @@
 UNITS	= $(UNIT_SRCS:%.c=$(B)/%)
 TOOLS	= $(TOOL_SRCS:%.c=$(B)/%)
 HOST_TESTS = $(wildcard tests/vm-*.sh tests/interop/*.sh)
-# Those of the lab, of the guests and of the front end (a test tool before
-# qemu-storage-daemon) run none of our programs; the README's have build/bin.
+# Those of the lab and of the guests run nothing of ours; the README's have
+# build/bin.
 ASAN_TESTS = $(filter-out tests/vm-lab.sh tests/interop/guests.sh \
-	tests/interop/frontend.sh tests/interop/readme.sh,$(HOST_TESTS))
+	tests/interop/readme.sh,$(HOST_TESTS))
 LAB_TESTS = $(wildcard tests/lab/test-*.sh)
 HEADERS	= $(wildcard protocols/*.h lib/*/*.h vm-*/*.h tests/support/*.h)
 

@@ -308,6 +308,22 @@ test_full_disk() {
 
 # Connections.
 
+# What was in flight is over, one way or the other, when a reset is done.
+test_reset_with_requests_in_flight() {
+	truncate -s 1M "$dir/raw"
+	serve --format=raw "$dir/raw"
+	for declined in 0 $((1 << 34)); do
+		for _ in $(seq 20); do
+			blk --decline=$declined "$socket" write 0 1 4096 \
+				reset 16 verify 0 1 4096 write 0 2 4096 \
+				reset 16 reset 16 verify 0 2 4096 || break 2
+		done
+	done
+	assertEquals 'every time' 0 $?
+	stop disk
+	assertEquals 'not a word' '' "$(cat "$dir/disk.log")"
+}
+
 test_one_connection_after_another() {
 	truncate -s 1M "$dir/raw"
 	serve --control="$dir/control" "$dir/raw"

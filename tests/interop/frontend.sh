@@ -62,9 +62,12 @@ test_stress_over_four_queues() {
 	assertTrue 'verified' "grep -q 'blocks [1-9]' $dir/out"
 }
 
+# With nothing in flight: QEMU 7.2's back end goes on with what it took after
+# GET_VRING_BASE, on rings that may be another driver's by then. The same with
+# requests in flight is in tests/vm-disk.sh.
 test_reset_and_start_again() {
-	blk "$dir/socket" write 0 1 4096 reset verify 0 1 4096 write 0 2 4096 \
-		reset reset verify 0 2 4096
+	blk "$dir/socket" write 0 1 4096 reset 0 verify 0 1 4096 \
+		write 0 2 4096 reset 0 reset 0 verify 0 2 4096
 	assertEquals 0 $?
 }
 

@@ -114,6 +114,8 @@ static void called(struct event_source *source, uint32_t events)
 
 	(void)events;
 	eventfd_read(source->fd, &value);
+	if (ring->driver->is_stopping)
+		return;
 	/* With EVENT_IDX a call has to be asked for, and may come too late
 	 * for what was used meanwhile. */
 	do
@@ -261,16 +263,20 @@ static int start(struct blk_driver *driver)
 
 static void note_stopped(void *context)
 {
-	((struct blk_driver *)context)->n_in_flight = 0;
+	((struct blk_driver *)context)->is_stopping = false;
 }
 
 bool blk_driver_reset(struct blk_driver *driver)
 {
-	/* Counts the reset itself, until it is done. */
-	driver->n_in_flight = 1;
+	bool is_good = true;
+
+	driver->is_stopping = true;
 	vhost_frontend_stop(driver->frontend, note_stopped);
-	if (!blk_driver_drain(driver))
+	while (is_good && driver->is_stopping)
+		is_good = blk_driver_step(driver, -1);
+	if (!is_good)
 		return false;
+	driver->n_in_flight = 0;
 	memset(driver->requests, 0, sizeof(driver->requests));
 	return start(driver) == 0;
 }

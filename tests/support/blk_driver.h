@@ -58,6 +58,7 @@ struct blk_driver {
 	struct virtio_blk_config config;
 	uint64_t features; /* negotiated */
 	unsigned depth, n_queues, n_in_flight;
+	bool is_stopping; /* what is used meanwhile does not count */
 	struct blk_request requests[BLK_DEPTH_MAX];
 	struct blk_ring rings[BLK_QUEUES_MAX];
 	const char *broken; /* what the back end did to a ring, or NULL */

@@ -228,8 +228,13 @@ static void run_refused(struct blk_driver *driver, char **args)
 /* With requests in flight, as a guest that reboots has. */
 static void run_reset(struct blk_driver *driver, char **args)
 {
-	(void)args;
-	for (unsigned i = 0; i < driver->depth; i++) {
+	uint64_t n;
+
+	if (number_parse(args[0], 0, driver->depth, &n) < 0)
+		options_fail("%s is not a number up to the depth", args[0]);
+	if (!blk_driver_drain(driver))
+		fail(driver, "reset", 0, -1);
+	for (uint64_t i = 0; i < n; i++) {
 		struct blk_request *request = blk_driver_take(driver);
 
 		if (!request)
@@ -284,8 +289,8 @@ static const struct command commands[] = {
 	{ "zero", "OFFSET LEN", "write zeroes", 2, run_zero },
 	{ "refused", "read|write OFFSET", "one sector, which must fail", 2,
 	  run_refused },
-	{ "reset", "", "reset the device while it reads, and start it again", 0,
-	  run_reset },
+	{ "reset", "N", "reset the device with N reads in flight, start again",
+	  1, run_reset },
 	{ "print", "TEXT", "a line to standard output", 1, run_print },
 	{ "wait", "FILE", "until FILE exists", 1, run_wait },
 	{ "stress", "SECONDS", "random I/O, then verify what was acknowledged",
@@ -366,7 +371,7 @@ int main(int argc, char **argv)
 			 "[COMMAND...]",
 		.about = "info | id | write OFFSET BYTE LEN | verify OFFSET "
 			 "BYTE LEN | flush |\n  discard OFFSET LEN | zero "
-			 "OFFSET LEN | refused read|write OFFSET | reset |\n"
+			 "OFFSET LEN | refused read|write OFFSET | reset N |\n"
 			 "  print TEXT | wait FILE | stress SECONDS",
 		.argc = argc,
 		.argv = argv,
