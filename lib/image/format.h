@@ -34,6 +34,13 @@ struct image_format {
 			    unsigned flags, struct error *err);
 	int (*discard)(struct image *image, uint64_t offset, uint64_t len,
 		       struct error *err);
+	/* One cluster, or less at the disk's end. NULL in this and the next two:
+	 * -ENOTSUP. */
+	int (*write_compressed)(struct image *image, uint64_t offset,
+				const void *buf, size_t len, struct error *err);
+	int (*change_backing)(struct image *image, const char *name,
+			      const char *format, struct error *err);
+	int (*make_empty)(struct image *image, struct error *err);
 	int (*flush)(struct image *image, struct error *err);
 	/* This layer only: image.c walks the chain. */
 	int (*map)(struct image *image, uint64_t offset, uint64_t len,

@@ -322,6 +322,27 @@ int image_discard(struct image *image, uint64_t offset, uint64_t len,
 	return image->format->discard(image, offset, len, err);
 }
 
+int image_write_compressed(struct image *image, uint64_t offset,
+			   const void *buf, size_t len, struct error *err)
+{
+	int rc = check_writable(image, err);
+
+	if (rc == 0)
+		rc = check_range(image, offset, len, err);
+	if (rc < 0 || len == 0)
+		return rc;
+	if (image->format->write_compressed == NULL)
+		return error_set(err, -ENOTSUP,
+				 "Compression not supported for this file "
+				 "format");
+	if (offset % image->cluster_size != 0 ||
+	    (len != image->cluster_size &&
+	     (len > image->cluster_size || offset + len != image->size)))
+		return error_set(err, -EINVAL,
+				 "A compressed write is one cluster");
+	return image->format->write_compressed(image, offset, buf, len, err);
+}
+
 int image_flush(struct image *image, struct error *err)
 {
 	if (image->file->is_read_only || image->flags & IMAGE_UNSAFE)
@@ -349,6 +370,58 @@ int image_resize(struct image *image, uint64_t size,
 				 "Shrinking deletes data: it must be asked "
 				 "for");
 	return image->format->resize(image, size, options, err);
+}
+
+static int replace_text(char **text, const char *with)
+{
+	char *copy = NULL;
+
+	if (with != NULL && (copy = strdup(with)) == NULL)
+		return -ENOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+int image_change_backing(struct image *image, const char *name,
+			 const char *format, struct error *err)
+{
+	int rc = check_writable(image, err);
+
+	if (rc < 0)
+		return rc;
+	if (image->format->change_backing == NULL)
+		return error_set(err, -ENOTSUP,
+				 "This image format has no backing files");
+	if (name == NULL && format != NULL)
+		return error_set(err, -EINVAL,
+				 "Backing format cannot be used without "
+				 "backing file");
+	rc = image->format->change_backing(image, name, format, err);
+	if (rc == 0)
+		rc = replace_text(&image->backing_name, name);
+	if (rc == 0)
+		rc = replace_text(&image->backing_format, format);
+	if (rc < 0)
+		return rc;
+	free(image->backing_path);
+	image->backing_path = NULL;
+	if (name == NULL)
+		return 0;
+	image->backing_path = image_backing_resolve(image->path, name);
+	return image->backing_path == NULL ? -ENOMEM : 0;
+}
+
+int image_make_empty(struct image *image, struct error *err)
+{
+	int rc = check_writable(image, err);
+
+	if (rc < 0)
+		return rc;
+	if (image->format->make_empty == NULL)
+		return error_set(err, -ENOTSUP,
+				 "This image format cannot be emptied");
+	return image->format->make_empty(image, err);
 }
 
 int image_map(struct image *image, uint64_t offset, uint64_t len,

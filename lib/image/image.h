@@ -109,6 +109,14 @@ int image_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
  */
 int image_discard(struct image *image, uint64_t offset, uint64_t len,
 		  struct error *err);
+/*
+ * As image_write() of one cluster (image_cluster_size() bytes at a multiple of
+ * them, or less up to the end of the disk), stored compressed if that makes it
+ * smaller. Threads that call it at once compress at once. -ENOTSUP: the format
+ * has no compression.
+ */
+int image_write_compressed(struct image *image, uint64_t offset,
+			   const void *buf, size_t len, struct error *err);
 /* What was written before reaches stable storage, metadata in order. */
 int image_flush(struct image *image, struct error *err);
 
@@ -119,6 +127,22 @@ struct image_resize_options {
 };
 int image_resize(struct image *image, uint64_t size,
 		 const struct image_resize_options *options, struct error *err);
+
+/*
+ * Put the name of another backing file, and its format, into the image; NULL:
+ * none. What was written before is stable first, and the new name is when it
+ * returns. What is open under the image stays what it is until image_close().
+ * -ENOSPC: there is no room for the name. -ENOTSUP: the format has no backing
+ * files.
+ */
+int image_change_backing(struct image *image, const char *name,
+			 const char *format, struct error *err);
+/*
+ * Give back all that is allocated, so that everything reads from the backing
+ * image again, or as zeroes. A kill on the way leaves each cluster as it was
+ * or given back. -ENOTSUP: the format cannot.
+ */
+int image_make_empty(struct image *image, struct error *err);
 
 enum image_map_flags {
 	IMAGE_MAP_NOWAIT = 1 << 0, /* -EAGAIN rather than read metadata */
