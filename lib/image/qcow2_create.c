@@ -12,6 +12,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/qcow2.h"
+#include "lib/image/qcow2_page.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -94,43 +95,7 @@ static void fill_fixed(const struct qcow2_plan *p, struct qcow2_wire_header *w)
 			htobe64(QCOW2_COMPATIBLE_LAZY_REFCOUNTS);
 }
 
-/* The first cluster as it is put together. */
-struct page {
-	uint8_t *data;
-	size_t at, len;
-};
-
-static int append(struct page *page, const void *data, size_t len,
-		  struct error *err)
-{
-	if (len > page->len - page->at)
-		return error_set(err, -ENOSPC,
-				 "The header does not fit into a cluster of "
-				 "%zu bytes (backing file name too long?)",
-				 page->len);
-	memcpy(page->data + page->at, data, len);
-	page->at += len;
-	return 0;
-}
-
-static int append_extension(struct page *page, uint32_t type, const void *data,
-			    size_t len, struct error *err)
-{
-	static const uint8_t padding[7];
-	struct qcow2_wire_extension w = {
-		.type = htobe32(type),
-		.len = htobe32((uint32_t)len),
-	};
-	int rc = append(page, &w, sizeof(w), err);
-
-	if (rc == 0)
-		rc = append(page, data, len, err);
-	if (rc == 0)
-		rc = append(page, padding, -len & 7, err);
-	return rc;
-}
-
-static int fill_header(const struct qcow2_plan *p, struct page *page,
+static int fill_header(const struct qcow2_plan *p, struct qcow2_page *page,
 		       struct error *err)
 {
 	struct qcow2_wire_header w;
@@ -139,25 +104,27 @@ static int fill_header(const struct qcow2_plan *p, struct page *page,
 	fill_fixed(p, &w);
 	page->at = p->version < 3 ? QCOW2_HEADER_V2_LEN : sizeof(w);
 	if (p->backing_format != NULL) {
-		rc = append_extension(page, QCOW2_EXTENSION_BACKING_FORMAT,
-				      p->backing_format,
-				      strlen(p->backing_format), err);
+		rc = qcow2_page_add_extension(page,
+					      QCOW2_EXTENSION_BACKING_FORMAT,
+					      p->backing_format,
+					      strlen(p->backing_format), err);
 		if (rc < 0)
 			return rc;
 	}
 	if (p->version >= 3 && p->cluster_bits >= FEATURE_NAMES_CLUSTER_BITS) {
-		rc = append_extension(page, QCOW2_EXTENSION_FEATURE_NAMES,
-				      feature_names, sizeof(feature_names),
-				      err);
+		rc = qcow2_page_add_extension(page,
+					      QCOW2_EXTENSION_FEATURE_NAMES,
+					      feature_names,
+					      sizeof(feature_names), err);
 		if (rc < 0)
 			return rc;
 	}
-	rc = append_extension(page, QCOW2_EXTENSION_END, "", 0, err);
+	rc = qcow2_page_add_extension(page, QCOW2_EXTENSION_END, "", 0, err);
 	if (rc == 0 && p->backing_name != NULL) {
 		w.backing_name_offset = htobe64(page->at);
 		w.backing_name_len = htobe32((uint32_t)strlen(p->backing_name));
-		rc = append(page, p->backing_name, strlen(p->backing_name),
-			    err);
+		rc = qcow2_page_add(page, p->backing_name,
+				    strlen(p->backing_name), err);
 	}
 	memcpy(page->data, &w,
 	       p->version < 3 ? QCOW2_HEADER_V2_LEN : sizeof(w));
@@ -199,7 +166,7 @@ static int write_refcounts(const struct qcow2_plan *p,
 
 /* The L1 table is all zeroes: a hole, up to its last byte. */
 static int write_all(const struct qcow2_plan *p, const struct image_file *file,
-		     const struct page *header, struct error *err)
+		     const struct qcow2_page *header, struct error *err)
 {
 	uint64_t cluster_len = 1ULL << p->cluster_bits;
 	_cleanup_free_ uint8_t *cluster = aligned_alloc(512, cluster_len);
@@ -235,7 +202,7 @@ static int write_file(const struct qcow2_plan *p, const char *path,
 {
 	size_t cluster_len = (size_t)1 << p->cluster_bits;
 	_cleanup_free_ uint8_t *data = aligned_alloc(512, cluster_len);
-	struct page header = { .data = data, .len = cluster_len };
+	struct qcow2_page header = { .data = data, .len = cluster_len };
 	struct image_file *file;
 	int rc;
 
