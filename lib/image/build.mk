@@ -13,6 +13,7 @@ LIB_SRCS += \
 	lib/image/queue_workers.c \
 	lib/image/qcow2.c \
 	lib/image/qcow2_alloc.c \
+	lib/image/qcow2_backing.c \
 	lib/image/qcow2_barrier.c \
 	lib/image/qcow2_cache.c \
 	lib/image/qcow2_check.c \
@@ -20,6 +21,8 @@ LIB_SRCS += \
 	lib/image/qcow2_compress.c \
 	lib/image/qcow2_count.c \
 	lib/image/qcow2_create.c \
+	lib/image/qcow2_deflate.c \
+	lib/image/qcow2_empty.c \
 	lib/image/qcow2_features.c \
 	lib/image/qcow2_grow.c \
 	lib/image/qcow2_header.c \
@@ -32,6 +35,7 @@ LIB_SRCS += \
 	lib/image/qcow2_refcount.c \
 	lib/image/qcow2_resize.c \
 	lib/image/qcow2_snapshot.c \
+	lib/image/qcow2_tables.c \
 	lib/image/qcow2_write.c \
 	lib/image/qcow2_zero.c \
 	lib/image/raw.c

@@ -150,6 +150,7 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 static void deinit(struct qcow2 *q)
 {
 	qcow2_compress_deinit(q);
+	qcow2_deflate_deinit(q);
 	qcow2_filters_deinit(q);
 	qcow2_snapshots_deinit(q);
 	qcow2_cache_deinit(&q->l2_cache);
@@ -270,6 +271,9 @@ const struct image_format image_format_qcow2 = {
 	.writev = qcow2_writev,
 	.write_zeroes = qcow2_write_zeroes,
 	.discard = qcow2_discard,
+	.write_compressed = qcow2_write_compressed,
+	.change_backing = qcow2_change_backing,
+	.make_empty = qcow2_make_empty,
 	.flush = qcow2_flush,
 	.map = qcow2_map,
 	.create = qcow2_create,

@@ -26,6 +26,7 @@ enum {
 	QCOW2_RESERVE_MAX = 1024,
 	QCOW2_RESERVE_LEN_MAX = 64 << 20, /* and bytes */
 	QCOW2_RAW_KEPT = 4, /* decompressed clusters that are remembered */
+	QCOW2_DEFLATERS_KEPT = 8,
 };
 
 /*
@@ -147,7 +148,12 @@ struct qcow2 {
 
 	struct qcow2_raw raw[QCOW2_RAW_KEPT];
 	uint64_t raw_clock;
-	void *inflater; /* a spare one, or NULL */
+	void *inflater;			       /* a spare one, or NULL */
+	void *deflaters[QCOW2_DEFLATERS_KEPT]; /* spare ones */
+	unsigned n_deflaters;
+	/* Where compressed data goes next, inside of a host cluster that is
+	 * counted for what was packed into it; at a cluster's begin: none. */
+	uint64_t pack_next;
 };
 
 static inline uint64_t qcow2_round_up(const struct qcow2 *q, uint64_t offset)
@@ -278,6 +284,8 @@ int qcow2_alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 void qcow2_alloc_undo(struct qcow2 *q, uint64_t host_offset, uint64_t n);
 /* Give back what is reserved (before close). */
 int qcow2_unreserve(struct qcow2 *q, struct error *err);
+/* Unreserve, and cut the file behind its last cluster in use. May pause. */
+int qcow2_cut_file(struct qcow2 *q, struct error *err);
 /* qcow2_grow.c: a refcount block for host_index, placed at or after
  * place_from; the table grows for it. Pauses; q->is_allocating is set. */
 int qcow2_make_refcount_block(struct qcow2 *q, uint64_t host_index,
@@ -328,12 +336,18 @@ uint64_t qcow2_l2_left(const struct qcow2 *q, uint64_t index);
 void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry,
 			    uint64_t *host_offset, uint64_t *len);
 
+/* qcow2_tables.c: add delta (1 or -1) to the counts of all that l1's entries
+ * refer to, L2 tables and clusters; what is zero then is free. */
+int qcow2_count_tables(struct qcow2 *q, const uint64_t *l1, uint64_t l1_size,
+		       int delta, struct error *err);
+
 /* qcow2_compress.c: len bytes of one cluster, from skip on. Pauses. */
 int qcow2_decompress(struct qcow2 *q, uint64_t entry, size_t skip, void *buf,
 		     size_t len, struct error *err);
 /* The compressed cluster is freed: do not remember what was in it. */
 void qcow2_raw_forget(struct qcow2 *q, uint64_t entry);
 void qcow2_compress_deinit(struct qcow2 *q);
+void qcow2_deflate_deinit(struct qcow2 *q);
 
 /* qcow2_read.c, qcow2_write.c, qcow2_zero.c: without the lock. */
 int qcow2_readv(struct image *image, uint64_t offset, const struct iovec *iov,
@@ -364,6 +378,13 @@ int qcow2_zero_range(struct qcow2 *q, uint64_t offset, uint64_t len,
 /* With the lock, and a flight over [first, end): as if never written. */
 int qcow2_drop(struct qcow2 *q, uint64_t first, uint64_t end,
 	       struct error *err);
+
+/* qcow2_deflate.c, qcow2_backing.c, qcow2_empty.c: without the lock. */
+int qcow2_write_compressed(struct image *image, uint64_t offset,
+			   const void *buf, size_t len, struct error *err);
+int qcow2_change_backing(struct image *image, const char *name,
+			 const char *format, struct error *err);
+int qcow2_make_empty(struct image *image, struct error *err);
 
 /* qcow2_create.c, qcow2_resize.c, qcow2_info.c, qcow2_check.c */
 int qcow2_create(const char *path, const struct image_create_options *o,

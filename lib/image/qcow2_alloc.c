@@ -330,3 +330,38 @@ int qcow2_unreserve(struct qcow2 *q, struct error *err)
 		cut_file(q, q->reserved, n);
 	return rc;
 }
+
+static int cut_unused(struct qcow2 *q, struct error *err)
+{
+	uint64_t size, end, count = 0;
+	int rc = qcow2_unreserve(q, err);
+
+	if (rc < 0 || q->file->is_block_device)
+		return rc;
+	rc = image_file_size(q->file, &size);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not get file size");
+	for (end = qcow2_n_clusters(q, size); end > 0 && count == 0; end--) {
+		rc = qcow2_get_refcount(q, end - 1, &count, err);
+		if (rc < 0)
+			return rc;
+	}
+	end += count > 0;
+	if (end << q->cluster_bits >= size)
+		return 0;
+	rc = image_file_truncate(q->file, end << q->cluster_bits);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not cut the file");
+	q->fresh_from = end;
+	return 0;
+}
+
+int qcow2_cut_file(struct qcow2 *q, struct error *err)
+{
+	int rc;
+
+	begin_allocating(q); /* or it would cut off what is being made */
+	rc = cut_unused(q, err);
+	end_allocating(q);
+	return rc;
+}

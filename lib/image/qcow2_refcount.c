@@ -211,6 +211,8 @@ static void forget_free(struct qcow2 *q, uint64_t host_index, uint64_t n)
 	qcow2_cache_forget(&q->refcount_cache, offset, len);
 	if (host_index < q->free_hint)
 		q->free_hint = host_index;
+	if (q->pack_next >= offset && q->pack_next < offset + len)
+		q->pack_next = 0;
 	/* Space is given back where the file system can. */
 	(void)image_file_punch(q->file, offset, len);
 }

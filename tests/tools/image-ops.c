@@ -2,13 +2,15 @@
 /*
  * Random operations on an image, mirrored in memory.
  *
- *	image-ops [--same-size] IMAGE SEED COUNT [MIRROR]
+ *	image-ops [--same-size] [--compress] IMAGE SEED COUNT [MIRROR]
  *
  * What the image holds first is the mirror's beginning. Then COUNT operations
  * are drawn by SEED: writes, zeroes, discards, reads that must equal the
- * mirror, flushes, sizes grown and shrunk, and closing and opening again. At the end everything is
- * read and compared, and the mirror is written to the file MIRROR, for other
- * programs to compare with. The first difference is printed; status 1.
+ * mirror, flushes, sizes grown and shrunk, and closing and opening again;
+ * with --compress half of the writes are compressed clusters. At the end
+ * everything is read and compared, and the mirror is written to the file
+ * MIRROR, for other programs to compare with. The first difference is
+ * printed; status 1.
  */
 #include "lib/base/error.h"
 #include "lib/base/log.h"
@@ -37,6 +39,7 @@ struct run {
 	uint32_t cluster;
 	unsigned long op;
 	bool is_same_size; /* do not resize */
+	bool has_compression;
 };
 
 /* xorshift64*: the same on every machine. */
@@ -122,6 +125,23 @@ static void do_write(struct run *r, uint64_t offset, uint64_t len)
 		at[i] = (uint8_t)(pattern >> i % 8 * 8) ^ (uint8_t)(i >> 9);
 	n = draw_parts(r, at, len, iov);
 	check(r, image_writev(r->image, offset, iov, n, &err), &err, "write");
+}
+
+/* The cluster at offset, with more or less in it to compress. */
+static void do_compress(struct run *r, uint64_t offset)
+{
+	struct error err = ERROR_INIT;
+	uint64_t pattern = draw(r, UINT64_MAX), noise = draw(r, 8), len;
+	uint8_t *at;
+
+	offset -= offset % r->cluster;
+	len = r->cluster < r->size - offset ? r->cluster : r->size - offset;
+	at = r->mirror + offset;
+	for (uint64_t i = 0; i < len; i++)
+		at[i] = i % 8 < noise ? (uint8_t)draw(r, 256)
+				      : (uint8_t)(pattern >> i % 8 * 8);
+	check(r, image_write_compressed(r->image, offset, at, len, &err), &err,
+	      "compress");
 }
 
 static void do_zero(struct run *r, uint64_t offset, uint64_t len)
@@ -220,7 +240,9 @@ static void step(struct run *r)
 	if (r->size == 0)
 		return;
 	draw_range(r, &offset, &len);
-	if (what < 45) {
+	if (what < 45 && r->has_compression && draw(r, 2) == 0) {
+		do_compress(r, offset);
+	} else if (what < 45) {
 		do_write(r, offset, len);
 	} else if (what < 65) {
 		do_read(r, offset, len);
@@ -264,10 +286,9 @@ int main(int argc, char **argv)
 	unsigned long count;
 
 	log_init("image-ops");
-	if (argc > 1 && strcmp(argv[1], "--same-size") == 0) {
-		r.is_same_size = true;
-		argv++;
-		argc--;
+	for (; argc > 1 && argv[1][0] == '-'; argv++, argc--) {
+		r.is_same_size |= strcmp(argv[1], "--same-size") == 0;
+		r.has_compression |= strcmp(argv[1], "--compress") == 0;
 	}
 	if (argc < 4)
 		die(EXIT_USAGE, "usage: image-ops IMAGE SEED COUNT [MIRROR]");

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Another backing file's name in the header (sections "Header extensions" and
+ * "Header"). The first cluster is put together anew: the fixed fields as they
+ * are, whatever they hold; the format of the backing file; all other
+ * extensions, known here or not, in their order; the name. One write replaces
+ * it, up to where the old or the new one ends.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+#include "lib/image/qcow2_page.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+/* old has been read at open, so that its extensions fit. */
+static int copy_extensions(struct qcow2_page *page, const uint8_t *old,
+			   size_t at, size_t end, struct error *err)
+{
+	struct qcow2_wire_extension w;
+
+	while (at + sizeof(w) <= end) {
+		uint32_t type, len;
+		int rc = 0;
+
+		memcpy(&w, old + at, sizeof(w));
+		type = be32toh(w.type);
+		len = be32toh(w.len);
+		at += sizeof(w);
+		if (type == QCOW2_EXTENSION_END || len > end - at)
+			break;
+		if (type != QCOW2_EXTENSION_BACKING_FORMAT)
+			rc = qcow2_page_add_extension(page, type, old + at, len,
+						      err);
+		if (rc < 0)
+			return rc;
+		at += ((size_t)len + 7) & ~(size_t)7;
+	}
+	return qcow2_page_add_extension(page, QCOW2_EXTENSION_END, "", 0, err);
+}
+
+static int put_together(const struct qcow2_header *h, struct qcow2_page *page,
+			const uint8_t *old, const char *name,
+			const char *format, struct error *err)
+{
+	struct qcow2_wire_header *w = (void *)page->data;
+	size_t end = h->backing_name_offset != 0 ? h->backing_name_offset
+						 : page->len;
+	int rc = qcow2_page_add(page, old, h->header_len, err);
+
+	if (rc == 0 && format != NULL)
+		rc = qcow2_page_add_extension(page,
+					      QCOW2_EXTENSION_BACKING_FORMAT,
+					      format, strlen(format), err);
+	if (rc == 0)
+		rc = copy_extensions(page, old, h->header_len, end, err);
+	if (rc < 0)
+		return rc;
+	w->backing_name_offset = name != NULL ? htobe64(page->at) : 0;
+	w->backing_name_len =
+		name != NULL ? htobe32((uint32_t)strlen(name)) : 0;
+	if (name != NULL)
+		rc = qcow2_page_add(page, name, strlen(name), err);
+	return rc;
+}
+
+static int barrier(struct qcow2 *q, struct error *err)
+{
+	int rc = qcow2_barrier(q);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
+}
+
+static int rewrite(struct qcow2 *q, const char *name, const char *format,
+		   struct error *err)
+{
+	struct qcow2_header *h = &q->header;
+	size_t old_end = h->backing_name_offset + h->backing_name_len;
+	_cleanup_free_ uint8_t *old = calloc(1, q->cluster_len);
+	_cleanup_free_ uint8_t *new = calloc(1, q->cluster_len);
+	struct qcow2_page page = { .data = new, .len = q->cluster_len };
+	char *copy = NULL;
+	int rc;
+
+	if (old == NULL || new == NULL ||
+	    (format != NULL && (copy = strdup(format)) == NULL))
+		return -ENOMEM;
+	rc = image_file_read(q->file, 0, old, q->cluster_len);
+	if (rc < 0)
+		error_set_errno(err, rc, "Could not read header");
+	if (rc == 0)
+		rc = put_together(h, &page, old, name, format, err);
+	if (rc == -ENOSPC)
+		error_set(err, rc, "No space left in the file header");
+	if (rc == 0)
+		rc = barrier(q, err);
+	if (rc == 0) {
+		rc = image_file_write(q->file, 0, new,
+				      page.at > old_end ? page.at : old_end);
+		if (rc < 0)
+			error_set_errno(err, rc, "Could not write header");
+	}
+	if (rc < 0) {
+		free(copy);
+		return rc;
+	}
+	free(h->backing_format);
+	h->backing_format = copy;
+	h->backing_name_len = name != NULL ? (uint32_t)strlen(name) : 0;
+	h->backing_name_offset = name != NULL ? page.at - strlen(name) : 0;
+	return barrier(q, err);
+}
+
+int qcow2_change_backing(struct image *image, const char *name,
+			 const char *format, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	int rc;
+
+	if (name != NULL && strlen(name) > QCOW2_BACKING_NAME_MAX)
+		return error_set(err, -EINVAL, "Backing file name too long");
+	pthread_mutex_lock(&q->lock);
+	rc = qcow2_check_writable(q, err);
+	if (rc == 0)
+		rc = rewrite(q, name, format, err);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}

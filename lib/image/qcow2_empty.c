@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * An image as if nothing had ever been written to it. Its L1 table becomes
+ * zeroes where it is: after a crash in the middle of that, what has gone has
+ * gone and the rest is as it was. Only then are the L2 tables and what they
+ * refer to given back, and the file cut behind the last cluster in use.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int clear_l1(struct qcow2 *q, struct error *err)
+{
+	size_t len = q->header.l1_size * sizeof(*q->l1);
+	int rc;
+
+	if (len == 0)
+		return 0;
+	rc = qcow2_check_overlap(q, QCOW2_SECTION_L1, q->header.l1_offset, len,
+				 err);
+	if (rc < 0)
+		return rc;
+	memset(q->l1, 0, len);
+	rc = image_file_write(q->file, q->header.l1_offset, q->l1, len);
+	if (rc == 0)
+		rc = qcow2_barrier(q);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write L1 table")
+		      : 0;
+}
+
+static int make_empty(struct qcow2 *q, struct error *err)
+{
+	size_t len = q->header.l1_size * sizeof(*q->l1);
+	_cleanup_free_ uint64_t *old = malloc(len + 1);
+	int rc;
+
+	if (old == NULL)
+		return -ENOMEM;
+	if (len > 0)
+		memcpy(old, q->l1, len);
+	rc = clear_l1(q, err);
+	if (rc < 0)
+		return rc;
+	qcow2_filters_deinit(q);
+	rc = qcow2_filters_init(q);
+	if (rc == 0)
+		rc = qcow2_count_tables(q, old, q->header.l1_size, -1, err);
+	if (rc == 0)
+		rc = qcow2_free_pending(q, err);
+	return rc < 0 ? rc : qcow2_cut_file(q, err);
+}
+
+int qcow2_make_empty(struct image *image, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct qcow2_flight flight;
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	qcow2_flight_wait(q, 0, UINT64_MAX, true);
+	qcow2_flight_begin(q, &flight, 0, UINT64_MAX, true);
+	qcow2_begin_table(q);
+	rc = qcow2_check_writable(q, err);
+	if (rc == 0)
+		rc = make_empty(q, err);
+	qcow2_end_table(q);
+	qcow2_flight_end(q, &flight);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
