@@ -1,9 +1,12 @@
 LIB_SRCS += \
+	lib/image/blocks.c \
+	lib/image/blocks_write.c \
 	lib/image/chain.c \
 	lib/image/create.c \
 	lib/image/file.c \
 	lib/image/file_bounce.c \
 	lib/image/formats.c \
+	lib/image/guid.c \
 	lib/image/image.c \
 	lib/image/iov.c \
 	lib/image/lock.c \
@@ -38,4 +41,5 @@ LIB_SRCS += \
 	lib/image/qcow2_tables.c \
 	lib/image/qcow2_write.c \
 	lib/image/qcow2_zero.c \
-	lib/image/raw.c
+	lib/image/raw.c \
+	lib/image/table.c

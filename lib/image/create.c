@@ -2,6 +2,7 @@
 /* Creation: what is the same for each format. */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/size.h"
 #include "lib/image/format.h"
 
 #include <string.h>
@@ -11,6 +12,59 @@ const struct image_option_spec *image_create_specs(const char *name)
 	const struct image_format *format = image_format_find(name);
 
 	return format != NULL ? format->create_specs : NULL;
+}
+
+const char *image_option_find(const struct image_create_options *options,
+			      const char *name)
+{
+	const char *value = NULL;
+
+	/* The last one counts. */
+	for (unsigned i = 0; i < options->n_options; i++)
+		if (strcmp(options->options[i].name, name) == 0)
+			value = options->options[i].value;
+	return value;
+}
+
+int image_option_bool(const struct image_create_options *options,
+		      const char *name, bool *value, struct error *err)
+{
+	const char *text = image_option_find(options, name);
+
+	if (text == NULL)
+		return 0;
+	*value = strcmp(text, "on") == 0;
+	if (!*value && strcmp(text, "off") != 0)
+		return error_set(err, -EINVAL,
+				 "Parameter '%s' expects 'on' or 'off'", name);
+	return 0;
+}
+
+int image_option_number(const struct image_create_options *options,
+			const char *name, uint64_t *value, struct error *err)
+{
+	const char *text = image_option_find(options, name);
+
+	if (text == NULL || number_parse(text, 0, UINT64_MAX, value) == 0)
+		return 0;
+	return error_set(err, -EINVAL, "Parameter '%s' expects a number", name);
+}
+
+int image_options_check(const struct image_create_options *options,
+			const struct image_option_spec *specs,
+			struct error *err)
+{
+	for (unsigned i = 0; i < options->n_options; i++) {
+		const struct image_option_spec *s = specs;
+
+		while (s->name != NULL &&
+		       strcmp(s->name, options->options[i].name) != 0)
+			s++;
+		if (s->name == NULL)
+			return error_set(err, -EINVAL, "Invalid parameter '%s'",
+					 options->options[i].name);
+	}
+	return 0;
 }
 
 /* The backing image must be there, and gives its size where none is said. */

@@ -96,6 +96,19 @@ int image_backing_readv(struct image *image, uint64_t offset,
 /* "nbd://…", "json:…": not a file's name. */
 bool image_name_has_protocol(const char *name);
 
+/* For a format's create: refuse, by name, options that specs do not have. */
+int image_options_check(const struct image_create_options *options,
+			const struct image_option_spec *specs,
+			struct error *err);
+/* The value of an option; NULL: not given. */
+const char *image_option_find(const struct image_create_options *options,
+			      const char *name);
+/* *value stays as it is where the option is not given. */
+int image_option_bool(const struct image_create_options *options,
+		      const char *name, bool *value, struct error *err);
+int image_option_number(const struct image_create_options *options,
+			const char *name, uint64_t *value, struct error *err);
+
 extern const struct image_format image_format_raw;
 extern const struct image_format image_format_qcow2;
 

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What the formats of other hypervisors have in common: the disk is cut into
+ * blocks of one size, a table says where each is in the file, and one that
+ * was never written is nowhere. A format says how its table is read and
+ * changed (struct blocks_ops); reading, writing, zeroes and maps are here.
+ *
+ * The order of a first write: space, data with what stood around it, a flush
+ * if some of that came from elsewhere, and the table's entry last. A crash
+ * leaves the block as it was, and at most some space that nobody uses.
+ *
+ * Thread-safe. The lock covers the table and every first write to a block;
+ * data of blocks that are there is read and written outside of it.
+ */
+#ifndef LIB_IMAGE_BLOCKS_H
+#define LIB_IMAGE_BLOCKS_H
+
+#include "lib/image/table.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct blocks;
+struct error;
+struct image;
+struct image_extent;
+struct image_file;
+struct iov_cursor;
+
+enum block_kind {
+	BLOCK_HOLE, /* see the backing image */
+	BLOCK_ZERO,
+	BLOCK_DATA,
+	BLOCK_COMPRESSED,
+};
+
+/* What stands from some offset on. */
+struct block_run {
+	enum block_kind kind;
+	uint64_t len;	      /* > 0; to the block's end at most */
+	uint64_t host_offset; /* of its first byte; compressed: of the unit */
+	/* Of what was compressed in one piece: */
+	uint64_t unit_start, unit_len, host_len;
+	unsigned method; /* the format's own */
+};
+
+/* Where a new block will be. */
+struct block_place {
+	uint64_t host_offset;
+	bool is_zero; /* reads as zeroes already */
+};
+
+/* All are called with the lock held, inflate excepted. */
+struct blocks_ops {
+	/* nowait: -EAGAIN rather than reading from the file. */
+	int (*find)(struct blocks *blocks, uint64_t offset, bool nowait,
+		    struct block_run *run, struct error *err);
+	/* run->unit_len bytes to buf. NULL: nothing is compressed. */
+	int (*inflate)(struct blocks *blocks, const struct block_run *run,
+		       uint8_t *buf, struct error *err);
+
+	/* Once, before anything is written. May be NULL. */
+	int (*begin_writing)(struct blocks *blocks, struct error *err);
+	/* Room for block index. NULL: the format is for reading only. */
+	int (*allocate)(struct blocks *blocks, uint64_t index,
+			struct block_place *place, struct error *err);
+	/* From now on, block index is at place. */
+	int (*enter)(struct blocks *blocks, uint64_t index,
+		     const struct block_place *place, struct error *err);
+	/* Block index, which is nowhere, reads as zeroes from now on.
+	 * NULL: the format has no such entry. */
+	int (*enter_zero)(struct blocks *blocks, uint64_t index,
+			  struct error *err);
+	/* In place of allocate and enter: store the whole block, the format's
+	 * own way. NULL: see those. */
+	int (*store)(struct blocks *blocks, uint64_t index, const uint8_t *data,
+		     struct error *err);
+};
+
+struct blocks {
+	const struct blocks_ops *ops;
+	struct image *image;	 /* whose backing image is under the holes */
+	struct image_file *file; /* borrowed */
+	uint64_t disk_offset;	 /* of the first block in that image's disk */
+	uint64_t size, block_len;
+	/* Blocks that were never written may be holes of the file. */
+	bool has_file_holes;
+
+	pthread_mutex_t lock;
+	struct table table;
+	bool is_writing; /* begin_writing is done */
+	uint8_t *unit;	 /* the last one that was inflated, or NULL */
+	uint64_t unit_start;
+};
+
+/* The fields before lock are the caller's to set. */
+void blocks_init(struct blocks *blocks);
+void blocks_deinit(struct blocks *blocks);
+
+/* offset counts from disk_offset. Ranges must lie within size. */
+int blocks_read(struct blocks *blocks, uint64_t offset, uint64_t len,
+		struct iov_cursor *cursor, struct error *err);
+int blocks_write(struct blocks *blocks, uint64_t offset, uint64_t len,
+		 struct iov_cursor *cursor, struct error *err);
+int blocks_zero(struct blocks *blocks, uint64_t offset, uint64_t len,
+		unsigned flags, struct error *err);
+int blocks_discard(struct blocks *blocks, uint64_t offset, uint64_t len,
+		   struct error *err);
+/* As an image_format's map, in this disk's offsets. */
+int blocks_map(struct blocks *blocks, uint64_t offset, uint64_t len,
+	       unsigned flags, struct image_extent *extent, struct error *err);
+
+/*
+ * Room at the end of the file, from *host_offset on, which becomes a multiple
+ * of alignment: the file is made longer by len.
+ */
+int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
+		  struct block_place *place, struct error *err);
+
+/* For a format whose state begins with its only struct blocks, the rows of
+ * its table of operations: */
+int blocks_image_readv(struct image *image, uint64_t offset,
+		       const struct iovec *iov, unsigned n_iov,
+		       struct error *err);
+int blocks_image_writev(struct image *image, uint64_t offset,
+			const struct iovec *iov, unsigned n_iov,
+			struct error *err);
+int blocks_image_write_zeroes(struct image *image, uint64_t offset,
+			      uint64_t len, unsigned flags, struct error *err);
+int blocks_image_discard(struct image *image, uint64_t offset, uint64_t len,
+			 struct error *err);
+int blocks_image_flush(struct image *image, struct error *err);
+int blocks_image_map(struct image *image, uint64_t offset, uint64_t len,
+		     unsigned flags, struct image_extent *extent,
+		     struct error *err);
+
+#endif

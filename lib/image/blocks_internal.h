@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: ISC */
+/* Shared by blocks.c and blocks_write.c. All with the lock held. */
+#ifndef LIB_IMAGE_BLOCKS_INTERNAL_H
+#define LIB_IMAGE_BLOCKS_INTERNAL_H
+
+#include "lib/image/blocks.h"
+#include "lib/image/iov.h"
+
+/* The run at offset, within its block and len. */
+int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
+		bool nowait, struct block_run *run, struct error *err);
+/* The same with the runs behind it that continue it, within len. */
+int blocks_find_long(struct blocks *blocks, uint64_t offset, uint64_t len,
+		     bool nowait, struct block_run *run, struct error *err);
+/* blocks->unit becomes the run's. */
+int blocks_inflate(struct blocks *blocks, const struct block_run *run,
+		   struct error *err);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The cache is direct-mapped: a page has one slot that it can be in. Tables
+ * are walked from one end to the other far more often than at random.
+ */
+#include "lib/image/table.h"
+
+#include "lib/image/file.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void table_init(struct table *table, const struct image_file *file)
+{
+	*table = (struct table){ .file = file };
+}
+
+void table_deinit(struct table *table)
+{
+	table_forget(table);
+	table->file = NULL;
+}
+
+void table_forget(struct table *table)
+{
+	for (unsigned i = 0; i < TABLE_PAGES; i++) {
+		free(table->pages[i].data);
+		table->pages[i].data = NULL;
+	}
+}
+
+static struct table_page *slot_of(struct table *table, uint64_t number)
+{
+	return &table->pages[number % TABLE_PAGES];
+}
+
+static bool is_loaded(const struct table_page *page, uint64_t number)
+{
+	return page->data != NULL && page->number == number;
+}
+
+/* A page that could not be read is no page. */
+static int load(struct table *table, uint64_t number)
+{
+	struct table_page *page = slot_of(table, number);
+	int rc;
+
+	if (page->data == NULL)
+		page->data = aligned_alloc(4096, TABLE_PAGE_LEN);
+	if (page->data == NULL)
+		return -ENOMEM;
+	rc = image_file_read(table->file, number * TABLE_PAGE_LEN, page->data,
+			     TABLE_PAGE_LEN);
+	page->number = number;
+	if (rc < 0) {
+		free(page->data);
+		page->data = NULL;
+	}
+	return rc;
+}
+
+/* How much of len is in the page that host_offset is in. */
+static size_t in_page(uint64_t host_offset, uint64_t len)
+{
+	size_t left = TABLE_PAGE_LEN - host_offset % TABLE_PAGE_LEN;
+
+	return len < left ? (size_t)len : left;
+}
+
+int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
+	       bool nowait)
+{
+	uint8_t *to = buf;
+
+	while (len > 0) {
+		uint64_t number = host_offset / TABLE_PAGE_LEN;
+		const struct table_page *page = slot_of(table, number);
+		size_t n = in_page(host_offset, len);
+
+		if (!is_loaded(page, number)) {
+			int rc = nowait ? -EAGAIN : load(table, number);
+
+			if (rc < 0)
+				return rc;
+		}
+		memcpy(to, page->data + host_offset % TABLE_PAGE_LEN, n);
+		to += n;
+		host_offset += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* from is NULL: zeroes. */
+static void update(struct table *table, uint64_t host_offset, const void *from,
+		   uint64_t len)
+{
+	while (len > 0) {
+		uint64_t number = host_offset / TABLE_PAGE_LEN;
+		struct table_page *page = slot_of(table, number);
+		size_t n = in_page(host_offset, len);
+		size_t at = host_offset % TABLE_PAGE_LEN;
+
+		if (is_loaded(page, number) && from != NULL)
+			memcpy(page->data + at, from, n);
+		else if (is_loaded(page, number))
+			memset(page->data + at, 0, n);
+		if (from != NULL)
+			from = (const uint8_t *)from + n;
+		host_offset += n;
+		len -= n;
+	}
+}
+
+int table_write(struct table *table, uint64_t host_offset, const void *buf,
+		size_t len)
+{
+	int rc = image_file_write(table->file, host_offset, buf, len);
+
+	if (rc == 0)
+		update(table, host_offset, buf, len);
+	return rc;
+}
+
+int table_clear(struct table *table, uint64_t host_offset, uint64_t len)
+{
+	int rc = image_file_write_zeroes(table->file, host_offset, len);
+
+	if (rc == 0)
+		update(table, host_offset, NULL, len);
+	return rc;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The tables of an image, of which only the pages in use are held in memory:
+ * however long a header says that a table is, opening it costs nothing.
+ * Reads go through a small cache, writes go to the file at once, and then to
+ * the cache: after a failed write both say what they said before.
+ *
+ * What lies beyond the end of the file reads as zeroes. Nothing but these
+ * functions may write to the bytes that are read through them.
+ * Not thread-safe: the owner locks.
+ */
+#ifndef LIB_IMAGE_TABLE_H
+#define LIB_IMAGE_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct image_file;
+
+enum {
+	TABLE_PAGE_LEN = 8192,
+	TABLE_PAGES = 128,
+};
+
+struct table {
+	const struct image_file *file; /* borrowed */
+	struct table_page {
+		uint64_t number; /* host offset / TABLE_PAGE_LEN */
+		uint8_t *data;	 /* NULL: empty */
+	} pages[TABLE_PAGES];
+};
+
+void table_init(struct table *table, const struct image_file *file);
+void table_deinit(struct table *table);
+
+/* nowait: -EAGAIN rather than reading from the file. */
+int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
+	       bool nowait);
+int table_write(struct table *table, uint64_t host_offset, const void *buf,
+		size_t len);
+/* len zeroes: a new table. */
+int table_clear(struct table *table, uint64_t host_offset, uint64_t len);
+/* Forget what is cached: the file has changed otherwise. */
+void table_forget(struct table *table);
+
+#endif
