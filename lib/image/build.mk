@@ -42,4 +42,5 @@ LIB_SRCS += \
 	lib/image/qcow2_write.c \
 	lib/image/qcow2_zero.c \
 	lib/image/raw.c \
-	lib/image/table.c
+	lib/image/table.c \
+	lib/image/vdi.c

@@ -9,12 +9,14 @@
 const struct image_format *const image_formats[] = {
 	&image_format_raw,
 	&image_format_qcow2,
+	&image_format_vdi,
 	NULL,
 };
 
 static const char *const names[] = {
 	"raw",
 	"qcow2",
+	"vdi",
 	NULL,
 };
 
@@ -33,7 +35,6 @@ static const struct foreign_format {
 	{ "parallels", 0, "WithouFreSpacExt" },
 	{ "qcow", 0, "QFI\xfb" },
 	{ "qed", 0, "QED" },
-	{ "vdi", 0x40, "\x7f\x10\xda\xbe" },
 	{ "vhdx", 0, "vhdxfile" },
 	{ "vmdk", 0, "COWD" },
 	{ "vmdk", 0, "KDMV" },

@@ -235,7 +235,7 @@ static void step(struct run *r)
 	struct error err = ERROR_INIT;
 	uint64_t offset, len, what = draw(r, 100);
 
-	if (r->size == 0)
+	if (r->size == 0 && !r->is_same_size)
 		do_resize(r);
 	if (r->size == 0)
 		return;

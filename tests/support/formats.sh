@@ -1,0 +1,128 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: ISC
+# Shell functions for tests of other hypervisors' formats, which hold vm-img
+# against qemu-img. Source it after guest.sh and img.sh.
+#
+#	formats_dir		img_dir in memory where that can be had.
+#	disk FILE SIZE		A raw disk: text, random bytes, holes.
+#	made_there FORMAT OPTIONS SIZE
+#				An image of qemu-img's, empty and then with a
+#				disk in it: read, written and judged.
+#	made_here FORMAT OPTIONS SIZE
+#				The same with images of ours.
+#	sound WHAT FORMAT IMAGE DISK
+#				qemu-img finds no fault with it, and the raw
+#				DISK in it; and so do we.
+#	described FORMAT IMAGE	info and map say what qemu-img's do.
+#	poke FILE OFFSET BYTES	Overwrites; BYTES as for printf %b.
+#	le32 N, le64 N, be32 N, be64 N
+#				N as bytes for poke.
+# shellcheck disable=SC2154 # dir is set by test_dir
+
+formats_dir() {
+	[ ! -w /dev/shm ] || export TMPDIR=/dev/shm
+	img_dir
+}
+
+disk() {
+	rm -f "$1"
+	truncate -s "$2" "$1"
+	[ "$2" != 0 ] || return 0
+	bytes=$(stat -c %s "$1")
+	seq 1 200000 | head -c $((bytes / 4)) |
+		dd of="$1" conv=notrunc status=none
+	head -c $((bytes / 5)) /dev/urandom |
+		dd of="$1" bs=64k seek=$((bytes / 2 / 65536)) conv=notrunc \
+			status=none
+	truncate -s "$2" "$1"
+}
+
+# Formats whose check is worth a word.
+has_check() {
+	case $1 in
+	vdi | vhdx | vmdk | parallels | qed) true ;;
+	*) false ;;
+	esac
+}
+
+sound() {
+	if has_check "$2"; then
+		qemu-img check -f "$2" "$3" >.check 2>&1 ||
+			fail "$1: $(head -n 3 .check)"
+	fi
+	qemu-img compare -f "$2" -F raw "$3" "$4" >.compare 2>&1 ||
+		fail "$1: $(cat .compare)"
+	timeout 60 vm-img convert -f "$2" -O raw "$3" .back 2>.err ||
+		fail "$1: $(cat .err)"
+	cmp "$4" .back >.compare 2>&1 || fail "$1: ours: $(cat .compare)"
+}
+
+described() {
+	same info -f "$1" "$2"
+	same info -f "$1" --output=json "$2"
+}
+
+# The mirror may be shorter than a disk that a format made longer.
+operations() { # WHAT FORMAT IMAGE SEED
+	timeout 120 "$B/tests/tools/image-ops" --same-size "$3" "$4" 250 \
+		mirror 2>.err || fail "$1: $(cat .err)"
+	sound "$1" "$2" "$3" mirror
+}
+
+judge() { # WHAT FORMAT SEED
+	described "$2" a.img
+	operations "$1: empty" "$2" a.img "$3"
+	operations "$1: again" "$2" a.img "$3"1
+	described "$2" a.img
+	rm -f a.img
+}
+
+made_there() {
+	qemu-img create -q -f "$1" ${2:+-o "$2"} a.img "$3" ||
+		fail "create -f $1 -o $2"
+	judge "theirs, $1 $2 $3" "$1" ${#2}
+	disk disk "$3"
+	qemu-img convert -f raw -O "$1" ${2:+-o "$2"} disk a.img ||
+		fail "convert -O $1 -o $2"
+	sound "theirs, $1 $2 $3 with a disk" "$1" a.img disk
+	judge "theirs, $1 $2 $3 with a disk" "$1" ${#2}
+}
+
+made_here() {
+	timeout 60 vm-img create -q -f "$1" ${2:+-o "$2"} a.img "$3" ||
+		fail "create -f $1 -o $2"
+	judge "ours, $1 $2 $3" "$1" ${#2}
+	disk disk "$3"
+	timeout 60 vm-img convert -f raw -O "$1" ${2:+-o "$2"} disk a.img ||
+		fail "convert -O $1 -o $2"
+	sound "ours, $1 $2 $3 with a disk" "$1" a.img disk
+	judge "ours, $1 $2 $3 with a disk" "$1" ${#2}
+}
+
+bytes() { # N SHIFT...
+	number=$1
+	shift
+	for shift; do
+		printf '\\0%03o' $((number >> shift & 255))
+	done
+}
+
+le32() {
+	bytes "$1" 0 8 16 24
+}
+
+le64() {
+	bytes "$1" 0 8 16 24 32 40 48 56
+}
+
+be32() {
+	bytes "$1" 24 16 8 0
+}
+
+be64() {
+	bytes "$1" 56 48 40 32 24 16 8 0
+}
+
+poke() {
+	printf %b "$3" | dd of="$1" bs=1 seek="$(($2))" conv=notrunc status=none
+}
