@@ -18,6 +18,30 @@ enum {
 	SPECS_MAX = 40,
 };
 
+static enum compat compat = COMPAT_7_2;
+
+enum compat arguments_compat(void)
+{
+	return compat;
+}
+
+bool arguments_set_compat(const char *version)
+{
+	if (strcmp(version, "7.2") != 0 && strcmp(version, "10.2") != 0)
+		return false;
+	compat = version[0] == '7' ? COMPAT_7_2 : COMPAT_10_2;
+	return true;
+}
+
+unsigned arguments_processors(unsigned max)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (n < 1)
+		return 1;
+	return (unsigned long)n < max ? (unsigned)n : max;
+}
+
 static const char *name_of(const struct option_spec *specs, int id)
 {
 	for (; specs->name != NULL; specs++)
@@ -85,6 +109,10 @@ int arguments_next(struct arguments *a)
 		report_error("--%s is not available yet",
 			     name_of(a->specs, id));
 		exit(EXIT_FAILURE);
+	case OPTION_COMPAT:
+		if (!arguments_set_compat(a->value))
+			report_usage("--compat must be 7.2 or 10.2");
+		return arguments_next(a);
 	case -1:
 		a->operands = a->argv + optind;
 		a->n_operands = a->argc - optind;
@@ -96,6 +124,12 @@ int arguments_next(struct arguments *a)
 
 int argument_size(const char *what, const char *text, uint64_t *size)
 {
+	return argument_number(what, text, 0, INT64_MAX, size);
+}
+
+int argument_number(const char *what, const char *text, uint64_t min,
+		    uint64_t max, uint64_t *size)
+{
 	int rc;
 
 	/* As strtod() would, which is how QEMU reads them. */
@@ -103,7 +137,7 @@ int argument_size(const char *what, const char *text, uint64_t *size)
 	if (*text == '+')
 		text++;
 	rc = size_parse(text, 'b', size);
-	if (rc == 0 && *size <= INT64_MAX)
+	if (rc == 0 && *size >= min && *size <= max)
 		return 0;
 	if (rc == -EINVAL) {
 		report_error("Invalid %s specified. You may use k, M, G, T, P "
@@ -113,8 +147,8 @@ int argument_size(const char *what, const char *text, uint64_t *size)
 			     "petabytes and exabytes.");
 		return rc;
 	}
-	report_error("Invalid %s specified. Must be between 0 and %lld.", what,
-		     (long long)INT64_MAX);
+	report_error("Invalid %s specified. Must be between %llu and %llu.",
+		     what, (unsigned long long)min, (unsigned long long)max);
 	return -EINVAL;
 }
 

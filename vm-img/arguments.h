@@ -22,6 +22,19 @@ enum {
 	OPTION_SKIP_BROKEN,
 	OPTION_PREALLOCATION,
 	OPTION_SHRINK,
+	OPTION_START_OFFSET,
+	OPTION_MAX_LENGTH,
+	OPTION_SIZE,
+	OPTION_PATTERN,
+	OPTION_FLUSH_INTERVAL,
+	OPTION_NO_DRAIN,
+	OPTION_COMPAT,
+};
+
+/* --compat: whose words to use where versions of qemu-img differ. */
+enum compat {
+	COMPAT_7_2,
+	COMPAT_10_2,
 };
 
 /* clang-format off */
@@ -31,6 +44,8 @@ enum {
 	{ OPTION_IMAGE_OPTS, "image-opts", NULL, \
 	  "FILENAME is a list of options (not available yet)" }
 #define OPTIONS_END \
+	{ OPTION_COMPAT, "compat", "VERSION", \
+	  "words of qemu-img 7.2 (default) or 10.2" }, \
 	{ OPTION_HELP, "help", NULL, "print this help and exit" }, \
 	{ 0, NULL, NULL, NULL }
 /* clang-format on */
@@ -52,10 +67,21 @@ struct arguments {
  */
 int arguments_next(struct arguments *arguments);
 
+/* What --compat says, or said so far. */
+enum compat arguments_compat(void);
+/* Of another place than the options: false where there is no such version. */
+bool arguments_set_compat(const char *version);
+
+/* How many workers there may be: processors, at most max, at least 1. */
+unsigned arguments_processors(unsigned max);
+
 /*
- * 0, or -EINVAL and a message that begins with what ("image size"): bytes,
- * with or without a suffix, at most INT64_MAX.
+ * 0, or -EINVAL and a message that names what ("image size"): bytes, with or
+ * without a suffix, from min to max.
  */
+int argument_number(const char *what, const char *text, uint64_t min,
+		    uint64_t max, uint64_t *number);
+/* The same from 0 to INT64_MAX. */
 int argument_size(const char *what, const char *text, uint64_t *size);
 
 /* --output: true for "json", false for "human"; else the program ends. */

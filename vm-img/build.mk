@@ -2,6 +2,7 @@ PROGS += vm-img
 vm-img_SRCS := \
 	vm-img/arguments.c \
 	vm-img/check.c \
+	vm-img/compare.c \
 	vm-img/convert.c \
 	vm-img/copy.c \
 	vm-img/create.c \
@@ -9,7 +10,9 @@ vm-img_SRCS := \
 	vm-img/info.c \
 	vm-img/json.c \
 	vm-img/main.c \
+	vm-img/map.c \
 	vm-img/progress.c \
 	vm-img/report.c \
-	vm-img/resize.c
+	vm-img/resize.c \
+	vm-img/status.c
 vm-img_LIBS = $(IMAGE_LIBS)

@@ -20,9 +20,9 @@
 #include "lib/base/cleanup.h"
 #include "lib/image/image.h"
 #include "vm-img/progress.h"
+#include "vm-img/zero.h"
 
 #include <pthread.h>
-#include <string.h>
 
 enum {
 	CHUNK = 2 * 1024 * 1024, /* the most that is read at a time */
@@ -65,12 +65,6 @@ static uint64_t find_block_len(const struct copy *copy)
 	while (result * 2 <= least && result < CHUNK)
 		result *= 2;
 	return result;
-}
-
-static bool is_zero(const uint8_t *buf, size_t len)
-{
-	/* Equal to itself one byte on: all bytes are as the first. */
-	return buf[0] == 0 && memcmp(buf, buf + 1, len - 1) == 0;
 }
 
 static void fail(struct run *run, int rc, const char *doing, uint64_t at,

@@ -14,19 +14,19 @@
 
 static const struct verb verbs[] = {
 	{ "check", check_run, check_options, "FILENAME" },
+	{ "compare", compare_run, compare_options, "FILENAME1 FILENAME2" },
 	{ "convert", convert_run, convert_options,
 	  "FILENAME [FILENAME2 ...] OUTPUT_FILENAME" },
 	{ "create", create_run, create_options, "FILENAME [SIZE]" },
 	{ "info", info_run, info_options, "FILENAME" },
+	{ "map", map_run, map_options, "FILENAME" },
 	{ "resize", resize_run, resize_options, "FILENAME [+|-]SIZE" },
 
 	{ "amend", NULL, NULL, NULL },
 	{ "bench", NULL, NULL, NULL },
 	{ "bitmap", NULL, NULL, NULL },
 	{ "commit", NULL, NULL, NULL },
-	{ "compare", NULL, NULL, NULL },
 	{ "dd", NULL, NULL, NULL },
-	{ "map", NULL, NULL, NULL },
 	{ "measure", NULL, NULL, NULL },
 	{ "rebase", NULL, NULL, NULL },
 	{ "snapshot", NULL, NULL, NULL },
