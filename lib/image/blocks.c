@@ -252,7 +252,8 @@ int blocks_map(struct blocks *blocks, uint64_t offset, uint64_t len,
 		.has_host_offset =
 			run.kind == BLOCK_DATA || run.kind == BLOCK_COMPRESSED,
 		.host_offset = run.host_offset,
-		.is_writable_in_place = run.kind == BLOCK_DATA && is_writing,
+		.is_writable_in_place = run.kind == BLOCK_DATA && is_writing &&
+					blocks->ops->touch == NULL,
 	};
 	if (run.kind == BLOCK_DATA && blocks->has_file_holes && !nowait)
 		return look_for_file_holes(blocks, extent, err);

@@ -64,6 +64,10 @@ struct blocks_ops {
 
 	/* Once, before anything is written. May be NULL. */
 	int (*begin_writing)(struct blocks *blocks, struct error *err);
+	/* Before data of a run that is there is overwritten. NULL: nothing is
+	 * to be done, and others than these functions may write to it. */
+	int (*touch)(struct blocks *blocks, uint64_t offset,
+		     const struct block_run *run, struct error *err);
 	/* Room for block index. NULL: the format is for reading only. */
 	int (*allocate)(struct blocks *blocks, uint64_t index,
 			struct block_place *place, struct error *err);

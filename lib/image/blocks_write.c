@@ -257,6 +257,14 @@ static int write_first(struct blocks *blocks, uint64_t offset, uint64_t len,
 	return write_new(blocks, &w, cursor, err);
 }
 
+static int touch(struct blocks *blocks, uint64_t offset,
+		 const struct block_run *run, struct error *err)
+{
+	if (blocks->ops->touch == NULL)
+		return 0;
+	return blocks->ops->touch(blocks, offset, run, err);
+}
+
 /* With the lock, which is let go of while data is written in place. */
 static int write_part(struct blocks *blocks, uint64_t offset, uint64_t len,
 		      struct iov_cursor *cursor, uint64_t *done,
@@ -270,6 +278,9 @@ static int write_part(struct blocks *blocks, uint64_t offset, uint64_t len,
 	if (run.kind != BLOCK_DATA)
 		return write_first(blocks, offset, len, cursor, done, err);
 	*done = run.len;
+	rc = touch(blocks, offset, &run, err);
+	if (rc < 0)
+		return rc;
 	pthread_mutex_unlock(&blocks->lock);
 	rc = write_file(blocks, run.host_offset, run.len, cursor, err);
 	pthread_mutex_lock(&blocks->lock);
@@ -329,6 +340,9 @@ static int zero_run(struct blocks *blocks, uint64_t offset,
 	if (is_zero(blocks, offset, run))
 		return 0;
 	if (run->kind == BLOCK_DATA) {
+		rc = touch(blocks, offset, run, err);
+		if (rc < 0)
+			return rc;
 		rc = image_file_zero(blocks->file, run->host_offset, run->len,
 				     !(flags & IMAGE_ZERO_MAY_UNMAP));
 		return rc < 0 ? error_set_errno(err, rc,

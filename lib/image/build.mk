@@ -43,4 +43,6 @@ LIB_SRCS += \
 	lib/image/qcow2_zero.c \
 	lib/image/raw.c \
 	lib/image/table.c \
-	lib/image/vdi.c
+	lib/image/vdi.c \
+	lib/image/vpc.c \
+	lib/image/vpc_create.c

@@ -112,5 +112,6 @@ int image_option_number(const struct image_create_options *options,
 extern const struct image_format image_format_raw;
 extern const struct image_format image_format_qcow2;
 extern const struct image_format image_format_vdi;
+extern const struct image_format image_format_vpc;
 
 #endif

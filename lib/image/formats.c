@@ -10,6 +10,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_raw,
 	&image_format_qcow2,
 	&image_format_vdi,
+	&image_format_vpc,
 	NULL,
 };
 
@@ -17,6 +18,7 @@ static const char *const names[] = {
 	"raw",
 	"qcow2",
 	"vdi",
+	"vpc",
 	NULL,
 };
 
@@ -39,7 +41,6 @@ static const struct foreign_format {
 	{ "vmdk", 0, "COWD" },
 	{ "vmdk", 0, "KDMV" },
 	{ "vmdk", 0, "# Disk DescriptorFile" },
-	{ "vpc", 0, "conectix" },
 };
 
 const char *const *image_format_names(void)

@@ -51,4 +51,40 @@ test_vdi_stale_count() {
 	done
 }
 
+# The disk that a size makes is as large as its geometry, unless forced.
+test_vpc() {
+	for size in 5M 1000k; do
+		for options in '' subformat=fixed force_size=on \
+			subformat=fixed,force_size=on; do
+			made_there vpc "$options" $size
+			made_here vpc "$options" $size
+		done
+	done
+}
+
+# The same bytes, but for the time, the checksum and the UUID, in both footers.
+test_vpc_new_images() {
+	for size in 0 1000 3M 5000M 100G 127G 1T 2040G; do
+		for options in subformat=dynamic force_size=on; do
+			qemu-img create -q -f vpc -o $options theirs $size
+			vm-img create -q -f vpc -o $options ours $size
+			end=$(($(stat -c %s theirs) - 512))
+			for image in theirs ours; do
+				for at in 0 $end; do
+					poke $image $((at + 24)) "$(be32 0)"
+					poke $image $((at + 64)) "$(be32 0)"
+					head -c 16 /dev/zero | dd of=$image bs=1 \
+						seek=$((at + 68)) conv=notrunc \
+						status=none
+				done
+			done
+			cmp theirs ours
+			assertEquals "$size $options" 0 $?
+		done
+	done
+	same create -f vpc a.vpc 1M
+	same create -f vpc a.vpc 2041G
+	same create -f vpc -o subformat=other a.vpc 1M
+}
+
 . shunit2

@@ -54,7 +54,7 @@ sound() {
 		fail "$1: $(cat .compare)"
 	timeout 60 vm-img convert -f "$2" -O raw "$3" .back 2>.err ||
 		fail "$1: $(cat .err)"
-	cmp "$4" .back >.compare 2>&1 || fail "$1: ours: $(cat .compare)"
+	cmp -n "$(stat -c %s "$4")" "$4" .back >.compare 2>&1 || fail "$1: ours: $(cat .compare)"
 }
 
 described() {
@@ -64,8 +64,8 @@ described() {
 
 # The mirror may be shorter than a disk that a format made longer.
 operations() { # WHAT FORMAT IMAGE SEED
-	timeout 120 "$B/tests/tools/image-ops" --same-size "$3" "$4" 250 \
-		mirror 2>.err || fail "$1: $(cat .err)"
+	timeout 120 "$B/tests/tools/image-ops" --same-size "--format=$2" \
+		"$3" "$4" 250 mirror 2>.err || fail "$1: $(cat .err)"
 	sound "$1" "$2" "$3" mirror
 }
 

@@ -2,7 +2,8 @@
 /*
  * Random operations on an image, mirrored in memory.
  *
- *	image-ops [--same-size] [--compress] IMAGE SEED COUNT [MIRROR]
+ *	image-ops [--same-size] [--compress] [--format=FMT] IMAGE SEED COUNT
+ *		[MIRROR]
  *
  * What the image holds first is the mirror's beginning. Then COUNT operations
  * are drawn by SEED: writes, zeroes, discards, reads that must equal the
@@ -31,7 +32,7 @@ enum {
 };
 
 struct run {
-	const char *path;
+	const char *path, *format;
 	struct image *image;
 	uint64_t random;
 	uint8_t *mirror;
@@ -61,9 +62,10 @@ static void check(const struct run *r, int rc, const struct error *err,
 
 static void open_image(struct run *r)
 {
+	const struct image_open_options how = { .format = r->format };
 	struct error err = ERROR_INIT;
 
-	check(r, image_open(&r->image, r->path, NULL, &err), &err, "open");
+	check(r, image_open(&r->image, r->path, &how, &err), &err, "open");
 	r->size = image_size(r->image);
 	r->cluster = image_cluster_size(r->image);
 }
@@ -289,9 +291,12 @@ int main(int argc, char **argv)
 	for (; argc > 1 && argv[1][0] == '-'; argv++, argc--) {
 		r.is_same_size |= strcmp(argv[1], "--same-size") == 0;
 		r.has_compression |= strcmp(argv[1], "--compress") == 0;
+		if (strncmp(argv[1], "--format=", 9) == 0)
+			r.format = argv[1] + 9;
 	}
 	if (argc < 4)
-		die(EXIT_USAGE, "usage: image-ops IMAGE SEED COUNT [MIRROR]");
+		die(EXIT_USAGE, "usage: image-ops [--same-size] [--format=FMT] "
+				"IMAGE SEED COUNT [MIRROR]");
 	r.path = argv[1];
 	r.random = strtoull(argv[2], NULL, 0) * 2654435761U + 1;
 	count = strtoul(argv[3], NULL, 0);

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * VHD, of Virtual PC, Hyper-V and Azure; QEMU's name for it is vpc. Fixed
+ * images are the disk with a footer behind it; dynamic ones have blocks:
+ *
+ *	... | bitmap | data of a block | bitmap | data of a block | footer |
+ *
+ * A new block stands where the footer stood, and the footer moves behind it;
+ * its copy at the beginning of the file is there all the while. The bitmap of
+ * a block that is written says that all of its sectors are in use, as QEMU
+ * has it: a sector that never was is zeroes all the same.
+ */
+#include "lib/image/vpc.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/blocks.h"
+#include "lib/image/format.h"
+#include "protocols/vhd.h"
+
+#include <endian.h>
+#include <string.h>
+
+enum {
+	FULL_BITMAPS = 256,
+	ENTRIES_MAX = INT32_MAX / 4,
+	FIXED_BLOCK_LEN = 1 << 30, /* of no meaning */
+};
+
+struct vpc {
+	struct blocks blocks; /* first */
+	struct vhd_wire_footer footer;
+	bool is_fixed;
+	uint32_t block_len, bitmap_len, n_entries;
+	uint64_t table_offset;
+	uint64_t end; /* of the last block, from begin_writing on */
+	/* Bitmaps that are known to be full, each in its slot. */
+	uint64_t full[FULL_BITMAPS];
+};
+
+static int probe(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	(void)file_size;
+	return len >= VHD_COOKIE_LEN &&
+			       memcmp(head, VHD_COOKIE, VHD_COOKIE_LEN) == 0
+		       ? 100
+		       : 0;
+}
+
+uint32_t vpc_bitmap_len(uint32_t block_len)
+{
+	uint32_t len = block_len / (8 * IMAGE_SECTOR);
+
+	return (len + IMAGE_SECTOR - 1) & ~(uint32_t)(IMAGE_SECTOR - 1);
+}
+
+/*
+ * Virtual PC rounds a disk to whole cylinders and goes by them; others go by
+ * the size in the footer. Who made the image tells; and the largest geometry
+ * means that the size is none that it could express.
+ */
+static uint64_t find_size(const struct vhd_wire_footer *f)
+{
+	static const char by_size[][4] = {
+		{ 'w', 'i', 'n', ' ' }, { 'q', 'e', 'm', '2' },
+		{ 'd', '2', 'v', ' ' }, { 't', 'a', 'p', '\0' },
+		{ 'C', 'T', 'X', 'S' }, { 'w', 'a', '\0', '\0' },
+	};
+	uint64_t sectors =
+		(uint64_t)be16toh(f->cylinders) * f->heads * f->sectors;
+
+	for (unsigned i = 0; i < array_size(by_size); i++)
+		if (memcmp(f->creator, by_size[i], sizeof(f->creator)) == 0)
+			return be64toh(f->size) / IMAGE_SECTOR;
+	return sectors == VHD_GEOMETRY_MAX ? be64toh(f->size) / IMAGE_SECTOR
+					   : sectors;
+}
+
+static bool has_cookie(const struct vhd_wire_footer *f)
+{
+	return memcmp(f->cookie, VHD_COOKIE, VHD_COOKIE_LEN) == 0;
+}
+
+/* A dynamic image's footer is at the beginning too, a fixed one's is not. */
+static int read_footer(struct vpc *vpc, const struct image_file *file,
+		       uint64_t *file_size, struct error *err)
+{
+	struct vhd_wire_footer *f = &vpc->footer;
+	int rc = image_file_size(file, file_size);
+
+	if (rc == 0)
+		rc = image_file_read(file, 0, f, sizeof(*f));
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read the footer");
+	if (has_cookie(f) && be32toh(f->type) != VHD_FIXED)
+		return 0;
+	if (*file_size < sizeof(*f))
+		return error_set(err, -EINVAL, "invalid VPC image");
+	rc = image_file_read(file, *file_size - sizeof(*f), f, sizeof(*f));
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read the footer");
+	if (!has_cookie(f) || be32toh(f->type) != VHD_FIXED)
+		return error_set(err, -EINVAL, "invalid VPC image");
+	vpc->is_fixed = true;
+	return 0;
+}
+
+static int check_dynamic(struct vpc *vpc, const struct vhd_wire_dynamic *d,
+			 uint64_t size, struct error *err)
+{
+	uint32_t len = be32toh(d->block_len);
+
+	if (memcmp(d->cookie, VHD_DYNAMIC_COOKIE, VHD_COOKIE_LEN) != 0)
+		return error_set(err, -EINVAL, "Invalid header magic");
+	if (len < IMAGE_SECTOR || (len & (len - 1)) != 0)
+		return error_set(err, -EINVAL, "Invalid block size %u", len);
+	vpc->block_len = len;
+	vpc->bitmap_len = vpc_bitmap_len(len);
+	vpc->n_entries = be32toh(d->n_entries);
+	vpc->table_offset = be64toh(d->table_offset);
+	if (size / len > UINT32_MAX)
+		return error_set(err, -EINVAL, "Too many blocks");
+	if ((uint64_t)len * vpc->n_entries < size)
+		return error_set(err, -EINVAL, "Page table too small");
+	if (vpc->n_entries > ENTRIES_MAX)
+		return error_set(err, -EINVAL,
+				 "Max Table Entries too large (%u)",
+				 vpc->n_entries);
+	if (vpc->table_offset > INT64_MAX - (uint64_t)vpc->n_entries * 4)
+		return error_set(err, -EINVAL, "Page table is out of reach");
+	return 0;
+}
+
+static int open_dynamic(struct vpc *vpc, const struct image *image,
+			struct error *err)
+{
+	const struct vhd_wire_footer *f = &vpc->footer;
+	struct vhd_wire_dynamic d;
+	int rc;
+
+	if (be32toh(f->type) == VHD_DIFFERENCING)
+		return error_set(err, -ENOTSUP,
+				 "Differencing VHD images are not supported");
+	rc = image_file_read(image->file, be64toh(f->data_offset), &d,
+			     sizeof(d));
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not read the dynamic header");
+	return check_dynamic(vpc, &d, image->size, err);
+}
+
+static int find(struct blocks *blocks, uint64_t offset, bool nowait,
+		struct block_run *run, struct error *err)
+{
+	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
+	uint32_t entry;
+	int rc;
+
+	if (vpc->is_fixed) {
+		run->kind = BLOCK_DATA;
+		run->host_offset = offset;
+		return 0;
+	}
+	rc = table_read(&blocks->table,
+			vpc->table_offset +
+				offset / vpc->block_len * sizeof(entry),
+			&entry, sizeof(entry), nowait);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read the table");
+	entry = be32toh(entry);
+	if (entry == VHD_NOWHERE)
+		return 0;
+	run->kind = BLOCK_DATA;
+	run->host_offset = (uint64_t)entry * IMAGE_SECTOR + vpc->bitmap_len +
+			   offset % vpc->block_len;
+	return 0;
+}
+
+/* Where the last block ends: the table is looked through once. */
+static int begin_writing(struct blocks *blocks, struct error *err)
+{
+	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
+	uint64_t block_len = (uint64_t)vpc->bitmap_len + vpc->block_len;
+
+	if (vpc->is_fixed)
+		return 0;
+	vpc->end = (vpc->table_offset + (uint64_t)vpc->n_entries * 4 +
+		    IMAGE_SECTOR - 1) &
+		   ~(uint64_t)(IMAGE_SECTOR - 1);
+	for (uint32_t i = 0; i < vpc->n_entries; i++) {
+		uint64_t end;
+		uint32_t entry;
+		int rc = table_read(&blocks->table,
+				    vpc->table_offset + (uint64_t)i * 4, &entry,
+				    sizeof(entry), false);
+
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not read the table");
+		end = (uint64_t)be32toh(entry) * IMAGE_SECTOR + block_len;
+		if (be32toh(entry) != VHD_NOWHERE && end > vpc->end)
+			vpc->end = end;
+	}
+	return 0;
+}
+
+static uint64_t *full_slot(struct vpc *vpc, uint64_t host_offset)
+{
+	uint64_t len = (uint64_t)vpc->bitmap_len + vpc->block_len;
+
+	return &vpc->full[host_offset / len % FULL_BITMAPS];
+}
+
+static int fill_bitmap(struct vpc *vpc, uint64_t host_offset, struct error *err)
+{
+	_cleanup_free_ uint8_t *ones = malloc(vpc->bitmap_len);
+	int rc;
+
+	if (ones == NULL)
+		return -ENOMEM;
+	memset(ones, 0xff, vpc->bitmap_len);
+	rc = image_file_write(vpc->blocks.file, host_offset, ones,
+			      vpc->bitmap_len);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not write a block's bitmap");
+	*full_slot(vpc, host_offset) = host_offset;
+	return 0;
+}
+
+static int touch(struct blocks *blocks, uint64_t offset,
+		 const struct block_run *run, struct error *err)
+{
+	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
+	uint64_t block_len = vpc->block_len, at = run->host_offset;
+	uint64_t done = 0;
+
+	if (vpc->is_fixed)
+		return 0;
+	at -= offset % block_len + vpc->bitmap_len;
+	while (done < run->len) {
+		int rc = 0;
+
+		if (*full_slot(vpc, at) != at)
+			rc = fill_bitmap(vpc, at, err);
+		if (rc < 0)
+			return rc;
+		done += block_len - (offset + done) % block_len;
+		at += block_len + vpc->bitmap_len;
+	}
+	return 0;
+}
+
+static int grow(struct vpc *vpc, struct block_place *place, uint64_t end)
+{
+	const struct image_file *file = vpc->blocks.file;
+	uint64_t size;
+	int rc = image_file_size(file, &size);
+
+	if (rc < 0)
+		return rc;
+	/* What is there is the old footer, or what a crash has left. */
+	place->is_zero = size <= place->host_offset && !file->is_block_device;
+	if (size < end + sizeof(vpc->footer))
+		rc = image_file_truncate(file, end + sizeof(vpc->footer));
+	return rc;
+}
+
+static int allocate(struct blocks *blocks, uint64_t index,
+		    struct block_place *place, struct error *err)
+{
+	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
+	uint64_t end = vpc->end + vpc->bitmap_len + vpc->block_len;
+	int rc;
+
+	(void)index;
+	if (vpc->end / IMAGE_SECTOR >= VHD_NOWHERE)
+		return error_set(err, -EFBIG, "Image file is too big");
+	place->host_offset = vpc->end + vpc->bitmap_len;
+	rc = grow(vpc, place, end);
+	if (rc == 0)
+		rc = image_file_write(blocks->file, end, &vpc->footer,
+				      sizeof(vpc->footer));
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not move the footer");
+	return fill_bitmap(vpc, vpc->end, err);
+}
+
+static int enter(struct blocks *blocks, uint64_t index,
+		 const struct block_place *place, struct error *err)
+{
+	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
+	uint32_t entry = htobe32((uint32_t)(vpc->end / IMAGE_SECTOR));
+	int rc = table_write(&blocks->table,
+			     vpc->table_offset + index * sizeof(entry), &entry,
+			     sizeof(entry));
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write the table");
+	vpc->end = place->host_offset + vpc->block_len;
+	return 0;
+}
+
+static const struct blocks_ops fixed_ops = {
+	.find = find,
+	.begin_writing = begin_writing,
+	.allocate = allocate,
+	.enter = enter,
+};
+
+static const struct blocks_ops dynamic_ops = {
+	.find = find,
+	.begin_writing = begin_writing,
+	.touch = touch,
+	.allocate = allocate,
+	.enter = enter,
+};
+
+static int open_layout(struct vpc *vpc, struct image *image, struct error *err)
+{
+	uint64_t file_size, sectors;
+	int rc = read_footer(vpc, image->file, &file_size, err);
+
+	if (rc < 0)
+		return rc;
+	sectors = find_size(&vpc->footer);
+	if (sectors > VHD_SECTORS_MAX)
+		return error_set(err, -EFBIG, "Disk size is too large");
+	image->size = sectors * IMAGE_SECTOR;
+	if (!vpc->is_fixed)
+		return open_dynamic(vpc, image, err);
+	/* A write must not reach the footer. */
+	if (image->size > file_size - sizeof(vpc->footer))
+		return error_set(err, -EINVAL,
+				 "The disk ends behind the file's end");
+	return 0;
+}
+
+static int vpc_open(struct image *image, struct error *err)
+{
+	_cleanup_free_ struct vpc *vpc = calloc(1, sizeof(*vpc));
+	int rc;
+
+	if (vpc == NULL)
+		return -ENOMEM;
+	rc = open_layout(vpc, image, err);
+	if (rc < 0)
+		return rc;
+	image->cluster_size = vpc->is_fixed ? 1 : vpc->block_len;
+	vpc->blocks.ops = vpc->is_fixed ? &fixed_ops : &dynamic_ops;
+	vpc->blocks.image = image;
+	vpc->blocks.file = image->file;
+	vpc->blocks.size = image->size;
+	vpc->blocks.block_len =
+		vpc->is_fixed ? FIXED_BLOCK_LEN : vpc->block_len;
+	vpc->blocks.has_file_holes = vpc->is_fixed;
+	blocks_init(&vpc->blocks);
+	image->state = steal_ptr(&vpc);
+	return 0;
+}
+
+static int vpc_close(struct image *image, struct error *err)
+{
+	struct vpc *vpc = image->state;
+	int rc = 0;
+
+	if (vpc == NULL)
+		return 0;
+	if (!image->file->is_read_only)
+		rc = blocks_image_flush(image, err);
+	blocks_deinit(&vpc->blocks);
+	free(vpc);
+	image->state = NULL;
+	return rc;
+}
+
+static int vpc_get_info(struct image *image, struct image_info *info,
+			struct error *err)
+{
+	const struct vpc *vpc = image->state;
+
+	(void)err;
+	info->cluster_size = vpc->is_fixed ? 0 : vpc->block_len;
+	return 0;
+}
+
+const struct image_format image_format_vpc = {
+	.name = "vpc",
+	.probe = probe,
+	.open = vpc_open,
+	.close = vpc_close,
+	.create = vpc_create,
+	.create_specs = vpc_create_specs,
+	.readv = blocks_image_readv,
+	.writev = blocks_image_writev,
+	.write_zeroes = blocks_image_write_zeroes,
+	.discard = blocks_image_discard,
+	.flush = blocks_image_flush,
+	.map = blocks_image_map,
+	.get_info = vpc_get_info,
+};
