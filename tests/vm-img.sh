@@ -63,8 +63,6 @@ test_verbs_to_come_say_so() {
 	qemu-img create -q -f qcow2 a.qcow2 1M
 	refused 'convert -c is not available yet' convert -c -O qcow2 a.qcow2 b
 	refused 'convert -l is not available yet' convert -l s a.qcow2 b
-	refused 'check -r is not available yet: the image was not opened' \
-		check -r all a.qcow2
 	refused '--image-opts is not available yet' info --image-opts a.qcow2
 	assertFalse '[ -e b ]'
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * check: the metadata's consistency, reported, not repaired.
+ * check: the metadata's consistency, reported, or with -r repaired and then
+ * checked again.
  * Exit status: 0 clean, 1 the check failed, 2 corruption, 3 leaks, 63 the
  * format has no check.
  */
@@ -25,7 +26,7 @@ const struct option_spec check_options[] = {
 	{ 'q', "quiet", NULL, "print errors only" },
 	{ 'f', "format", "FMT", "the image's format (default: guess)" },
 	{ OPTION_OUTPUT, "output", "OFMT", "human (default) or json" },
-	{ 'r', "repair", "WHAT", "leaks or all (not available yet)" },
+	{ 'r', "repair", "WHAT", "repair leaks, or all that can be" },
 	{ 'T', "cache", "MODE", "cache mode for reading" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
 	OPTIONS_LATER,
@@ -107,11 +108,37 @@ static void print_json(const struct image_check *c, const struct image *image)
 	json_close(&json, '}');
 }
 
-static int check(struct image *image, bool is_json, bool is_quiet)
+/* Check, or repair and look again; what was fixed is told by both. */
+static int examine(struct image *image, unsigned repair, bool is_human,
+		   struct image_check *result, struct error *err)
+{
+	struct image_check again = { .found = print_found };
+	int rc;
+
+	if (repair == 0)
+		return image_check(image, result, err);
+	rc = image_repair(image, repair, result, err);
+	if (result->n_corruptions_fixed + result->n_leaks_fixed == 0)
+		return rc;
+	if (is_human)
+		printf("The following inconsistencies were found and "
+		       "repaired:\n\n    %llu leaked clusters\n"
+		       "    %llu corruptions\n\n"
+		       "Double checking the fixed image now...\n",
+		       number(result->n_leaks_fixed),
+		       number(result->n_corruptions_fixed));
+	again.n_leaks_fixed = result->n_leaks_fixed;
+	again.n_corruptions_fixed = result->n_corruptions_fixed;
+	*result = again;
+	return image_check(image, result, err);
+}
+
+static int check(struct image *image, unsigned repair, bool is_json,
+		 bool is_quiet)
 {
 	struct image_check result = { .found = print_found };
 	struct error err = ERROR_INIT;
-	int rc = image_check(image, &result, &err);
+	int rc = examine(image, repair, !is_json && !is_quiet, &result, &err);
 
 	if (rc == -ENOTSUP) {
 		report_error("%s", error_text(&err, rc));
@@ -134,14 +161,15 @@ static int check(struct image *image, bool is_json, bool is_quiet)
 	return result.n_leaks > 0 ? EXIT_LEAKS : EXIT_SUCCESS;
 }
 
-static void refuse_repair(const char *what)
+static unsigned parse_repair(const char *what)
 {
-	if (strcmp(what, "leaks") != 0 && strcmp(what, "all") != 0)
-		report_usage("Unknown option value for -r (expecting 'leaks' "
-			     "or 'all'): %s",
-			     what);
-	report_error("check -r is not available yet: the image was not opened");
-	exit(EXIT_FAILURE);
+	if (strcmp(what, "leaks") == 0)
+		return IMAGE_REPAIR_LEAKS;
+	if (strcmp(what, "all") == 0)
+		return IMAGE_REPAIR_LEAKS | IMAGE_REPAIR_ERRORS;
+	report_usage("Unknown option value for -r (expecting 'leaks' or "
+		     "'all'): %s",
+		     what);
 }
 
 int check_run(int argc, char **argv)
@@ -150,7 +178,7 @@ int check_run(int argc, char **argv)
 			       .argc = argc,
 			       .argv = argv };
 	const char *format = NULL, *output = "human", *cache = "writeback";
-	unsigned flags = IMAGE_READ_ONLY | IMAGE_CHECK, cache_flags;
+	unsigned flags = IMAGE_READ_ONLY | IMAGE_CHECK, cache_flags, repair = 0;
 	bool is_quiet = false, is_json;
 	struct image *image;
 	int id, status;
@@ -161,7 +189,7 @@ int check_run(int argc, char **argv)
 		else if (id == 'q')
 			is_quiet = true;
 		else if (id == 'r')
-			refuse_repair(a.value);
+			repair = parse_repair(a.value);
 		else if (id == 'T')
 			cache = a.value;
 		else if (id == 'U')
@@ -176,11 +204,13 @@ int check_run(int argc, char **argv)
 		report_error("Invalid source cache option: %s", cache);
 		return EXIT_FAILURE;
 	}
+	if (repair != 0)
+		flags &= ~(unsigned)IMAGE_READ_ONLY;
 	image = open_or_report(a.operands[0], format,
 			       flags | (cache_flags & IMAGE_DIRECT));
 	if (image == NULL)
 		return EXIT_FAILURE;
-	status = check(image, is_json, is_quiet);
+	status = check(image, repair, is_json, is_quiet);
 	image_abandon(image);
 	return status;
 }

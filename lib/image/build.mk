@@ -22,6 +22,7 @@ LIB_SRCS += \
 	lib/image/qcow2_check.c \
 	lib/image/qcow2_cluster.c \
 	lib/image/qcow2_compress.c \
+	lib/image/qcow2_copied.c \
 	lib/image/qcow2_count.c \
 	lib/image/qcow2_create.c \
 	lib/image/qcow2_deflate.c \
@@ -35,6 +36,7 @@ LIB_SRCS += \
 	lib/image/qcow2_overlap.c \
 	lib/image/qcow2_preallocate.c \
 	lib/image/qcow2_read.c \
+	lib/image/qcow2_rebuild.c \
 	lib/image/qcow2_refcount.c \
 	lib/image/qcow2_resize.c \
 	lib/image/qcow2_snapshot.c \

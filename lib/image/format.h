@@ -54,6 +54,9 @@ struct image_format {
 	/* NULL: -ENOTSUP. */
 	int (*check)(struct image *image, struct image_check *check,
 		     struct error *err);
+	/* enum image_repair_flags. NULL: -ENOTSUP. */
+	int (*repair)(struct image *image, unsigned what,
+		      struct image_check *check, struct error *err);
 };
 
 struct image {

@@ -460,3 +460,16 @@ int image_check(struct image *image, struct image_check *check,
 				 "This image format does not support checks");
 	return image->format->check(image, check, err);
 }
+
+int image_repair(struct image *image, unsigned what, struct image_check *check,
+		 struct error *err)
+{
+	int rc = check_writable(image, err);
+
+	if (rc < 0)
+		return rc;
+	if (image->format->repair == NULL)
+		return error_set(err, -ENOTSUP,
+				 "This image format does not support checks");
+	return image->format->repair(image, what, check, err);
+}

@@ -32,7 +32,8 @@ enum image_open_flags {
 	IMAGE_FORCE_SHARE = 1 << 1,
 	/* Do not open the backing file (qemu-img info, rebase -u). */
 	IMAGE_NO_BACKING = 1 << 2,
-	/* Open although the dirty or the corrupt bit is set (check). */
+	/* Open although the dirty or the corrupt bit is set (check). Without
+	 * IMAGE_READ_ONLY: for image_repair() and nothing else. */
 	IMAGE_CHECK = 1 << 3,
 	/* O_DIRECT where the file system has it. */
 	IMAGE_DIRECT = 1 << 4,
@@ -267,5 +268,17 @@ struct image_check {
 /* -ENOTSUP: the format has no check. Reports only. */
 int image_check(struct image *image, struct image_check *check,
 		struct error *err);
+
+enum image_repair_flags {
+	IMAGE_REPAIR_LEAKS = 1 << 0, /* what is counted and not in use */
+	IMAGE_REPAIR_ERRORS = 1 << 1,
+};
+/*
+ * Check, and set right what can be; counts are of what is left and of what was
+ * fixed. A kill leaves no more wrong than there was. -ENOTSUP: the format has
+ * no repair.
+ */
+int image_repair(struct image *image, unsigned what, struct image_check *check,
+		 struct error *err);
 
 #endif

@@ -81,9 +81,9 @@ static void set_geometry(struct qcow2 *q)
 	q->is_corrupt = h->incompatible & QCOW2_INCOMPATIBLE_CORRUPT;
 	q->is_read_only =
 		image->flags & (IMAGE_READ_ONLY | IMAGE_METADATA_ONLY) ||
-		q->file->is_read_only || h->crypt_method != QCOW2_CRYPT_NONE ||
-		h->incompatible &
-			(QCOW2_INCOMPATIBLE_CORRUPT | QCOW2_INCOMPATIBLE_DIRTY);
+		q->file->is_read_only ||
+		(!(image->flags & IMAGE_CHECK) &&
+		 h->crypt_method != QCOW2_CRYPT_NONE);
 	q->reserve_next = QCOW2_RESERVE_MIN;
 }
 
@@ -138,13 +138,33 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 	q->fresh_from = q->file->is_block_device
 				? UINT64_MAX
 				: qcow2_n_clusters(q, file_size);
-	if (q->header.autoclear == 0)
+	/* A repair changes nothing that they stand for. */
+	if (q->header.autoclear == 0 || q->image->flags & IMAGE_CHECK)
 		return 0;
 	/* Nothing that these bits stand for is kept up to date here. */
 	rc = qcow2_set_autoclear(q, 0);
 	if (rc == 0)
 		rc = image_file_flush(q->file);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write header") : 0;
+}
+
+/* Left so by a kill, with refcounts that may be wrong (QEMU's lazy ones). */
+static int repair_dirty(struct qcow2 *q, struct error *err)
+{
+	struct image_check check = { .found = NULL };
+	int rc;
+
+	if (!(q->header.incompatible & QCOW2_INCOMPATIBLE_DIRTY) ||
+	    q->is_read_only || q->image->flags & IMAGE_CHECK)
+		return 0;
+	pthread_mutex_lock(&q->lock);
+	rc = qcow2_repair_locked(q, IMAGE_REPAIR_LEAKS | IMAGE_REPAIR_ERRORS,
+				 &check, err);
+	pthread_mutex_unlock(&q->lock);
+	if (rc == 0 && (check.n_check_errors > 0 || check.n_corruptions > 0))
+		rc = -EIO;
+	return rc < 0 ? error_set_errno(err, rc, "Could not repair dirty image")
+		      : 0;
 }
 
 static void deinit(struct qcow2 *q)
@@ -201,6 +221,8 @@ static int qcow2_open(struct image *image, struct error *err)
 		rc = open_caches(q, 0);
 	if (rc == 0 && !q->is_read_only)
 		rc = open_for_writing(q, err);
+	if (rc == 0)
+		rc = repair_dirty(q, err);
 	if (rc < 0) {
 		deinit(q);
 		return rc;
@@ -281,4 +303,5 @@ const struct image_format image_format_qcow2 = {
 	.resize = qcow2_resize,
 	.get_info = qcow2_get_info,
 	.check = qcow2_check,
+	.repair = qcow2_repair,
 };

@@ -259,6 +259,9 @@ int qcow2_get_refcount(struct qcow2 *q, uint64_t host_index, uint64_t *value,
 /* Add delta (1 or -1) to each of n; all blocks exist. */
 int qcow2_add_refcount(struct qcow2 *q, uint64_t host_index, uint64_t n,
 		       int delta, struct error *err);
+/* Clusters in a row whose count became zero: nothing remembers them, and
+ * their space is given back. */
+void qcow2_forget_free(struct qcow2 *q, uint64_t host_index, uint64_t n);
 /* Free now: what is on disk may not refer to it. */
 int qcow2_free_now(struct qcow2 *q, uint64_t host_index, uint64_t n,
 		   struct error *err);
@@ -396,5 +399,10 @@ int qcow2_get_info(struct image *image, struct image_info *info,
 		   struct error *err);
 int qcow2_check(struct image *image, struct image_check *check,
 		struct error *err);
+int qcow2_repair(struct image *image, unsigned what, struct image_check *check,
+		 struct error *err);
+/* With the lock, and nobody else at work. Pauses. */
+int qcow2_repair_locked(struct qcow2 *q, unsigned what,
+			struct image_check *check, struct error *err);
 
 #endif

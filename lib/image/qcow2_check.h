@@ -21,7 +21,13 @@ struct qcow2_checker {
 	 */
 	uint64_t first, n;
 	bool is_first;
-	bool is_wide; /* counts are 32 bits wide, else 16 */
+	bool is_recount;     /* all of that was told and counted before */
+	unsigned fix;	     /* enum image_repair_flags */
+	unsigned fix_counts; /* the same, of refcounts: for the second walk */
+	bool has_fixed;
+	bool needs_rebuild; /* refcounts are missing, or their blocks */
+	uint64_t n_too_low, n_too_high; /* of the result, these are refcounts */
+	bool is_wide;			/* counts are 32 bits wide, else 16 */
 	void *counts;
 	uint64_t count_max; /* the width of the image's refcounts allows */
 	bool has_wrong_copied;
@@ -42,5 +48,20 @@ uint64_t qcow2_counted(const struct qcow2_checker *c, uint64_t host_index);
 /* The refcount on disk; -EIO: it cannot be read. */
 int qcow2_checked_refcount(struct qcow2_checker *c, uint64_t host_index,
 			   uint64_t *value);
+
+/* How long is the file now? Counts for as much of it as there may be. */
+int qcow2_checker_look(struct qcow2_checker *c, struct error *err);
+/* each() for one window of the file after the other, with its counts. */
+int qcow2_check_windows(struct qcow2_checker *c,
+			int (*each)(struct qcow2_checker *c, struct error *err),
+			struct error *err);
+/* Forget the refcount block looked at last. */
+void qcow2_checker_forget(struct qcow2_checker *c);
+
+/* qcow2_copied.c: the copied flags of the disk's own tables. */
+int qcow2_check_copied(struct qcow2_checker *c, struct error *err);
+/* qcow2_rebuild.c: new refcount blocks and a new table, with what is counted,
+ * take over; the old ones are leaked. */
+int qcow2_rebuild_refcounts(struct qcow2_checker *c, struct error *err);
 
 #endif

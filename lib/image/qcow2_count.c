@@ -23,6 +23,7 @@ struct walk {
 	struct qcow2_checker *c;
 	bool is_active; /* the disk's: its copied flags and totals count */
 	uint64_t *l2;	/* of one cluster */
+	uint64_t l2_offset;
 };
 
 static void corrupt(struct qcow2_checker *c)
@@ -41,7 +42,7 @@ static void count_one(struct qcow2_checker *c, uint64_t host_index)
 		return;
 	count = qcow2_counted(c, host_index);
 	if (count == c->count_max) {
-		c->result->n_corruptions++;
+		c->result->n_corruptions += !c->is_recount;
 		qcow2_found(c, "ERROR: overflow cluster offset=0x%llx",
 			    (unsigned long long)host_index
 				    << c->q->cluster_bits);
@@ -111,8 +112,47 @@ static void count_compressed(struct walk *w, uint64_t entry)
 	}
 }
 
-/* next: the offset that would follow the last one; 0 at first. */
-static void count_standard(struct walk *w, uint64_t entry, uint64_t *next)
+/* A host cluster that cannot be, of a cluster that reads as zeroes without
+ * it: the entry loses it. */
+static bool drop_host(struct walk *w, uint64_t i)
+{
+	struct qcow2 *q = w->c->q;
+	uint64_t wire = htobe64(QCOW2_ZERO);
+	uint64_t at = w->l2_offset + i * sizeof(wire);
+
+	if (!w->c->is_first || !(w->c->fix & IMAGE_REPAIR_ERRORS) ||
+	    qcow2_check_overlap(q, QCOW2_SECTION_L2, at, sizeof(wire), NULL) <
+		    0 ||
+	    qcow2_cache_write(&q->l2_cache, at, &wire, sizeof(wire)) < 0)
+		return false;
+	w->c->result->n_corruptions_fixed++;
+	w->c->has_fixed = true;
+	return true;
+}
+
+static bool is_aligned(struct walk *w, uint64_t i, uint64_t entry)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+	bool is_dropped;
+
+	if (!(offset & (c->q->cluster_len - 1)))
+		return true;
+	is_dropped = entry & QCOW2_ZERO && drop_host(w, i);
+	if (!is_dropped)
+		corrupt(c);
+	qcow2_found(c,
+		    "%s offset=%llx: %s cluster is not properly aligned; L2 "
+		    "entry corrupted.",
+		    is_dropped ? "Repairing" : "ERROR",
+		    (unsigned long long)offset,
+		    entry & QCOW2_ZERO ? "Preallocated" : "Data");
+	return !is_dropped;
+}
+
+/* Entry i. next: the offset that would follow the last one; 0 at first. */
+static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
+			   uint64_t *next)
 {
 	struct qcow2_checker *c = w->c;
 	uint64_t offset = entry & QCOW2_OFFSET_MASK;
@@ -126,14 +166,8 @@ static void count_standard(struct walk *w, uint64_t entry, uint64_t *next)
 	}
 	if (offset == 0)
 		return;
-	if (offset & (c->q->cluster_len - 1)) {
-		corrupt(c);
-		qcow2_found(c,
-			    "ERROR offset=%llx: %s cluster is not properly "
-			    "aligned; L2 entry corrupted.",
-			    (unsigned long long)offset,
-			    entry & QCOW2_ZERO ? "Preallocated" : "Data");
-	}
+	if (!is_aligned(w, i, entry))
+		return;
 	if (w->is_active) {
 		note_copied(c, entry);
 		if (c->is_first) {
@@ -157,6 +191,7 @@ static int count_l2(struct walk *w, uint64_t offset)
 		qcow2_found(c, "ERROR: I/O error in check_refcounts_l2");
 		return rc;
 	}
+	w->l2_offset = offset;
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t entry = be64toh(w->l2[i]);
 
@@ -165,7 +200,7 @@ static int count_l2(struct walk *w, uint64_t offset)
 		if (entry & QCOW2_COMPRESSED)
 			count_compressed(w, entry);
 		else
-			count_standard(w, entry, &next);
+			count_standard(w, i, entry, &next);
 	}
 	return 0;
 }
@@ -304,16 +339,19 @@ static void count_block(struct qcow2_checker *c, uint64_t i, uint64_t entry)
 			    "ERROR refcount table entry %llu has reserved "
 			    "bits set",
 			    (unsigned long long)i);
+		c->needs_rebuild = true;
 	} else if (offset & (c->q->cluster_len - 1)) {
 		corrupt(c);
 		qcow2_found(c,
 			    "ERROR refcount block %llu is not cluster "
 			    "aligned; refcount table entry corrupted",
 			    (unsigned long long)i);
+		c->needs_rebuild = true;
 	} else if (host_index >= c->n_host) {
 		corrupt(c);
 		qcow2_found(c, "ERROR refcount block %llu is outside image",
 			    (unsigned long long)i);
+		c->needs_rebuild = true;
 	} else if (offset != 0) {
 		count_range(c, offset, c->q->cluster_len);
 		if (host_index < c->first || host_index - c->first >= c->n)
@@ -321,7 +359,8 @@ static void count_block(struct qcow2_checker *c, uint64_t i, uint64_t entry)
 		count = qcow2_counted(c, host_index);
 		if (count == 1)
 			return;
-		c->result->n_corruptions++;
+		c->result->n_corruptions += !c->is_recount;
+		c->needs_rebuild = true;
 		qcow2_found(c, "ERROR refcount block %llu refcount=%llu",
 			    (unsigned long long)i, (unsigned long long)count);
 	}

@@ -104,12 +104,6 @@ static int refuse_writing(const struct qcow2_header *h, struct error *err)
 		return error_set(err, -EACCES,
 				 "qcow2: Image is corrupt; cannot be opened "
 				 "read/write");
-	if (h->incompatible & QCOW2_INCOMPATIBLE_DIRTY)
-		return error_set(err, -EACCES,
-				 "qcow2: Image was not closed cleanly and its "
-				 "refcounts must be repaired; it can be "
-				 "opened read-only (repair it with 'qemu-img "
-				 "check -r all')");
 	if (h->autoclear & QCOW2_AUTOCLEAR_BITMAPS)
 		return error_set(err, -ENOTSUP,
 				 "qcow2: Image has persistent bitmaps, which "

@@ -199,8 +199,7 @@ int qcow2_add_refcount(struct qcow2 *q, uint64_t host_index, uint64_t n,
 	return 0;
 }
 
-/* Clusters in a row whose count became zero: nothing may remember them. */
-static void forget_free(struct qcow2 *q, uint64_t host_index, uint64_t n)
+void qcow2_forget_free(struct qcow2 *q, uint64_t host_index, uint64_t n)
 {
 	uint64_t offset = host_index << q->cluster_bits;
 	uint64_t len = n << q->cluster_bits;
@@ -230,7 +229,7 @@ int qcow2_free_now(struct qcow2 *q, uint64_t host_index, uint64_t n,
 
 		rc = qcow2_get_refcount(q, i, &count, err);
 		if (rc < 0 || count > 0) {
-			forget_free(q, i - run, run);
+			qcow2_forget_free(q, i - run, run);
 			run = 0;
 		} else {
 			run++;
@@ -238,7 +237,7 @@ int qcow2_free_now(struct qcow2 *q, uint64_t host_index, uint64_t n,
 		if (rc < 0)
 			return rc;
 	}
-	forget_free(q, host_index + n - run, run);
+	qcow2_forget_free(q, host_index + n - run, run);
 	return 0;
 }
 

@@ -34,7 +34,7 @@ struct allocation {
 
 int qcow2_check_writable(struct qcow2 *q, struct error *err)
 {
-	if (q->is_read_only)
+	if (q->is_read_only || q->image->flags & IMAGE_CHECK)
 		return error_set(err, -EROFS, "Image is read-only");
 	if (q->is_corrupt)
 		return error_set(err, -EIO,

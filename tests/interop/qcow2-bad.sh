@@ -122,10 +122,9 @@ refuses_writing() { # TEXT OFFSET BYTES
 	assertEquals "$1: can be read" 0 $?
 }
 
-test_dirty_and_corrupt_bits() {
+test_corrupt_bit() {
 	refuses_writing 'Image is corrupt; cannot be opened read/write' 72 \
 		"$(be64 2)"
-	refuses_writing 'refcounts must be repaired' 72 "$(be64 1)"
 }
 
 test_bitmaps_are_not_spoiled() {

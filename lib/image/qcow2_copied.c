@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The copied flags of the disk's own L1 and L2 tables say whether a refcount
+ * is exactly one. Checked entry by entry, and set right where all is to be
+ * repaired, or nothing else is wrong: a flag that is set in error lets a snapshot
+ * be written over.
+ */
+#include "lib/image/qcow2_check.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+
+#include <endian.h>
+#include <errno.h>
+
+/* They are as good as the refcounts that they follow. */
+static bool may_fix(const struct qcow2_checker *c)
+{
+	const struct image_check *r = c->result;
+
+	return c->fix & IMAGE_REPAIR_ERRORS ||
+	       (c->fix &&
+		r->n_check_errors + r->n_corruptions + r->n_leaks == 0);
+}
+
+/* Is the flag of an entry that refers to a cluster wrong? */
+static bool is_wrong(struct qcow2_checker *c, uint64_t entry,
+		     uint64_t *refcount)
+{
+	uint64_t i = (entry & QCOW2_OFFSET_MASK) >> c->q->cluster_bits;
+
+	return qcow2_checked_refcount(c, i, refcount) == 0 &&
+	       (*refcount == 1) != !!(entry & QCOW2_COPIED);
+}
+
+static int fix_l1(struct qcow2_checker *c, uint64_t i, struct error *err)
+{
+	struct qcow2 *q = c->q;
+	uint64_t wire = htobe64(q->l1[i] ^ QCOW2_COPIED);
+	uint64_t at = q->header.l1_offset + i * sizeof(wire);
+	int rc =
+		qcow2_check_overlap(q, QCOW2_SECTION_L1, at, sizeof(wire), err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_file_write(q->file, at, &wire, sizeof(wire));
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write L1 table");
+	q->l1[i] ^= QCOW2_COPIED;
+	return 0;
+}
+
+static int check_l1(struct qcow2_checker *c, uint64_t i, bool is_fixed,
+		    struct error *err)
+{
+	uint64_t entry = c->q->l1[i], refcount;
+	int rc = 0;
+
+	if (!is_wrong(c, entry, &refcount))
+		return 0;
+	qcow2_found(c,
+		    "%s OFLAG_COPIED L2 cluster: l1_index=%llu l1_entry=%llx "
+		    "refcount=%llu",
+		    is_fixed ? "Repairing" : "ERROR", (unsigned long long)i,
+		    (unsigned long long)entry, (unsigned long long)refcount);
+	if (is_fixed)
+		rc = fix_l1(c, i, err);
+	if (rc == 0 && is_fixed)
+		c->result->n_corruptions_fixed++;
+	else
+		c->result->n_corruptions++;
+	return rc;
+}
+
+static uint64_t check_l2(struct qcow2_checker *c, uint64_t *l2, bool is_fixed)
+{
+	uint64_t n = 0, refcount;
+
+	for (uint64_t i = 0; i < 1ULL << c->q->l2_bits; i++) {
+		uint64_t entry = be64toh(l2[i]);
+
+		if (entry & QCOW2_COMPRESSED || !(entry & QCOW2_OFFSET_MASK) ||
+		    !is_wrong(c, entry, &refcount))
+			continue;
+		qcow2_found(c,
+			    "%s OFLAG_COPIED data cluster: l2_entry=%llx "
+			    "refcount=%llu",
+			    is_fixed ? "Repairing" : "ERROR",
+			    (unsigned long long)entry,
+			    (unsigned long long)refcount);
+		l2[i] = htobe64(entry ^ QCOW2_COPIED);
+		n++;
+	}
+	return n;
+}
+
+static int write_l2(struct qcow2 *q, uint64_t offset, const uint64_t *l2,
+		    struct error *err)
+{
+	int rc = qcow2_check_overlap(q, QCOW2_SECTION_L2, offset,
+				     q->cluster_len, err);
+
+	if (rc < 0)
+		return rc;
+	rc = qcow2_cache_write(&q->l2_cache, offset, l2, q->cluster_len);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write L2 table")
+		      : 0;
+}
+
+int qcow2_check_copied(struct qcow2_checker *c, struct error *err)
+{
+	struct qcow2 *q = c->q;
+	_cleanup_free_ uint64_t *l2 = malloc(q->cluster_len);
+	bool is_fixed = may_fix(c);
+
+	if (l2 == NULL)
+		return -ENOMEM;
+	c->is_first = true;
+	for (uint64_t i = 0; i < q->header.l1_size; i++) {
+		uint64_t offset = q->l1[i] & QCOW2_OFFSET_MASK, n;
+		int rc;
+
+		if (offset == 0)
+			continue;
+		rc = check_l1(c, i, is_fixed, err);
+		if (rc < 0)
+			return rc;
+		rc = image_file_read(q->file, offset, l2, q->cluster_len);
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not read L2 table");
+		n = check_l2(c, l2, is_fixed);
+		if (n > 0 && is_fixed)
+			rc = write_l2(q, offset, l2, err);
+		if (rc < 0)
+			return rc;
+		if (is_fixed)
+			c->result->n_corruptions_fixed += n;
+		else
+			c->result->n_corruptions += n;
+	}
+	return 0;
+}

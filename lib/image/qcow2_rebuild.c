@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * New refcount blocks and a new table, behind the end of the file, from what
+ * a walk counts:
+ *
+ *	| ... what there is ... | block | ... | block |  table  |
+ *	                        ^ n_host              ^ blocks  ^ end
+ *
+ * The blocks count themselves and the table too. Nothing refers to any of it
+ * until all is on the disk and one write to the header switches over; the old
+ * structure, counted like the rest, is then leaked and given back as such.
+ */
+#include "lib/image/qcow2_check.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+struct layout {
+	uint64_t start, n_blocks, n_table, end;
+};
+
+static int lay_out(const struct qcow2_checker *c, struct layout *l,
+		   struct error *err)
+{
+	const struct qcow2 *q = c->q;
+	uint64_t per_block = 1ULL << q->refcount_block_bits;
+	uint64_t per_cluster = q->cluster_len / sizeof(uint64_t), before;
+
+	*l = (struct layout){ .start = c->n_host, .n_blocks = 1, .n_table = 1 };
+	do {
+		before = l->n_blocks + l->n_table;
+		l->end = l->start + before;
+		l->n_blocks = (l->end + per_block - 1) / per_block;
+		l->n_table = (l->n_blocks + per_cluster - 1) / per_cluster;
+	} while (l->n_blocks + l->n_table != before);
+	if (l->n_table << q->cluster_bits > QCOW2_REFCOUNT_TABLE_LEN_MAX)
+		return error_set(err, -EFBIG,
+				 "Refcount table would be larger than 8 MiB");
+	return 0;
+}
+
+static int write_block(struct qcow2_checker *c, const struct layout *l,
+		       uint64_t i, uint8_t *block, struct error *err)
+{
+	struct qcow2 *q = c->q;
+	uint64_t first = i << q->refcount_block_bits;
+	uint64_t next = first + (1ULL << q->refcount_block_bits);
+	int rc;
+
+	memset(block, 0, q->cluster_len);
+	for (uint64_t j = first; j < next && j < l->end; j++)
+		qcow2_refcount_store(block, q->refcount_bits, j - first,
+				     j < l->start ? qcow2_counted(c, j) : 1);
+	rc = qcow2_cache_write(&q->refcount_cache,
+			       (l->start + i) << q->cluster_bits, block,
+			       q->cluster_len);
+	return rc < 0 ? error_set_errno(err, rc,
+					"Could not write refcount block")
+		      : 0;
+}
+
+/* A window begins where a block begins: both are powers of two, and windows
+ * the larger ones, unless there is one window alone. */
+static int write_window(struct qcow2_checker *c, struct error *err)
+{
+	unsigned bits = c->q->refcount_block_bits;
+	_cleanup_free_ uint8_t *block = malloc(c->q->cluster_len);
+	uint64_t i = c->first >> bits, end = c->first + c->n;
+	struct layout l;
+	int rc = lay_out(c, &l, err);
+
+	if (block == NULL)
+		return -ENOMEM;
+	/* Those that only count the new structure go with the last. */
+	if (end == c->n_host)
+		end = l.end;
+	for (; rc == 0 && i << bits < end; i++)
+		rc = write_block(c, &l, i, block, err);
+	return rc;
+}
+
+static int write_table(struct qcow2 *q, const struct layout *l, uint64_t *table,
+		       struct error *err)
+{
+	uint64_t offset = (l->start + l->n_blocks) << q->cluster_bits;
+	int rc;
+
+	for (uint64_t i = 0; i < l->n_blocks; i++)
+		table[i] = htobe64((l->start + i) << q->cluster_bits);
+	rc = image_file_write(q->file, offset, table,
+			      l->n_table << q->cluster_bits);
+	for (uint64_t i = 0; i < l->n_blocks; i++)
+		table[i] = be64toh(table[i]);
+	if (rc == 0)
+		rc = qcow2_barrier(q);
+	return rc < 0 ? error_set_errno(err, rc,
+					"Could not write refcount table")
+		      : 0;
+}
+
+static int switch_over(struct qcow2 *q, const struct layout *l,
+		       struct error *err)
+{
+	int rc = qcow2_set_refcount_table(
+		q, (l->start + l->n_blocks) << q->cluster_bits,
+		(uint32_t)l->n_table);
+
+	if (rc == 0)
+		rc = qcow2_barrier(q);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write header") : 0;
+}
+
+int qcow2_rebuild_refcounts(struct qcow2_checker *c, struct error *err)
+{
+	struct qcow2 *q = c->q;
+	_cleanup_free_ uint64_t *table = NULL;
+	struct layout l;
+	int rc = lay_out(c, &l, err);
+
+	if (rc < 0)
+		return rc;
+	table = calloc(l.n_table, q->cluster_len);
+	if (table == NULL)
+		return -ENOMEM;
+	c->is_recount = true;
+	rc = qcow2_check_windows(c, write_window, err);
+	if (rc == 0)
+		rc = write_table(q, &l, table, err);
+	if (rc == 0)
+		rc = switch_over(q, &l, err);
+	if (rc < 0)
+		return rc;
+	free(q->refcount_table);
+	q->refcount_table = steal_ptr(&table);
+	q->refcount_table_size = (uint32_t)(l.n_table << (q->cluster_bits - 3));
+	q->free_hint = 0;
+	q->fresh_from = l.end;
+	q->pack_next = 0;
+	qcow2_filters_deinit(q);
+	return qcow2_filters_init(q);
+}

@@ -1,0 +1,279 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# check -r on images that are broken on purpose: texts, exit status and result
+# beside qemu-img's on a copy; what either repaired, the other calls sound, and
+# the disk still holds what it held. A dirty image is repaired when it is
+# opened for writing.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/qcow2.sh
+
+setUp() {
+	qcow2_dir
+	image=$dir/ours/a.qcow2
+	mkdir "$dir/ours" "$dir/theirs"
+	truncate -s 2M "$dir/raw"
+	seq 1 120000 | dd of="$dir/raw" conv=notrunc status=none
+	cp "$dir/raw" "$dir/mirror"
+}
+
+tearDown() {
+	test_cleanup
+}
+
+make_image() { # OPTIONS [CONVERT'S OPTION]
+	# shellcheck disable=SC2086 # none, or one word
+	qemu-img convert ${2-} -f raw -O qcow2 -o "$1" "$dir/raw" "$image"
+	cluster=$(qemu-img info "$image" | sed -n 's/^cluster_size: //p')
+}
+
+# Where the refcount of a cluster stands, 16 bits wide.
+count_at() { # CLUSTER
+	table=$(peek64 "$image" 48)
+	block=$(peek64 "$image" "$table")
+	echo $((block + 2 * $1))
+}
+
+set_count() { # CLUSTER VALUE
+	poke "$image" "$(count_at "$1")" \
+		"$(printf '\\0%03o\\0%03o' $(($2 >> 8)) $(($2 & 255)))"
+}
+
+# The L2 entry of the disk's cluster N, in its first table.
+entry_at() {
+	l1=$(peek64 "$image" 40)
+	echo $(($(peek_entry "$image" "$l1") + 8 * $1))
+}
+
+run_both() { # WHAT OPTION...
+	what=$1
+	shift
+	cp "$image" "$dir/b.qcow2"
+	cp "$image" "$dir/theirs/a.qcow2"
+	(cd "$dir/theirs" && qemu-img check "$@" a.qcow2 >../theirs.out \
+		2>../theirs.err)
+	expected=$?
+	(cd "$dir/ours" && vm-img check "$@" a.qcow2 >../ours.out \
+		2>../ours.err)
+	assertEquals "$what: status" $expected $?
+	# Where the file ends is not the same after a rebuild.
+	sed -i '/^Image end offset/d; /"image-end-offset"/d' "$dir/ours.out" \
+		"$dir/theirs.out"
+	sed -i 's/^qemu-img:/vm-img:/' "$dir/theirs.err"
+	diff "$dir/theirs.out" "$dir/ours.out"
+	assertEquals "$what: output" 0 $?
+	diff "$dir/theirs.err" "$dir/ours.err"
+	assertEquals "$what: messages" 0 $?
+}
+
+# Also in the file that they repaired, and in ours by them.
+assert_repaired() { # NAME
+	assert_sound "$1" "$image"
+	vm-img check "$dir/theirs/a.qcow2" >"$dir/ours.out" 2>&1
+	assertEquals "$1: theirs is sound" 0 $?
+	cp "$dir/b.qcow2" "$image"
+}
+
+# NAME COMMAND...: the command breaks the image; both repair it.
+repair() {
+	name=$1
+	shift
+	for options in cluster_size=64k cluster_size=4k cluster_size=64k,compat=0.10; do
+		make_image $options
+		"$@"
+		run_both "$name $options: reported"
+		run_both "$name $options: leaks" -r leaks
+		cp "$dir/b.qcow2" "$image"
+		run_both "$name $options: json" -r all --output=json
+		cp "$dir/b.qcow2" "$image"
+		run_both "$name $options: all" -r all
+		assert_repaired "$name $options"
+	done
+}
+
+leak() {
+	set_count 6 2
+	set_count 7 9
+}
+
+test_leaks() {
+	repair leak leak
+}
+
+leak_outside() {
+	set_count $(($(stat -c %s "$image") / cluster)) 1
+	truncate -s +"$cluster" "$image"
+}
+
+test_leaked_at_the_end() {
+	repair 'leaked at the end' leak_outside
+}
+
+count_as_free() {
+	set_count 6 0
+}
+
+test_in_use_and_free() {
+	repair 'in use and free' count_as_free
+}
+
+no_block() {
+	poke "$image" "$(peek64 "$image" 48)" "$(be64 0)"
+}
+
+test_no_refcount_block() {
+	repair 'no block' no_block
+}
+
+unaligned_block() {
+	poke "$image" "$(peek64 "$image" 48)" "$(be64 0x20200)"
+}
+
+# qemu-img trips over the old block when it has made a new one.
+test_unaligned_refcount_block() {
+	make_image cluster_size=64k
+	unaligned_block
+	vm-img check "$image" >"$dir/out" 2>"$dir/err"
+	assertEquals 1 $?
+	assertContains "$(cat "$dir/err")" \
+		'ERROR refcount block 0 is not cluster aligned'
+	vm-img check -r all "$image" >"$dir/out" 2>&1
+	assertEquals 0 $?
+	assert_sound 'unaligned block' "$image"
+}
+
+block_in_use() {
+	poke "$image" "$(($(peek64 "$image" 48) + 8))" "$(be64 $((6 * cluster)))"
+}
+
+test_refcount_block_in_use() {
+	repair 'block in use' block_in_use
+}
+
+copied_flag() {
+	at=$(entry_at 3)
+	poke "$image" "$at" '\0000'
+	poke "$image" "$(peek64 "$image" 40)" '\0000'
+}
+
+test_copied_flags() {
+	repair 'copied flag' copied_flag
+}
+
+everything() {
+	leak
+	count_as_free
+	copied_flag
+}
+
+test_everything() {
+	repair everything everything
+}
+
+# Counts too low for what a snapshot shares.
+test_too_low() {
+	make_image cluster_size=64k
+	qemu-img snapshot -c one "$image"
+	set_count 6 1
+	run_both 'reported'
+	run_both 'leaks' -r leaks
+	cp "$dir/b.qcow2" "$image"
+	run_both 'all' -r all
+	assert_repaired 'too low'
+}
+
+test_unaligned_zero_cluster() {
+	make_image cluster_size=64k
+	qemu-io -c 'write 640k 64k' -c 'write -z 640k 64k' "$image" >"$dir/out"
+	at=$(entry_at 10)
+	poke "$image" "$at" '\0200\0000\0000\0000\0000\0036\0002\0001'
+	head -c 655360 "$dir/raw" >"$dir/mirror"
+	truncate -s 720896 "$dir/mirror"
+	tail -c +720897 "$dir/raw" >>"$dir/mirror"
+	run_both 'reported'
+	run_both 'all' -r all
+	assert_repaired 'unaligned zero cluster'
+}
+
+# What cannot be repaired is still there afterwards, and is said so.
+test_unaligned_data_cluster() {
+	make_image cluster_size=64k
+	at=$(entry_at 2)
+	poke "$image" $((at + 6)) '\0002'
+	run_both 'reported'
+	run_both 'all' -r all
+}
+
+test_corrupt_bit_is_cleared() {
+	make_image cluster_size=64k
+	leak
+	poke "$image" 79 '\0002'
+	timeout 20 "$B/tests/tools/image-ops" "$image" 1 1 2>"$dir/err"
+	assertEquals 'not opened' 1 $?
+	run_both 'all' -r all
+	assertEquals 0 "$(peek64 "$image" 72)"
+	assert_repaired 'corrupt bit'
+}
+
+test_large_counts() {
+	for bits in 1 8 32 64; do
+		make_image cluster_size=4k,refcount_bits=$bits
+		poke "$image" "$(peek64 "$image" "$(peek64 "$image" 48)")" \
+			'\0377\0000\0000\0000\0000\0000\0000\0000\0000'
+		run_both "$bits" -r all
+		assert_repaired "refcount_bits=$bits"
+	done
+}
+
+test_snapshots_and_compressed() {
+	make_image cluster_size=64k -c
+	qemu-img snapshot -c one "$image"
+	no_block
+	run_both 'all' -r all
+	assert_repaired all
+}
+
+# qemu-img 7.2 loses the snapshots of such an image.
+test_snapshots_and_bitmaps() {
+	make_image cluster_size=64k
+	qemu-img snapshot -c one "$image"
+	qemu-img bitmap --add "$image" map
+	no_block
+	vm-img check -r all "$image" >"$dir/out" 2>&1
+	assertEquals 0 $?
+	assert_sound all "$image"
+	qemu-img info "$image" >"$dir/info"
+	assertContains "$(cat "$dir/info")" 'name: map'
+	qemu-img bitmap --remove "$image" map
+	qemu-img snapshot -a one "$image"
+	assert_sound snapshot "$image"
+}
+
+# As QEMU does with lazy refcounts, when it was killed.
+test_dirty_image_is_repaired_when_opened() {
+	make_image cluster_size=64k,lazy_refcounts=on
+	qemu-io -c 'write -P 7 256k 128k' -c 'abort' "$image" >"$dir/out" 2>&1
+	no_block
+	poke "$image" 79 '\0001'
+	vm-img info "$image" >"$dir/info"
+	assertContains "$(cat "$dir/info")" 'cleanly shut down: no'
+	head -c 131072 /dev/zero | tr '\0' '\07' |
+		dd of="$dir/mirror" bs=64k seek=4 conv=notrunc status=none
+	"$B/tests/tools/image-ops" "$image" 1 0
+	assertEquals 'opened' 0 $?
+	assertEquals 'no longer dirty' 0 "$(peek64 "$image" 72)"
+	assert_sound 'repaired' "$image"
+}
+
+test_usage() {
+	make_image cluster_size=64k
+	vm-img check -r some "$image" >"$dir/out" 2>"$dir/err"
+	assertEquals 1 $?
+	assertContains "$(cat "$dir/err")" "(expecting 'leaks' or 'all'): some"
+	vm-img check -r all -f raw "$image" >"$dir/out" 2>"$dir/err"
+	assertEquals 63 $?
+	vm-img check -r all -U "$image" >"$dir/out" 2>"$dir/err"
+	assertEquals 1 $?
+}
+
+. shunit2
