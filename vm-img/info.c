@@ -98,6 +98,25 @@ static void print_row(const struct image_info_row *row)
 	}
 }
 
+static void print_extents(const struct image_info *info)
+{
+	printf("    extents:\n");
+	for (unsigned i = 0; i < info->n_extents; i++) {
+		const struct image_info_extent *e = &info->extents[i];
+
+		printf("        [%u]:\n", i);
+		if (e->is_compressed)
+			printf("            compressed: true\n");
+		printf("            virtual size: %llu\n"
+		       "            filename: %s\n",
+		       (unsigned long long)e->size, e->path);
+		if (e->cluster_size > 0)
+			printf("            cluster size: %llu\n",
+			       (unsigned long long)e->cluster_size);
+		printf("            format: %s\n", e->format);
+	}
+}
+
 static void print_human(const struct link *link)
 {
 	const struct image_info *info = &link->info;
@@ -126,6 +145,8 @@ static void print_human(const struct link *link)
 		printf("Format specific information:\n");
 	for (unsigned i = 0; i < info->n_rows; i++)
 		print_row(&info->rows[i]);
+	if (info->n_extents > 0)
+		print_extents(info);
 }
 
 /* QEMU's dictionaries keep their own order, and so do these. */
@@ -143,6 +164,25 @@ static void json_snapshot(struct json *json,
 	json_text(json, "id", s->id);
 	json_number(json, "vm-state-size", s->vm_state_size);
 	json_close(json, '}');
+}
+
+static void json_extents(struct json *json, const struct image_info *info)
+{
+	json_open(json, "extents", '[');
+	for (unsigned i = 0; i < info->n_extents; i++) {
+		const struct image_info_extent *e = &info->extents[i];
+
+		json_open(json, NULL, '{');
+		if (e->is_compressed)
+			json_bool(json, "compressed", true);
+		json_number(json, "virtual-size", e->size);
+		json_text(json, "filename", e->path);
+		if (e->cluster_size > 0)
+			json_number(json, "cluster-size", e->cluster_size);
+		json_text(json, "format", e->format);
+		json_close(json, '}');
+	}
+	json_close(json, ']');
 }
 
 static void json_rows(struct json *json, const char *format,
@@ -166,6 +206,8 @@ static void json_rows(struct json *json, const char *format,
 			break;
 		}
 	}
+	if (info->n_extents > 0)
+		json_extents(json, info);
 	json_close(json, '}');
 	json_close(json, '}');
 }

@@ -53,7 +53,7 @@ struct block_place {
 	bool is_zero; /* reads as zeroes already */
 };
 
-/* All are called with the lock held, inflate excepted. */
+/* All but inflate and deflate are called with the lock held. */
 struct blocks_ops {
 	/* nowait: -EAGAIN rather than reading from the file. */
 	int (*find)(struct blocks *blocks, uint64_t offset, bool nowait,
@@ -78,10 +78,14 @@ struct blocks_ops {
 	 * NULL: the format has no such entry. */
 	int (*enter_zero)(struct blocks *blocks, uint64_t index,
 			  struct error *err);
-	/* In place of allocate and enter: store the whole block, the format's
-	 * own way. NULL: see those. */
-	int (*store)(struct blocks *blocks, uint64_t index, const uint8_t *data,
-		     struct error *err);
+	/* Both in place of allocate and enter: a whole block as it is to
+	 * stand in the file, in memory that the caller frees, and without the
+	 * lock; and then its place. NULL: see those. */
+	int (*deflate)(struct blocks *blocks, uint64_t index,
+		       const uint8_t *data, uint8_t **packed, size_t *len,
+		       struct error *err);
+	int (*store)(struct blocks *blocks, uint64_t index,
+		     const uint8_t *packed, size_t len, struct error *err);
 };
 
 struct blocks {

@@ -207,21 +207,17 @@ static int write_new(struct blocks *blocks, struct first_write *w,
 		      : blocks->ops->enter(blocks, w->index, &w->place, err);
 }
 
-/* The whole block in memory, for a format that stores it its own way. */
-static int write_whole(struct blocks *blocks, const struct first_write *w,
-		       struct iov_cursor *cursor, struct error *err)
+/* What the disk has in the whole of w's block. */
+static int read_block(struct blocks *blocks, const struct first_write *w,
+		      uint8_t *block, struct error *err)
 {
-	_cleanup_free_ uint8_t *block = malloc(blocks->block_len);
 	uint64_t at = 0;
-	int rc;
 
-	if (block == NULL)
-		return -ENOMEM;
-	while (at < blocks->block_len && w->len < blocks->block_len) {
+	while (at < blocks->block_len) {
 		struct block_run run;
+		int rc = find_old(blocks, w->start + at, blocks->block_len - at,
+				  &run, err);
 
-		rc = find_old(blocks, w->start + at, blocks->block_len - at,
-			      &run, err);
 		if (rc == 0)
 			rc = read_old(blocks, w->start + at, block + at, &run,
 				      err);
@@ -229,8 +225,37 @@ static int write_whole(struct blocks *blocks, const struct first_write *w,
 			return rc;
 		at += run.len;
 	}
+	return 0;
+}
+
+/*
+ * A block that the format stores its own way. One that is written as a whole
+ * is packed without the lock, so that several threads can do it at once; else
+ * nobody may come between reading what was there and storing it again.
+ */
+static int write_packed(struct blocks *blocks, const struct first_write *w,
+			struct iov_cursor *cursor, struct error *err)
+{
+	_cleanup_free_ uint8_t *block = malloc(blocks->block_len);
+	_cleanup_free_ uint8_t *packed = NULL;
+	bool is_whole = w->len == blocks->block_len;
+	size_t len = 0;
+	int rc = 0;
+
+	if (block == NULL)
+		return -ENOMEM;
+	if (!is_whole)
+		rc = read_block(blocks, w, block, err);
+	if (rc < 0)
+		return rc;
 	iov_copy_out(cursor, block + (w->offset - w->start), w->len);
-	rc = blocks->ops->store(blocks, w->index, block, err);
+	if (is_whole)
+		pthread_mutex_unlock(&blocks->lock);
+	rc = blocks->ops->deflate(blocks, w->index, block, &packed, &len, err);
+	if (is_whole)
+		pthread_mutex_lock(&blocks->lock);
+	if (rc == 0)
+		rc = blocks->ops->store(blocks, w->index, packed, len, err);
 	if (blocks->unit_start == w->start) {
 		free(blocks->unit);
 		blocks->unit = NULL;
@@ -253,7 +278,7 @@ static int write_first(struct blocks *blocks, uint64_t offset, uint64_t len,
 		w.len = len;
 	*done = w.len;
 	if (blocks->ops->store != NULL)
-		return write_whole(blocks, &w, cursor, err);
+		return write_packed(blocks, &w, cursor, err);
 	return write_new(blocks, &w, cursor, err);
 }
 

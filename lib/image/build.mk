@@ -46,5 +46,9 @@ LIB_SRCS += \
 	lib/image/raw.c \
 	lib/image/table.c \
 	lib/image/vdi.c \
+	lib/image/vmdk.c \
+	lib/image/vmdk_create.c \
+	lib/image/vmdk_descriptor.c \
+	lib/image/vmdk_sparse.c \
 	lib/image/vpc.c \
 	lib/image/vpc_create.c

@@ -175,7 +175,8 @@ static int map_layer(struct image *layer, uint64_t offset, uint64_t len,
 	if (extent->len > len)
 		extent->len = len;
 	extent->layer = layer;
-	extent->host_fd = layer->file->fd;
+	if (!extent->has_own_fd)
+		extent->host_fd = layer->file->fd;
 	if (layer->file->is_read_only)
 		extent->is_writable_in_place = false;
 	return 0;

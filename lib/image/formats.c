@@ -11,6 +11,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_qcow2,
 	&image_format_vdi,
 	&image_format_vpc,
+	&image_format_vmdk,
 	NULL,
 };
 
@@ -19,6 +20,7 @@ static const char *const names[] = {
 	"qcow2",
 	"vdi",
 	"vpc",
+	"vmdk",
 	NULL,
 };
 
@@ -38,9 +40,6 @@ static const struct foreign_format {
 	{ "qcow", 0, "QFI\xfb" },
 	{ "qed", 0, "QED" },
 	{ "vhdx", 0, "vhdxfile" },
-	{ "vmdk", 0, "COWD" },
-	{ "vmdk", 0, "KDMV" },
-	{ "vmdk", 0, "# Disk DescriptorFile" },
 };
 
 const char *const *image_format_names(void)

@@ -165,6 +165,9 @@ struct image_extent {
 	uint64_t host_offset;
 	struct image *layer; /* whose file it is in */
 	int host_fd;	     /* that file (borrowed) */
+	/* host_fd is another one of the layer's files, which format.h's map
+	 * has set. */
+	bool has_own_fd;
 	/* DATA that may be overwritten where it is, by pwrite() and without
 	 * any change of metadata (refcount 1, not read-only). */
 	bool is_writable_in_place;
@@ -249,6 +252,14 @@ struct image_info {
 		uint64_t number;
 	} rows[16];
 	unsigned n_rows;
+	/* Files that the disk is made of, after the rows, where a format has
+	 * more than one (VMDK). */
+	struct image_info_extent {
+		const char *path, *format;
+		uint64_t size, cluster_size; /* 0: none */
+		bool is_compressed;
+	} * extents;
+	unsigned n_extents;
 };
 /* Filled from the image, which owns what it points to. */
 int image_get_info(struct image *image, struct image_info *info,

@@ -52,12 +52,12 @@ static struct geometry find_geometry(uint64_t total)
 		g.heads = (uint32_t)((tracks + 1023) / 1024);
 		if (g.heads < 4)
 			g.heads = 4;
-		if (tracks >= g.heads * 1024 || g.heads > 16) {
+		if (tracks >= (uint64_t)g.heads * 1024 || g.heads > 16) {
 			g.sectors = 31;
 			g.heads = 16;
 			tracks = total / g.sectors;
 		}
-		if (tracks >= g.heads * 1024) {
+		if (tracks >= (uint64_t)g.heads * 1024) {
 			g.sectors = 63;
 			g.heads = 16;
 			tracks = total / g.sectors;

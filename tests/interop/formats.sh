@@ -87,4 +87,64 @@ test_vpc_new_images() {
 	same create -f vpc -o subformat=other a.vpc 1M
 }
 
+test_vmdk() {
+	for options in '' zeroed_grain=on subformat=monolithicFlat \
+		subformat=twoGbMaxExtentSparse subformat=twoGbMaxExtentFlat \
+		subformat=streamOptimized; do
+		made_there vmdk "$options" 5M
+		made_here vmdk "$options" 5M
+		rm -f a-*
+	done
+	made_there vmdk '' 1000k
+	made_here vmdk '' 1000k
+}
+
+test_vmdk_backing() {
+	disk disk 4M
+	qemu-img convert -O vmdk disk base.img
+	for program in qemu-img vm-img; do
+		for size in 4M 6M; do
+			$program create -q -f vmdk -b base.img -F vmdk a.img $size
+			cp disk mirror
+			truncate -s $size mirror
+			sound "$program $size, empty" vmdk a.img mirror
+			judge "$program $size" vmdk 5
+		done
+	done
+	vm-img create -q -f vmdk -b base.img -F vmdk a.img
+	qemu-io -f vmdk -c 'write 0 512' base.img >/dev/null
+	refused "error while reading at byte 0: Backing file 'base.img' has \
+been changed since" convert -f vmdk -O raw a.img b.raw
+}
+
+# The same bytes, but for the identity; other descriptors have other names.
+test_vmdk_new_images() {
+	mkdir theirs ours
+	for size in 0 1000 3M 9G; do
+		for options in subformat=monolithicSparse zeroed_grain=on \
+			subformat=monolithicFlat,adapter_type=lsilogic \
+			subformat=twoGbMaxExtentSparse,compat6=on \
+			subformat=twoGbMaxExtentFlat,toolsversion=7 \
+			subformat=streamOptimized,hwversion=11; do
+			for folder in theirs ours; do
+				rm -f $folder/*
+				program=qemu-img
+				[ $folder = theirs ] || program=vm-img
+				# QEMU's may have fewer digits.
+				until grep -aqE '^CID=.{8}$' $folder/a.vmdk; do
+					$program create -q -f vmdk -o $options \
+						$folder/a.vmdk $size
+				done 2>/dev/null
+				sed -i s/^CID=.*/CID=/ $folder/a.vmdk
+			done
+			diff -r theirs ours
+			assertEquals "$size $options" 0 $?
+		done
+	done
+	same create -f vmdk a.vmdk 1M
+	same create -f vmdk -o subformat=other a.vmdk 1M
+	same create -f vmdk -o adapter_type=lsilogic,zeroed_grain=on a.vmdk 1M
+	same create -f vmdk -o compat6=on,hwversion=7 a.vmdk 1M
+}
+
 . shunit2

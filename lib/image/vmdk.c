@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * VMDK, VMware's format: a descriptor and the extents that it names, or one
+ * file that is all of it. Requests are cut where an extent ends; each extent
+ * has a lock and tables of its own.
+ *
+ * Who writes to a disk gives it a new identity (CID) first: a child that
+ * knows the old one can tell that its parent is no more what it was.
+ */
+#include "lib/image/vmdk.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/format.h"
+#include "lib/image/guid.h"
+#include "lib/image/iov.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	FLAT_BLOCK_LEN = 1 << 30, /* of no meaning */
+};
+
+static int probe(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	(void)file_size;
+	if (len < VMDK_MAGIC_LEN)
+		return 0;
+	if (memcmp(head, VMDK_MAGIC, VMDK_MAGIC_LEN) == 0 ||
+	    memcmp(head, VMDK_COWD_MAGIC, VMDK_MAGIC_LEN) == 0)
+		return 100;
+	return vmdk_descriptor_probe((const char *)head, len) ? 100 : 0;
+}
+
+static int flat_find(struct blocks *blocks, uint64_t offset, bool nowait,
+		     struct block_run *run, struct error *err)
+{
+	const struct vmdk_extent *e =
+		container_of(blocks, struct vmdk_extent, blocks);
+
+	(void)nowait;
+	(void)err;
+	if (e->type == VMDK_EXTENT_ZERO) {
+		run->kind = BLOCK_ZERO;
+		return 0;
+	}
+	run->kind = BLOCK_DATA;
+	run->host_offset = e->flat_offset + offset;
+	return 0;
+}
+
+/* All of a flat extent is there; an extent of zeroes has nowhere to write. */
+static int flat_allocate(struct blocks *blocks, uint64_t index,
+			 struct block_place *place, struct error *err)
+{
+	(void)blocks;
+	(void)index;
+	(void)place;
+	return error_set(err, -EIO, "VMDK extent of zeroes cannot be written");
+}
+
+static const struct blocks_ops flat_ops = {
+	.find = flat_find,
+	.begin_writing = vmdk_begin_writing,
+	.allocate = flat_allocate,
+};
+
+/* Eight digits stay eight: what follows them must not move. */
+static int write_cid(struct vmdk *v, struct error *err)
+{
+	uint8_t random[GUID_LEN];
+	char digits[16];
+	uint32_t cid;
+	int rc, n = (int)v->descriptor.cid_digits;
+
+	if (n == 0)
+		return 0;
+	guid_generate(random);
+	memcpy(&cid, random, sizeof(cid));
+	cid &= n == 8 ? UINT32_MAX - 1 : (UINT32_C(1) << 4 * n) - 1;
+	snprintf(digits, sizeof(digits), "%0*x", n, cid);
+	rc = image_file_write(v->descriptor_file,
+			      v->descriptor_offset + v->descriptor.cid_at,
+			      digits, (size_t)n);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not write VMDK descriptor");
+	v->descriptor.cid = cid;
+	return 0;
+}
+
+int vmdk_begin_writing(struct blocks *blocks, struct error *err)
+{
+	struct vmdk *v = blocks->image->state;
+	int rc = 0;
+
+	pthread_mutex_lock(&v->lock);
+	if (!v->is_cid_changed)
+		rc = write_cid(v, err);
+	v->is_cid_changed |= rc == 0;
+	pthread_mutex_unlock(&v->lock);
+	return rc;
+}
+
+static void extent_free(struct vmdk_extent *e)
+{
+	if (e == NULL)
+		return;
+	blocks_deinit(&e->blocks);
+	image_file_close(e->own_file);
+	free(e->path);
+	free(e);
+}
+
+static void vmdk_free(struct vmdk *v)
+{
+	for (unsigned i = 0; i < v->n_extents; i++)
+		extent_free(v->extents[i]);
+	free(v->extents);
+	free(v->infos);
+	vmdk_descriptor_deinit(&v->descriptor);
+	pthread_mutex_destroy(&v->lock);
+	free(v);
+}
+
+/* The text at an offset of a file, of at most max bytes. */
+static int load_descriptor(struct vmdk *v, struct image_file *file,
+			   uint64_t offset, uint64_t max, struct error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t size;
+	int rc = image_file_size(file, &size);
+
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	if (offset > size)
+		return error_set(err, -EINVAL,
+				 "VMDK descriptor is behind the file's end");
+	if (max > size - offset)
+		max = size - offset;
+	if (max > VMDK_DESCRIPTOR_MAX)
+		max = VMDK_DESCRIPTOR_MAX;
+	text = malloc(max + 1);
+	if (text == NULL)
+		return -ENOMEM;
+	rc = image_file_read(file, offset, text, max);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not read VMDK descriptor");
+	text[max] = '\0';
+	v->descriptor_file = file;
+	v->descriptor_offset = offset;
+	return vmdk_descriptor_parse(&v->descriptor, text, max, err);
+}
+
+/* Takes the extent over, also on failure. */
+static int add_extent(struct vmdk *v, struct image *image,
+		      struct vmdk_extent *e, struct error *err)
+{
+	struct vmdk_extent **extents = reallocarray(
+		v->extents, v->n_extents + 1, sizeof(struct vmdk_extent *));
+
+	if (extents == NULL) {
+		extent_free(e);
+		return -ENOMEM;
+	}
+	e->blocks.disk_offset = image->size;
+	blocks_init(&e->blocks);
+	v->extents = extents;
+	v->extents[v->n_extents++] = e;
+	if (e->blocks.size > (uint64_t)INT64_MAX - image->size)
+		return error_set(err, -EFBIG, "Image is too big");
+	image->size += e->blocks.size;
+	if (e->grain_len > image->cluster_size)
+		image->cluster_size = (uint32_t)e->grain_len;
+	return 0;
+}
+
+static int open_embedded(struct vmdk *v, struct image *image, struct error *err)
+{
+	struct vmdk_extent *e = calloc(1, sizeof(*e));
+	int rc;
+
+	if (e == NULL)
+		return -ENOMEM;
+	e->type = VMDK_EXTENT_SPARSE;
+	e->is_embedded = true;
+	e->path = strdup(image->path);
+	rc = e->path == NULL ? -ENOMEM
+			     : vmdk_sparse_open(e, image, image->file, err);
+	if (rc < 0) {
+		free(e->path);
+		free(e);
+		return rc;
+	}
+	return add_extent(v, image, e, err);
+}
+
+static unsigned extent_file_flags(const struct image *image)
+{
+	unsigned flags = 0;
+
+	if (image->file->is_read_only)
+		flags |= IMAGE_FILE_READ_ONLY;
+	if (image->flags & IMAGE_DIRECT && image->file->is_direct)
+		flags |= IMAGE_FILE_DIRECT;
+	if (image->flags & IMAGE_UNSAFE)
+		flags |= IMAGE_FILE_UNSAFE;
+	if (image->flags & (IMAGE_FORCE_SHARE | IMAGE_METADATA_ONLY))
+		flags |= IMAGE_FILE_NO_LOCK;
+	return flags;
+}
+
+static int open_line(struct vmdk_extent *e, struct image *image,
+		     const struct vmdk_line *line, struct error *err)
+{
+	int rc;
+
+	e->type = line->type;
+	e->blocks.image = image;
+	e->blocks.ops = &flat_ops;
+	e->blocks.block_len = FLAT_BLOCK_LEN;
+	e->blocks.size = line->n_sectors * VMDK_SECTOR;
+	e->blocks.file = image->file;
+	if (line->type == VMDK_EXTENT_ZERO)
+		return 0;
+	e->path = image_backing_resolve(image->path, line->name);
+	if (e->path == NULL)
+		return -ENOMEM;
+	rc = image_file_open(&e->own_file, e->path, extent_file_flags(image),
+			     err);
+	if (rc < 0)
+		return rc;
+	if (line->type == VMDK_EXTENT_SPARSE ||
+	    line->type == VMDK_EXTENT_VMFS_SPARSE)
+		return vmdk_sparse_open(e, image, e->own_file, err);
+	e->blocks.file = e->own_file;
+	e->blocks.has_file_holes = true;
+	e->flat_offset = line->offset * VMDK_SECTOR;
+	if (e->flat_offset + e->blocks.size > INT64_MAX)
+		return error_set(err, -EFBIG,
+				 "VMDK extent '%s' is larger than any file",
+				 line->name);
+	return 0;
+}
+
+static int open_lines(struct vmdk *v, struct image *image, struct error *err)
+{
+	for (unsigned i = 0; i < v->descriptor.n_lines; i++) {
+		struct vmdk_extent *e = calloc(1, sizeof(*e));
+		int rc;
+
+		if (e == NULL)
+			return -ENOMEM;
+		rc = open_line(e, image, &v->descriptor.lines[i], err);
+		if (rc < 0) {
+			image_file_close(e->own_file);
+			free(e->path);
+			free(e);
+			return rc;
+		}
+		rc = add_extent(v, image, e, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int check_create_type(const struct vmdk *v, struct error *err)
+{
+	static const char *const types[] = {
+		"monolithicFlat",     "vmfs",
+		"vmfsSparse",	      "twoGbMaxExtentSparse",
+		"twoGbMaxExtentFlat",
+	};
+	const char *type = v->descriptor.create_type;
+
+	if (type == NULL)
+		return error_set(err, -EINVAL, "invalid VMDK image descriptor");
+	for (unsigned i = 0; i < array_size(types); i++)
+		if (strcmp(types[i], type) == 0)
+			return 0;
+	return error_set(err, -ENOTSUP, "Unsupported image type '%s'", type);
+}
+
+/* A hosted sparse header may hold the descriptor only, and no disk. */
+static int find_descriptor(const struct vmdk_wire_header *w, bool *has_disk,
+			   uint64_t *offset, uint64_t *len, struct error *err)
+{
+	uint64_t at = le64toh(w->descriptor_offset);
+
+	*has_disk = w->capacity != 0 || at == 0;
+	*offset = VMDK_SECTOR;
+	*len = (uint64_t)VMDK_DESCRIPTOR_SECTORS * VMDK_SECTOR;
+	if (memcmp(w->magic, VMDK_COWD_MAGIC, VMDK_MAGIC_LEN) == 0) {
+		*has_disk = true;
+		return 0;
+	}
+	if (at == 0)
+		return 0;
+	if (at > INT64_MAX / VMDK_SECTOR)
+		return error_set(err, -EINVAL,
+				 "VMDK descriptor is behind the file's end");
+	*offset = at * VMDK_SECTOR;
+	*len = le64toh(w->descriptor_sectors);
+	*len = *len > VMDK_DESCRIPTOR_MAX / VMDK_SECTOR ? VMDK_DESCRIPTOR_MAX
+							: *len * VMDK_SECTOR;
+	return 0;
+}
+
+static int open_all(struct vmdk *v, struct image *image, struct error *err)
+{
+	struct vmdk_wire_header w;
+	uint64_t offset = 0, len = VMDK_DESCRIPTOR_MAX;
+	bool has_disk = false;
+	int rc = vmdk_sparse_read_header(image->file, &w, err);
+
+	if (rc == 0 && (memcmp(w.magic, VMDK_MAGIC, VMDK_MAGIC_LEN) == 0 ||
+			memcmp(w.magic, VMDK_COWD_MAGIC, VMDK_MAGIC_LEN) == 0))
+		rc = find_descriptor(&w, &has_disk, &offset, &len, err);
+	if (rc == 0)
+		rc = load_descriptor(v, image->file, offset, len, err);
+	if (rc < 0)
+		return rc;
+	if (has_disk)
+		return open_embedded(v, image, err);
+	rc = check_create_type(v, err);
+	return rc < 0 ? rc : open_lines(v, image, err);
+}
+
+static int take_parent(const struct vmdk *v, struct image *image)
+{
+	if (v->descriptor.parent_name == NULL)
+		return 0;
+	image->backing_name = strdup(v->descriptor.parent_name);
+	image->backing_format = strdup("vmdk");
+	return image->backing_name == NULL || image->backing_format == NULL
+		       ? -ENOMEM
+		       : 0;
+}
+
+static int fill_infos(struct vmdk *v)
+{
+	v->infos = calloc(v->n_extents + 1, sizeof(*v->infos));
+	if (v->infos == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < v->n_extents; i++) {
+		const struct vmdk_extent *e = v->extents[i];
+
+		v->infos[i] = (struct image_info_extent){
+			.path = e->path != NULL ? e->path : "",
+			.format = e->is_embedded
+					  ? ""
+					  : vmdk_extent_type_name(e->type),
+			.size = e->blocks.size,
+			.cluster_size = e->grain_len,
+			.is_compressed = e->is_compressed,
+		};
+	}
+	return 0;
+}
+
+static int vmdk_open(struct image *image, struct error *err)
+{
+	struct vmdk *v = calloc(1, sizeof(*v));
+	int rc;
+
+	if (v == NULL)
+		return -ENOMEM;
+	pthread_mutex_init(&v->lock, NULL);
+	image->cluster_size = 1;
+	rc = open_all(v, image, err);
+	if (rc == 0)
+		rc = take_parent(v, image);
+	if (rc == 0)
+		rc = fill_infos(v);
+	if (rc < 0) {
+		vmdk_free(v);
+		return rc;
+	}
+	image->state = v;
+	return 0;
+}
+
+static int vmdk_flush(struct image *image, struct error *err)
+{
+	struct vmdk *v = image->state;
+	int rc = image_file_flush(image->file);
+
+	for (unsigned i = 0; rc == 0 && i < v->n_extents; i++)
+		if (v->extents[i]->own_file != NULL)
+			rc = image_file_flush(v->extents[i]->own_file);
+	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
+}
+
+static int vmdk_close(struct image *image, struct error *err)
+{
+	struct vmdk *v = image->state;
+	int rc = 0;
+
+	if (v == NULL)
+		return 0;
+	if (!image->file->is_read_only)
+		rc = vmdk_flush(image, err);
+	vmdk_free(v);
+	image->state = NULL;
+	return rc;
+}
+
+/* The extent that offset is in, which then counts from its beginning; *len
+ * becomes what is left of it there. Offsets are within the disk. */
+static struct vmdk_extent *find_extent(const struct vmdk *v, uint64_t *offset,
+				       uint64_t *len)
+{
+	unsigned low = 0, high = v->n_extents;
+	struct vmdk_extent *e;
+	uint64_t left;
+
+	while (high - low > 1) {
+		unsigned middle = low + (high - low) / 2;
+
+		if (v->extents[middle]->blocks.disk_offset <= *offset)
+			low = middle;
+		else
+			high = middle;
+	}
+	e = v->extents[low];
+	*offset -= e->blocks.disk_offset;
+	left = e->blocks.size - *offset;
+	if (*len > left)
+		*len = left;
+	return e;
+}
+
+/* Is the parent still the disk that this one was made of? */
+static int check_parent(struct vmdk *v, const struct image *image,
+			struct error *err)
+{
+	const struct image *backing = image->backing;
+	bool is_valid = true;
+
+	if (backing == NULL)
+		return 0;
+	pthread_mutex_lock(&v->lock);
+	if (!v->is_parent_checked && backing->format == image->format) {
+		const struct vmdk *parent = backing->state;
+
+		is_valid = parent->descriptor.cid == v->descriptor.parent_cid;
+	}
+	v->is_parent_checked = is_valid;
+	pthread_mutex_unlock(&v->lock);
+	return is_valid ? 0
+			: error_set(err, -EINVAL,
+				    "Backing file '%s' has been changed since",
+				    image->backing_path);
+}
+
+typedef int extent_io(struct blocks *blocks, uint64_t offset, uint64_t len,
+		      struct iov_cursor *cursor, struct error *err);
+
+static int transfer(struct image *image, extent_io *io, uint64_t offset,
+		    const struct iovec *iov, unsigned n_iov, struct error *err)
+{
+	struct iov_cursor cursor = { .iov = iov, .n_iov = n_iov };
+	uint64_t left = iov_total(iov, n_iov);
+	struct vmdk *v = image->state;
+	int rc = check_parent(v, image, err);
+
+	while (rc == 0 && left > 0) {
+		uint64_t at = offset, len = left;
+		struct vmdk_extent *e = find_extent(v, &at, &len);
+
+		rc = io(&e->blocks, at, len, &cursor, err);
+		offset += len;
+		left -= len;
+	}
+	return rc;
+}
+
+static int vmdk_readv(struct image *image, uint64_t offset,
+		      const struct iovec *iov, unsigned n_iov,
+		      struct error *err)
+{
+	return transfer(image, blocks_read, offset, iov, n_iov, err);
+}
+
+static int vmdk_writev(struct image *image, uint64_t offset,
+		       const struct iovec *iov, unsigned n_iov,
+		       struct error *err)
+{
+	return transfer(image, blocks_write, offset, iov, n_iov, err);
+}
+
+static int vmdk_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
+			     unsigned flags, struct error *err)
+{
+	int rc = check_parent(image->state, image, err);
+
+	while (rc == 0 && len > 0) {
+		uint64_t at = offset, n = len;
+		struct vmdk_extent *e = find_extent(image->state, &at, &n);
+
+		rc = blocks_zero(&e->blocks, at, n, flags, err);
+		offset += n;
+		len -= n;
+	}
+	return rc;
+}
+
+static int vmdk_discard(struct image *image, uint64_t offset, uint64_t len,
+			struct error *err)
+{
+	int rc = 0;
+
+	while (rc == 0 && len > 0) {
+		uint64_t at = offset, n = len;
+		struct vmdk_extent *e = find_extent(image->state, &at, &n);
+
+		rc = blocks_discard(&e->blocks, at, n, err);
+		offset += n;
+		len -= n;
+	}
+	return rc;
+}
+
+static int vmdk_write_compressed(struct image *image, uint64_t offset,
+				 const void *buf, size_t len, struct error *err)
+{
+	const struct iovec iov = { (void *)(uintptr_t)buf, len };
+	uint64_t at = offset, n = len;
+
+	if (!find_extent(image->state, &at, &n)->is_compressed)
+		return error_set(err, -ENOTSUP,
+				 "VMDK extent is not a compressed one");
+	return vmdk_writev(image, offset, &iov, 1, err);
+}
+
+static int vmdk_map(struct image *image, uint64_t offset, uint64_t len,
+		    unsigned flags, struct image_extent *extent,
+		    struct error *err)
+{
+	uint64_t at = offset;
+	struct vmdk_extent *e = find_extent(image->state, &at, &len);
+	int rc = blocks_map(&e->blocks, at, len, flags, extent, err);
+
+	if (rc < 0)
+		return rc;
+	extent->offset = offset;
+	extent->host_fd = e->blocks.file->fd;
+	extent->has_own_fd = true;
+	return 0;
+}
+
+static void add_number(struct image_info *info, const char *name,
+		       const char *json_name, uint64_t number)
+{
+	info->rows[info->n_rows++] = (struct image_info_row){
+		.name = name,
+		.json_name = json_name,
+		.kind = IMAGE_INFO_NUMBER,
+		.number = number,
+	};
+}
+
+static int vmdk_get_info(struct image *image, struct image_info *info,
+			 struct error *err)
+{
+	const struct vmdk *v = image->state;
+	const struct vmdk_descriptor *d = &v->descriptor;
+
+	info->cluster_size = v->n_extents > 0 ? v->extents[0]->grain_len : 0;
+	add_number(info, "cid", "cid", d->cid);
+	add_number(info, "parent cid", "parent-cid", d->parent_cid);
+	info->rows[info->n_rows++] = (struct image_info_row){
+		.name = "create type",
+		.json_name = "create-type",
+		.kind = IMAGE_INFO_TEXT,
+		.text = d->create_type != NULL ? d->create_type
+					       : "monolithicSparse",
+	};
+	info->extents = v->infos;
+	info->n_extents = v->n_extents;
+	for (unsigned i = 0; i < v->n_extents; i++) {
+		uint64_t usage;
+		int rc;
+
+		if (v->extents[i]->own_file == NULL)
+			continue;
+		rc = image_file_usage(v->extents[i]->own_file, &usage);
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not get the disk size");
+		info->actual_size += usage;
+	}
+	return 0;
+}
+
+const struct image_format image_format_vmdk = {
+	.name = "vmdk",
+	.probe = probe,
+	.open = vmdk_open,
+	.close = vmdk_close,
+	.create = vmdk_create,
+	.create_specs = vmdk_create_specs,
+	.readv = vmdk_readv,
+	.writev = vmdk_writev,
+	.write_zeroes = vmdk_write_zeroes,
+	.discard = vmdk_discard,
+	.write_compressed = vmdk_write_compressed,
+	.flush = vmdk_flush,
+	.map = vmdk_map,
+	.get_info = vmdk_get_info,
+};

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: ISC */
+/* VMDK's inside: what its sources share. */
+#ifndef LIB_IMAGE_VMDK_H
+#define LIB_IMAGE_VMDK_H
+
+#include "lib/image/blocks.h"
+#include "lib/image/image.h"
+#include "lib/image/vmdk_descriptor.h"
+#include "protocols/vmdk.h"
+
+#include <pthread.h>
+
+struct vmdk_extent {
+	struct blocks blocks;
+	struct image_file *own_file; /* NULL: the image's own */
+	char *path;
+	enum vmdk_extent_type type;
+	bool is_embedded; /* header, descriptor and grains in one file */
+
+	uint64_t flat_offset; /* FLAT, in bytes */
+
+	/* SPARSE; offsets in bytes. */
+	bool is_compressed, has_markers, has_zero_grains;
+	bool has_redundant, is_at_end; /* directories */
+	uint64_t directory_offset, redundant_offset;
+	uint32_t table_entries;
+	uint64_t grain_len;
+};
+
+struct vmdk {
+	struct vmdk_extent **extents;
+	unsigned n_extents;
+	struct vmdk_descriptor descriptor;
+	struct image_file *descriptor_file; /* borrowed */
+	uint64_t descriptor_offset;
+	struct image_info_extent *infos; /* n_extents of them */
+
+	pthread_mutex_t lock; /* within the extents' locks */
+	bool is_cid_changed;
+	bool is_parent_checked;
+};
+
+/* Its header says what it is: type, blocks.size and the tables are filled.
+ * file may be for reading only. */
+int vmdk_sparse_open(struct vmdk_extent *extent, struct image *image,
+		     struct image_file *file, struct error *err);
+/* The header of a hosted sparse extent, from the file's beginning. */
+int vmdk_sparse_read_header(const struct image_file *file,
+			    struct vmdk_wire_header *header, struct error *err);
+
+/* An extent's begin_writing: the disk is about to change, and its identity
+ * with it. */
+int vmdk_begin_writing(struct blocks *blocks, struct error *err);
+
+extern const struct image_option_spec vmdk_create_specs[];
+int vmdk_create(const char *path, const struct image_create_options *options,
+		struct error *err);
+
+#endif
