@@ -1,15 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# vm-cpu with Debian's own kernel: how it boots, and how it ends.
+# vm-cpu with Debian's own kernel: boots, ends, is paused and told to stop.
 # shellcheck disable=SC2154 # dir is set by guest.sh
 # shellcheck disable=SC2016 # scripts are for the guest
+# shellcheck disable=SC2317 # functions that wait_until calls by name
 . tests/support/guest.sh
 
 oneTimeSetUp() {
 	test_dir
 	console='console=ttyS0 quiet panic=-1'
 	vmlinux=$(guest_kernel --vmlinux)
-	initramfs=$(guest_initramfs - <<-'END'
+	initramfs=$(guest_initramfs - "$(evdev)=evdev.ko" <<-'END'
 		# The test's words follow on the command line after "do:".
 		for word in $(cat /proc/cmdline); do
 			case $word in
@@ -19,6 +20,22 @@ oneTimeSetUp() {
 				echo "clock $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 				grep -a ttyS /proc/interrupts
 				grep -ac 'hypervisor' /proc/cpuinfo
+				;;
+			do:shell) exec sh ;;
+			do:clock)
+				echo 1 >/proc/sys/kernel/watchdog_thresh
+				while read -r line && [ "$line" != end ]; do
+					echo "line=$line uptime=$(cut -d' ' -f1 /proc/uptime) date=$(date +%s)"
+				done
+				dmesg | grep -aiE 'lockup|stall|hung|watchdog' |
+					sed 's/^/barked: /'
+				;;
+			do:button)
+				insmod /evdev.ko
+				until [ -e /dev/input/event0 ]; do :; done
+				echo ready
+				dd if=/dev/input/event0 bs=24 count=1 of=/dev/null
+				echo pressed
 				;;
 			esac
 		done
@@ -31,12 +48,21 @@ oneTimeTearDown() {
 	test_cleanup
 }
 
+evdev() {
+	find "/lib/modules/$("$guests/kernel" --release cloud-amd64)" \
+		-name 'evdev.ko*'
+}
+
 # boot WORDS [OPTION]...: in the foreground
 boot() {
 	words=$1
 	shift
-	timeout -k 5 200 vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
+	timeout -k 5 100 vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
 		--append="$console $words" "$@" >"$dir/out" 2>"$dir/err"
+}
+
+control() {
+	printf '%s\n' "$1" | timeout 10 socat -t 10 - "UNIX:$dir/control"
 }
 
 test_four_processors_and_a_16550a() {
@@ -54,10 +80,16 @@ test_four_processors_and_a_16550a() {
 
 # The bzImage as Debian ships it, compressed: the 64-bit entry.
 test_bzimage() {
-	timeout -k 5 200 vm-cpu --kernel="$(guest_kernel)" \
+	timeout -k 5 100 vm-cpu --kernel="$(guest_kernel)" \
 		--initrd="$initramfs" --append="$console" \
 		</dev/null >"$dir/out" 2>"$dir/err"
 	assertEquals 0 $?
+	assertEquals 7 "$(guest_status "$dir/out")"
+}
+
+test_reboot_is_32() {
+	boot guest.end=reboot </dev/null
+	assertEquals 32 $?
 	assertEquals 7 "$(guest_status "$dir/out")"
 }
 
@@ -72,6 +104,107 @@ test_panic_is_34() {
 	assertEquals 34 $?
 	assertEquals 'vm-cpu: guest panicked' "$(cat "$dir/err")"
 	assertTrue "file_has '$dir/out' 'Kernel panic'"
+}
+
+test_reboot_in_place() {
+	: >"$dir/again.in"
+	start again vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
+		--append="$console guest.end=reboot" --reboot \
+		--control="$dir/control"
+	twice() {
+		[ "$(grep -c GUEST-STATUS "$dir/again.log")" -ge 2 ]
+	}
+	assertTrue "wait_until 60 twice"
+	control quit >/dev/null
+	status_of again
+	assertEquals 1 $?
+}
+
+# start_button: a guest that waits for its power button
+start_button() {
+	start button vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
+		--append="$console do:button" --control="$dir/control"
+	button=$pid
+	wait_for "$dir/button.log" '^ready' 60
+}
+
+test_powerdown_by_control() {
+	start_button
+	assertEquals ok "$(control powerdown)"
+	status_of button
+	assertEquals 0 $?
+	assertTrue "file_has '$dir/button.log' '^pressed'"
+}
+
+test_powerdown_by_sigterm() {
+	start_button
+	kill -TERM "$button"
+	status_of button
+	assertEquals 0 $?
+	assertTrue "file_has '$dir/button.log' '^pressed'"
+}
+
+# What comes in is run and what it says comes out, in a pipe.
+test_pipeline() {
+	printf 'uname -sr\necho sum $((40 + 2))\nexit 3\n' |
+		timeout -k 5 100 vm-cpu --kernel="$vmlinux" \
+			--initrd="$initramfs" --append="$console do:shell" |
+		tee "$dir/tee" >"$dir/out"
+	assertEquals 3 "$(guest_status "$dir/out")"
+	assertTrue "file_has '$dir/out' '^Linux [0-9]'"
+	assertTrue "file_has '$dir/out' '^sum 42'"
+	assertTrue "cmp '$dir/tee' '$dir/out'"
+}
+
+# at LINE: what the guest answers to it, as "UPTIME DATE"
+at() {
+	echo "$1" >&8
+	wait_for "$dir/clock.log" "^line=$1 " 30 || return 1
+	sed -n "s/\r\$//; s/^line=$1 uptime=\([0-9]*\).* date=/\1 /p" \
+		"$dir/clock.log"
+}
+
+# The guest's watchdog barks after 2 s here; the pause is 5. Its clocks go on
+# with the host's.
+test_pause_and_resume() {
+	mkfifo "$dir/clock.in"
+	exec 8<>"$dir/clock.in"
+	start clock vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
+		--append="$console do:clock" --cpus=2 --control="$dir/control"
+	before=$(at one)
+	host_before=$(date +%s)
+	assertEquals ok "$(control pause)"
+	echo two >&8
+	sleep 5
+	assertFalse 'it stands still' "file_has '$dir/clock.log' '^line=two'"
+	assertEquals ok "$(control resume)"
+	wait_for "$dir/clock.log" '^line=two'
+	after=$(at three)
+	host_after=$(date +%s)
+	echo end >&8
+	status_of clock
+	assertEquals 0 $?
+	exec 8>&-
+	host=$((host_after - host_before))
+	uptime=$((${after% *} - ${before% *}))
+	wall=$((${after#* } - ${before#* }))
+	assertTrue "uptime $uptime, host $host" \
+		"[ $((uptime - host)) -ge -2 ] && [ $((uptime - host)) -le 2 ]"
+	assertTrue "date $wall, host $host" \
+		"[ $((wall - host)) -ge -2 ] && [ $((wall - host)) -le 2 ]"
+	assertEquals 'no watchdog barked' '' \
+		"$(grep '^barked' "$dir/clock.log")"
+}
+
+test_hugepages() {
+	echo 160 >/proc/sys/vm/nr_hugepages
+	boot '' --hugepages --memory=256M </dev/null
+	assertEquals 0 $?
+	assertEquals 7 "$(guest_status "$dir/out")"
+	boot '' --hugepages --memory=1G </dev/null
+	assertEquals 1 $?
+	assertTrue "$(cat "$dir/err")" "file_has '$dir/err' 'guest memory of 1 GiB'"
+	echo 0 >/proc/sys/vm/nr_hugepages
 }
 
 # shellcheck source=/dev/null
