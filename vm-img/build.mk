@@ -1,16 +1,19 @@
 PROGS += vm-img
 vm-img_SRCS := \
 	vm-img/arguments.c \
+	vm-img/bench.c \
 	vm-img/check.c \
 	vm-img/compare.c \
 	vm-img/convert.c \
 	vm-img/copy.c \
 	vm-img/create.c \
+	vm-img/dd.c \
 	vm-img/format_options.c \
 	vm-img/info.c \
 	vm-img/json.c \
 	vm-img/main.c \
 	vm-img/map.c \
+	vm-img/measure.c \
 	vm-img/progress.c \
 	vm-img/report.c \
 	vm-img/resize.c \

@@ -171,6 +171,13 @@ static const char *plain_bool(const char *value)
 	return NULL;
 }
 
+bool format_options_is_on(const char *value)
+{
+	const char *plain = value != NULL ? plain_bool(value) : NULL;
+
+	return plain != NULL && strcmp(plain, "on") == 0;
+}
+
 static bool is_bool(const struct image_option_spec *spec)
 {
 	return strncmp(spec->argument, "bool", strlen("bool")) == 0;

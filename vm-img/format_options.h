@@ -27,6 +27,8 @@ int format_options_set(struct format_options *options, const char *name,
 /* NULL: not given. */
 const char *format_options_get(const struct format_options *options,
 			       const char *name);
+/* Of a value that was checked to be on or off; NULL is off. */
+bool format_options_is_on(const char *value);
 void format_options_deinit(struct format_options *options);
 
 /* Check names and values. Messages begin with noun and ": " unless it is

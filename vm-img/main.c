@@ -13,21 +13,22 @@
 #include <string.h>
 
 static const struct verb verbs[] = {
+	{ "bench", bench_run, bench_options, "FILENAME" },
 	{ "check", check_run, check_options, "FILENAME" },
 	{ "compare", compare_run, compare_options, "FILENAME1 FILENAME2" },
 	{ "convert", convert_run, convert_options,
 	  "FILENAME [FILENAME2 ...] OUTPUT_FILENAME" },
 	{ "create", create_run, create_options, "FILENAME [SIZE]" },
+	{ "dd", dd_run, dd_options,
+	  "[bs=BLOCK_SIZE] [count=BLOCKS] [skip=BLOCKS] if=INPUT of=OUTPUT" },
 	{ "info", info_run, info_options, "FILENAME" },
 	{ "map", map_run, map_options, "FILENAME" },
+	{ "measure", measure_run, measure_options, "[FILENAME]" },
 	{ "resize", resize_run, resize_options, "FILENAME [+|-]SIZE" },
 
 	{ "amend", NULL, NULL, NULL },
-	{ "bench", NULL, NULL, NULL },
 	{ "bitmap", NULL, NULL, NULL },
 	{ "commit", NULL, NULL, NULL },
-	{ "dd", NULL, NULL, NULL },
-	{ "measure", NULL, NULL, NULL },
 	{ "rebase", NULL, NULL, NULL },
 	{ "snapshot", NULL, NULL, NULL },
 };

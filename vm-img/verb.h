@@ -13,20 +13,26 @@ struct verb {
 	const char *operands;
 };
 
+int bench_run(int argc, char **argv);
 int check_run(int argc, char **argv);
 int compare_run(int argc, char **argv);
 int convert_run(int argc, char **argv);
 int create_run(int argc, char **argv);
+int dd_run(int argc, char **argv);
 int info_run(int argc, char **argv);
 int map_run(int argc, char **argv);
+int measure_run(int argc, char **argv);
 int resize_run(int argc, char **argv);
 
+extern const struct option_spec bench_options[];
 extern const struct option_spec check_options[];
 extern const struct option_spec compare_options[];
 extern const struct option_spec convert_options[];
 extern const struct option_spec create_options[];
+extern const struct option_spec dd_options[];
 extern const struct option_spec info_options[];
 extern const struct option_spec map_options[];
+extern const struct option_spec measure_options[];
 extern const struct option_spec resize_options[];
 
 /* --help: to standard output, status 0. */
