@@ -39,7 +39,9 @@ LIB_SRCS += \
 	lib/image/qcow2_rebuild.c \
 	lib/image/qcow2_refcount.c \
 	lib/image/qcow2_resize.c \
+	lib/image/qcow2_shadow.c \
 	lib/image/qcow2_snapshot.c \
+	lib/image/qcow2_snapshot_change.c \
 	lib/image/qcow2_tables.c \
 	lib/image/qcow2_write.c \
 	lib/image/qcow2_zero.c \

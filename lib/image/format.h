@@ -41,6 +41,14 @@ struct image_format {
 	int (*change_backing)(struct image *image, const char *name,
 			      const char *format, struct error *err);
 	int (*make_empty)(struct image *image, struct error *err);
+	/* Internal snapshots. NULL: -ENOTSUP. */
+	int (*snapshot_create)(struct image *image,
+			       const struct image_snapshot_info *what,
+			       struct error *err);
+	int (*snapshot_apply)(struct image *image, unsigned index,
+			      struct error *err);
+	int (*snapshot_delete)(struct image *image, unsigned index,
+			       struct error *err);
 	int (*flush)(struct image *image, struct error *err);
 	/* This layer only: image.c walks the chain. */
 	int (*map)(struct image *image, uint64_t offset, uint64_t len,

@@ -473,3 +473,37 @@ int image_repair(struct image *image, unsigned what, struct image_check *check,
 				 "This image format does not support checks");
 	return image->format->repair(image, what, check, err);
 }
+
+static int check_snapshots(const struct image *image, struct error *err)
+{
+	int rc = check_writable(image, err);
+
+	if (rc == 0 && image->format->snapshot_create == NULL)
+		rc = error_set(err, -ENOTSUP,
+			       "This image format has no snapshots");
+	return rc;
+}
+
+int image_snapshot_create(struct image *image,
+			  const struct image_snapshot_info *what,
+			  struct error *err)
+{
+	int rc = check_snapshots(image, err);
+
+	return rc < 0 ? rc : image->format->snapshot_create(image, what, err);
+}
+
+int image_snapshot_apply(struct image *image, unsigned index, struct error *err)
+{
+	int rc = check_snapshots(image, err);
+
+	return rc < 0 ? rc : image->format->snapshot_apply(image, index, err);
+}
+
+int image_snapshot_delete(struct image *image, unsigned index,
+			  struct error *err)
+{
+	int rc = check_snapshots(image, err);
+
+	return rc < 0 ? rc : image->format->snapshot_delete(image, index, err);
+}

@@ -265,6 +265,22 @@ struct image_info {
 int image_get_info(struct image *image, struct image_info *info,
 		   struct error *err);
 
+/*
+ * Internal snapshots: images of the disk inside of the image's own file. Each
+ * call is done or not done, whenever it is killed. -ENOTSUP: the format has
+ * none. index counts in image_info.snapshots.
+ *
+ * create takes name, date, clock, vm_state_size and icount from what, and
+ * makes the id. apply gives the disk the snapshot's content and size.
+ */
+int image_snapshot_create(struct image *image,
+			  const struct image_snapshot_info *what,
+			  struct error *err);
+int image_snapshot_apply(struct image *image, unsigned index,
+			 struct error *err);
+int image_snapshot_delete(struct image *image, unsigned index,
+			  struct error *err);
+
 /* What a check found; counts as qemu-img check's. */
 struct image_check {
 	uint64_t n_corruptions, n_leaks, n_check_errors;

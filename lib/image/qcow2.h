@@ -97,6 +97,9 @@ struct qcow2_header {
 struct qcow2_snapshot {
 	uint64_t l1_offset;
 	uint32_t l1_size;
+	/* Extra data beyond what is known, as it was read. */
+	uint32_t extra_len;
+	uint8_t *extra;
 };
 
 struct qcow2_raw {
@@ -141,6 +144,7 @@ struct qcow2 {
 	uint64_t fresh_from; /* at and above: never written, reads as zeroes */
 	uint64_t reserved, n_reserved; /* counted in the refcounts, unused */
 	uint32_t reserve_next;	       /* how many the next time */
+	bool is_shadowed; /* refcounts are a copy: nothing freed is given out */
 	bool is_making_table; /* somebody makes an L2 table, and may pause */
 	bool is_allocating; /* somebody looks for free clusters, and may pause */
 	struct qcow2_pending pending[QCOW2_PENDING_MAX];
@@ -188,9 +192,18 @@ int qcow2_set_refcount_table(struct qcow2 *q, uint64_t offset,
 int qcow2_set_size(struct qcow2 *q, uint64_t size, uint32_t l1_size,
 		   uint64_t l1_offset);
 
+struct qcow2_switch;
+/* Size, L1 table, refcount table (as long as the old one), snapshot table. */
+int qcow2_switch_tables(struct qcow2 *q, const struct qcow2_switch *to,
+			uint64_t refcount_table_offset);
+
 /* qcow2_snapshot.c */
 int qcow2_snapshots_read(struct qcow2 *q, struct error *err);
 void qcow2_snapshots_deinit(struct qcow2 *q);
+/* The table of n snapshots as it goes into the file; to be freed. -EFBIG. */
+int qcow2_snapshots_encode(const struct qcow2_snapshot *snapshots,
+			   const struct image_snapshot_info *infos, uint32_t n,
+			   uint8_t **table, uint64_t *len, struct error *err);
 
 /* qcow2_cache.c */
 int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
@@ -235,6 +248,8 @@ enum qcow2_section {
 };
 
 int qcow2_filters_init(struct qcow2 *q);
+/* Other tables: begin anew. */
+int qcow2_filters_refill(struct qcow2 *q);
 void qcow2_filters_deinit(struct qcow2 *q);
 /* Grow if need be, and add. */
 int qcow2_filter_add_l2(struct qcow2 *q, uint64_t host_offset);
@@ -388,6 +403,15 @@ int qcow2_write_compressed(struct image *image, uint64_t offset,
 int qcow2_change_backing(struct image *image, const char *name,
 			 const char *format, struct error *err);
 int qcow2_make_empty(struct image *image, struct error *err);
+
+/* qcow2_snapshot_change.c: without the lock. */
+int qcow2_snapshot_create(struct image *image,
+			  const struct image_snapshot_info *what,
+			  struct error *err);
+int qcow2_snapshot_apply(struct image *image, unsigned index,
+			 struct error *err);
+int qcow2_snapshot_delete(struct image *image, unsigned index,
+			  struct error *err);
 
 /* qcow2_create.c, qcow2_resize.c, qcow2_info.c, qcow2_check.c */
 int qcow2_create(const char *path, const struct image_create_options *o,

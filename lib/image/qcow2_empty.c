@@ -44,8 +44,7 @@ static int make_empty(struct qcow2 *q, struct error *err)
 	rc = clear_l1(q, err);
 	if (rc < 0)
 		return rc;
-	qcow2_filters_deinit(q);
-	rc = qcow2_filters_init(q);
+	rc = qcow2_filters_refill(q);
 	if (rc == 0)
 		rc = qcow2_count_tables(q, old, q->header.l1_size, -1, err);
 	if (rc == 0)

@@ -8,6 +8,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/qcow2.h"
+#include "lib/image/qcow2_shadow.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -392,5 +393,39 @@ int qcow2_set_size(struct qcow2 *q, uint64_t size, uint32_t l1_size,
 	q->header.size = size;
 	q->header.l1_size = l1_size;
 	q->header.l1_offset = l1_offset;
+	return 0;
+}
+
+int qcow2_switch_tables(struct qcow2 *q, const struct qcow2_switch *to,
+			uint64_t refcount_table_offset)
+{
+	struct qcow2_header *h = &q->header;
+	struct {
+		uint64_t size;
+		uint32_t crypt_method, l1_size;
+		uint64_t l1_offset, refcount_table_offset;
+		uint32_t refcount_table_clusters, n_snapshots;
+		uint64_t snapshots_offset;
+	} __attribute__((packed)) wire = {
+		.size = htobe64(to->size),
+		.crypt_method = htobe32(h->crypt_method),
+		.l1_size = htobe32(to->l1_size),
+		.l1_offset = htobe64(to->l1_offset),
+		.refcount_table_offset = htobe64(refcount_table_offset),
+		.refcount_table_clusters = htobe32(h->refcount_table_clusters),
+		.n_snapshots = htobe32(to->n_snapshots),
+		.snapshots_offset = htobe64(to->snapshots_offset),
+	};
+	int rc = write_field(q, offsetof(struct qcow2_wire_header, size), &wire,
+			     sizeof(wire));
+
+	if (rc < 0)
+		return rc;
+	h->size = to->size;
+	h->l1_size = to->l1_size;
+	h->l1_offset = to->l1_offset;
+	h->refcount_table_offset = refcount_table_offset;
+	h->n_snapshots = to->n_snapshots;
+	h->snapshots_offset = to->snapshots_offset;
 	return 0;
 }

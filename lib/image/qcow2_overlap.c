@@ -105,6 +105,12 @@ void qcow2_filters_deinit(struct qcow2 *q)
 	q->l2_filter.bits = q->refcount_filter.bits = NULL;
 }
 
+int qcow2_filters_refill(struct qcow2 *q)
+{
+	qcow2_filters_deinit(q);
+	return qcow2_filters_init(q);
+}
+
 static bool is_full(const struct qcow2_filter *f)
 {
 	return (f->n_members + 1) * (FILTER_BITS_EACH / 2) > f->mask &&

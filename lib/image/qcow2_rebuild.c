@@ -140,6 +140,5 @@ int qcow2_rebuild_refcounts(struct qcow2_checker *c, struct error *err)
 	q->free_hint = 0;
 	q->fresh_from = l.end;
 	q->pack_next = 0;
-	qcow2_filters_deinit(q);
-	return qcow2_filters_init(q);
+	return qcow2_filters_refill(q);
 }

@@ -204,7 +204,7 @@ void qcow2_forget_free(struct qcow2 *q, uint64_t host_index, uint64_t n)
 	uint64_t offset = host_index << q->cluster_bits;
 	uint64_t len = n << q->cluster_bits;
 
-	if (n == 0)
+	if (n == 0 || q->is_shadowed)
 		return;
 	qcow2_cache_forget(&q->l2_cache, offset, len);
 	qcow2_cache_forget(&q->refcount_cache, offset, len);

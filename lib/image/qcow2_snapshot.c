@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The snapshot table (section "Snapshots"): read for `info`, and so that
- * writes keep off the tables of snapshots. Entries have variable length.
+ * writes keep off the tables of snapshots; put together for a new one. Entries
+ * have variable length.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -41,8 +42,9 @@ static void decode_fixed(struct qcow2_snapshot *s,
 	info->icount = UINT64_MAX;
 }
 
-static void decode_extra(struct image_snapshot_info *info, const uint8_t *data,
-			 uint32_t len)
+static int decode_extra(struct qcow2_snapshot *s,
+			struct image_snapshot_info *info, const uint8_t *data,
+			uint32_t len)
 {
 	struct qcow2_wire_snapshot_extra w;
 
@@ -54,6 +56,14 @@ static void decode_extra(struct image_snapshot_info *info, const uint8_t *data,
 		info->disk_size = be64toh(w.disk_size);
 	if (len >= 24)
 		info->icount = be64toh(w.icount);
+	if (len <= sizeof(w))
+		return 0;
+	s->extra_len = len - (uint32_t)sizeof(w);
+	s->extra = malloc(s->extra_len);
+	if (s->extra == NULL)
+		return -ENOMEM;
+	memcpy(s->extra, data + sizeof(w), s->extra_len);
+	return 0;
 }
 
 static int read_one(struct qcow2 *q, struct qcow2_snapshot *s,
@@ -80,7 +90,9 @@ static int read_one(struct qcow2 *q, struct qcow2_snapshot *s,
 			extra_len + id_len + name_len, err);
 	if (rc < 0)
 		return rc;
-	decode_extra(info, buf, extra_len);
+	rc = decode_extra(s, info, buf, extra_len);
+	if (rc < 0)
+		return rc;
 	id = strndup((const char *)buf + extra_len, id_len);
 	name = strndup((const char *)buf + extra_len + id_len, name_len);
 	info->id = id;
@@ -131,12 +143,84 @@ void qcow2_snapshots_deinit(struct qcow2 *q)
 {
 	struct image_snapshot_info *info = q->snapshot_infos;
 
-	for (uint32_t i = 0; info != NULL && i < q->header.n_snapshots; i++) {
+	for (uint32_t i = 0;
+	     info != NULL && q->snapshots != NULL && i < q->header.n_snapshots;
+	     i++) {
 		free((void *)info[i].id);
 		free((void *)info[i].name);
+		free(q->snapshots[i].extra);
 	}
 	free(q->snapshots);
 	free(q->snapshot_infos);
 	q->snapshots = NULL;
 	q->snapshot_infos = NULL;
+}
+
+static uint64_t entry_len(const struct qcow2_snapshot *s,
+			  const struct image_snapshot_info *info)
+{
+	return (sizeof(struct qcow2_wire_snapshot) +
+		sizeof(struct qcow2_wire_snapshot_extra) + s->extra_len +
+		strlen(info->id) + strlen(info->name) + 7) &
+	       ~(uint64_t)7;
+}
+
+static uint8_t *put(uint8_t *at, const void *data, size_t len)
+{
+	if (len > 0)
+		memcpy(at, data, len);
+	return at + len;
+}
+
+/* Always with all of the extra data that is known, as QEMU does. */
+static void encode_one(const struct qcow2_snapshot *s,
+		       const struct image_snapshot_info *info, uint8_t *at)
+{
+	size_t id_len = strlen(info->id), name_len = strlen(info->name);
+	struct qcow2_wire_snapshot_extra extra = {
+		.vm_state_size = htobe64(info->vm_state_size),
+		.disk_size = htobe64(info->disk_size),
+		.icount = htobe64(info->icount),
+	};
+	struct qcow2_wire_snapshot w = {
+		.l1_offset = htobe64(s->l1_offset),
+		.l1_size = htobe32(s->l1_size),
+		.id_len = htobe16((uint16_t)id_len),
+		.name_len = htobe16((uint16_t)name_len),
+		.date_sec = htobe32(info->date_sec),
+		.date_nsec = htobe32(info->date_nsec),
+		.vm_clock_nsec = htobe64(info->vm_clock_nsec),
+		.vm_state_size =
+			info->vm_state_size <= UINT32_MAX
+				? htobe32((uint32_t)info->vm_state_size)
+				: 0,
+		.extra_len = htobe32((uint32_t)sizeof(extra) + s->extra_len),
+	};
+
+	at = put(at, &w, sizeof(w));
+	at = put(at, &extra, sizeof(extra));
+	at = put(at, s->extra, s->extra_len);
+	at = put(at, info->id, id_len);
+	put(at, info->name, name_len);
+}
+
+int qcow2_snapshots_encode(const struct qcow2_snapshot *snapshots,
+			   const struct image_snapshot_info *infos, uint32_t n,
+			   uint8_t **table, uint64_t *len, struct error *err)
+{
+	uint64_t at = 0;
+
+	*len = 0;
+	for (uint32_t i = 0; i < n; i++)
+		*len += entry_len(&snapshots[i], &infos[i]);
+	if (n > QCOW2_SNAPSHOTS_MAX || *len > QCOW2_SNAPSHOT_TABLE_LEN_MAX)
+		return error_set(err, -EFBIG, "Snapshot table too large");
+	*table = calloc(1, *len + 1);
+	if (*table == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++) {
+		encode_one(&snapshots[i], &infos[i], *table + at);
+		at += entry_len(&snapshots[i], &infos[i]);
+	}
+	return 0;
 }

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A snapshot that comes or goes changes refcounts and copied flags all over an
+ * image. Done in place, a kill in the middle leaves flags that contradict the
+ * counts. So the refcount blocks and their table are copied first, and the
+ * change is made in the copy; tables that change are written to new places.
+ * Then one write to the header (all of its offsets lie within 48 bytes of one
+ * sector) switches from the old state to the new one:
+ *
+ *	header ---> refcount table, L1 table, snapshot table      (old)
+ *	        |
+ *	        +-> refcount table', L1 table', snapshot table'   (new)
+ *
+ * Until then a kill leaks the new places, which the old blocks count; from
+ * then on the old places are free, since the new blocks do not count them.
+ */
+#include "lib/image/qcow2_shadow.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+static uint64_t offset_in(uint64_t table_entry)
+{
+	return table_entry & QCOW2_REFCOUNT_TABLE_OFFSET_MASK;
+}
+
+int qcow2_shadow_add_table(struct qcow2 *q, struct qcow2_shadow *s,
+			   uint64_t len, uint64_t *host_offset,
+			   struct error *err)
+{
+	struct qcow2_range *range = &s->tables[s->n_tables];
+	int rc;
+
+	*host_offset = 0;
+	if (len == 0)
+		return 0;
+	range->n = qcow2_n_clusters(q, len);
+	rc = qcow2_alloc_all(q, range->n, &range->host_offset, err);
+	if (rc < 0)
+		return rc;
+	s->n_tables++;
+	*host_offset = range->host_offset;
+	return 0;
+}
+
+/* Make a list of single clusters n long. */
+static int extend(struct qcow2 *q, uint64_t **list, uint64_t *n_have,
+		  uint64_t n, struct error *err)
+{
+	uint64_t *longer;
+
+	if (n <= *n_have)
+		return 0;
+	longer = realloc(*list, n * sizeof(**list));
+	if (longer == NULL)
+		return -ENOMEM;
+	*list = longer;
+	while (*n_have < n) {
+		uint64_t got = n - *n_have, offset;
+		bool is_fresh;
+		int rc = qcow2_alloc(q, &got, &offset, &is_fresh, err);
+
+		if (rc < 0)
+			return rc;
+		for (; got > 0; got--, offset += q->cluster_len)
+			longer[(*n_have)++] = offset;
+	}
+	return 0;
+}
+
+static uint64_t count_blocks(const struct qcow2 *q)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < q->refcount_table_size; i++)
+		n += offset_in(q->refcount_table[i]) != 0;
+	return n;
+}
+
+static void give_back(struct qcow2 *q, struct qcow2_range *range)
+{
+	if (range->n > 0)
+		(void)qcow2_free_now(q, range->host_offset >> q->cluster_bits,
+				     range->n, NULL);
+	range->n = 0;
+}
+
+/* Places for the copies; finding them may itself make blocks or a larger
+ * table. */
+static int find_places(struct qcow2 *q, struct qcow2_shadow *s,
+		       struct error *err)
+{
+	do {
+		uint64_t n = q->header.refcount_table_clusters;
+		int rc = 0;
+
+		if (s->table_range.n != n) {
+			give_back(q, &s->table_range);
+			rc = qcow2_alloc_all(q, n, &s->table_range.host_offset,
+					     err);
+			if (rc < 0)
+				return rc;
+			s->table_range.n = n;
+		}
+		rc = extend(q, &s->blocks, &s->n_blocks, count_blocks(q), err);
+		if (rc < 0)
+			return rc;
+	} while (s->table_range.n != q->header.refcount_table_clusters ||
+		 s->n_blocks < count_blocks(q));
+	return 0;
+}
+
+static int copy_block(struct qcow2 *q, uint64_t from, uint64_t to,
+		      uint8_t *block, struct error *err)
+{
+	int rc;
+
+	if (from & (q->cluster_len - 1))
+		return qcow2_corruption(q, err,
+					"Refblock offset %#llx unaligned",
+					(unsigned long long)from);
+	rc = image_file_read(q->file, from, block, q->cluster_len);
+	if (rc == 0)
+		rc = qcow2_cache_write(&q->refcount_cache, to, block,
+				       q->cluster_len);
+	return rc < 0 ? error_set_errno(err, rc, "Could not copy refcounts")
+		      : 0;
+}
+
+static int copy_blocks(struct qcow2 *q, struct qcow2_shadow *s,
+		       struct error *err)
+{
+	_cleanup_free_ uint8_t *block = malloc(q->cluster_len);
+	uint64_t n = 0;
+
+	s->table = calloc(q->refcount_table_size, sizeof(*s->table));
+	if (block == NULL || s->table == NULL)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < q->refcount_table_size; i++) {
+		uint64_t from = offset_in(q->refcount_table[i]);
+		int rc;
+
+		if (from == 0)
+			continue;
+		s->table[i] = s->blocks[n++];
+		rc = copy_block(q, from, s->table[i], block, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* In the copy: the old structure and what is left of the new places go. */
+static int uncount_old(struct qcow2 *q, struct qcow2_shadow *s,
+		       struct error *err)
+{
+	uint64_t n = 0;
+	int rc;
+
+	rc = qcow2_add_refcount(
+		q, q->header.refcount_table_offset >> q->cluster_bits,
+		q->header.refcount_table_clusters, -1, err);
+	for (uint64_t i = 0; rc == 0 && i < q->refcount_table_size; i++) {
+		uint64_t offset = offset_in(s->old_table[i]);
+
+		if (offset == 0)
+			continue;
+		n++;
+		rc = qcow2_add_refcount(q, offset >> q->cluster_bits, 1, -1,
+					err);
+	}
+	for (; rc == 0 && n < s->n_blocks; n++)
+		rc = qcow2_add_refcount(q, s->blocks[n] >> q->cluster_bits, 1,
+					-1, err);
+	return rc;
+}
+
+int qcow2_shadow_begin(struct qcow2 *q, struct qcow2_shadow *s, uint64_t n_pool,
+		       struct error *err)
+{
+	int rc = extend(q, &s->pool, &s->n_pool, n_pool, err);
+
+	if (rc == 0)
+		rc = find_places(q, s, err);
+	if (rc == 0)
+		rc = copy_blocks(q, s, err);
+	if (rc < 0)
+		return rc;
+	s->old_table = q->refcount_table;
+	q->refcount_table = s->table;
+	s->table = NULL;
+	q->is_shadowed = true;
+	rc = qcow2_filters_refill(q);
+	return rc < 0 ? rc : uncount_old(q, s, err);
+}
+
+static int write_table(struct qcow2 *q, const struct qcow2_shadow *s,
+		       struct error *err)
+{
+	size_t len = q->refcount_table_size * sizeof(uint64_t);
+	_cleanup_free_ uint64_t *wire = malloc(len);
+	int rc;
+
+	if (wire == NULL)
+		return -ENOMEM;
+	for (uint64_t i = 0; i < q->refcount_table_size; i++)
+		wire[i] = htobe64(q->refcount_table[i]);
+	rc = image_file_write(q->file, s->table_range.host_offset, wire, len);
+	if (rc == 0)
+		rc = qcow2_barrier(q);
+	return rc < 0 ? error_set_errno(err, rc,
+					"Could not write refcount table")
+		      : 0;
+}
+
+static int compare_offsets(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The space of what one block counted and its copy does not; what is in keep
+ * is still needed. */
+static int free_space(struct qcow2 *q, const struct qcow2_shadow *s, uint64_t i,
+		      uint8_t *old, const uint64_t *keep, uint64_t n_keep)
+{
+	uint64_t per_block = 1ULL << q->refcount_block_bits, run = 0, j;
+	uint64_t first = i << q->refcount_block_bits;
+	_cleanup_free_ uint8_t *new = malloc(q->cluster_len);
+	int rc;
+
+	if (new == NULL)
+		return -ENOMEM;
+	rc = image_file_read(q->file, offset_in(s->old_table[i]), old,
+			     q->cluster_len);
+	if (rc == 0)
+		rc = image_file_read(q->file, offset_in(q->refcount_table[i]),
+				     new, q->cluster_len);
+	for (j = 0; rc == 0 && j < per_block; j++) {
+		uint64_t offset = (first + j) << q->cluster_bits;
+
+		if (qcow2_refcount_load(old, q->refcount_bits, j) > 0 &&
+		    qcow2_refcount_load(new, q->refcount_bits, j) == 0 &&
+		    !bsearch(&offset, keep, n_keep, sizeof(offset),
+			     compare_offsets)) {
+			run++;
+			continue;
+		}
+		qcow2_forget_free(q, first + j - run, run);
+		run = 0;
+	}
+	if (rc == 0)
+		qcow2_forget_free(q, first + j - run, run);
+	return rc;
+}
+
+/* It is done already: what fails here is space that is not given back yet. */
+static void free_all_space(struct qcow2 *q, const struct qcow2_shadow *s)
+{
+	_cleanup_free_ uint64_t *blocks =
+		malloc(s->n_blocks * sizeof(*blocks) + 1);
+	_cleanup_free_ uint8_t *old = malloc(q->cluster_len);
+	uint64_t n = 0;
+
+	if (blocks == NULL || old == NULL)
+		return;
+	for (uint64_t i = 0; i < q->refcount_table_size; i++)
+		if (offset_in(s->old_table[i]) != 0)
+			blocks[n++] = offset_in(s->old_table[i]);
+	qsort(blocks, n, sizeof(*blocks), compare_offsets);
+	for (uint64_t i = 0; i < q->refcount_table_size; i++)
+		if (offset_in(s->old_table[i]) != 0 &&
+		    free_space(q, s, i, old, blocks, n) < 0)
+			return;
+	for (uint64_t i = 0; i < n; i++)
+		qcow2_forget_free(q, blocks[i] >> q->cluster_bits, 1);
+}
+
+int qcow2_shadow_commit(struct qcow2 *q, struct qcow2_shadow *s,
+			const struct qcow2_switch *to, struct error *err)
+{
+	int rc = 0;
+
+	for (uint64_t i = s->n_taken; rc == 0 && i < s->n_pool; i++)
+		rc = qcow2_add_refcount(q, s->pool[i] >> q->cluster_bits, 1, -1,
+					err);
+	if (rc == 0)
+		rc = write_table(q, s, err);
+	if (rc < 0)
+		return rc;
+	rc = qcow2_switch_tables(q, to, s->table_range.host_offset);
+	if (rc == 0)
+		rc = qcow2_barrier(q);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write header");
+	q->is_shadowed = false;
+	free_all_space(q, s);
+	/* Nothing of it is to be undone. */
+	free(s->old_table);
+	s->old_table = NULL;
+	s->n_pool = s->n_blocks = s->n_tables = 0;
+	s->table_range.n = 0;
+	return 0;
+}
+
+static void free_list(struct qcow2 *q, const uint64_t *list, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		(void)qcow2_free_now(q, list[i] >> q->cluster_bits, 1, NULL);
+}
+
+void qcow2_shadow_deinit(struct qcow2 *q, struct qcow2_shadow *s)
+{
+	if (s->old_table != NULL) {
+		free(q->refcount_table);
+		q->refcount_table = s->old_table;
+		q->is_shadowed = false;
+		(void)qcow2_filters_refill(q);
+	}
+	free_list(q, s->pool, s->n_pool);
+	free_list(q, s->blocks, s->n_blocks);
+	for (unsigned i = 0; i < s->n_tables; i++)
+		give_back(q, &s->tables[i]);
+	give_back(q, &s->table_range);
+	free(s->pool);
+	free(s->blocks);
+	free(s->table);
+	*s = (struct qcow2_shadow){ .n_tables = 0 };
+}
