@@ -17,5 +17,6 @@ vm-img_SRCS := \
 	vm-img/progress.c \
 	vm-img/report.c \
 	vm-img/resize.c \
+	vm-img/snapshot.c \
 	vm-img/status.c
 vm-img_LIBS = $(IMAGE_LIBS)

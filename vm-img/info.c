@@ -11,12 +11,12 @@
 #include "vm-img/arguments.h"
 #include "vm-img/json.h"
 #include "vm-img/report.h"
+#include "vm-img/snapshot.h"
 #include "vm-img/verb.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 enum {
 	NS_PER_S = 1000000000,
@@ -46,27 +46,6 @@ struct link {
 	dev_t device;
 	ino_t inode;
 };
-
-static void print_snapshot(const struct image_snapshot_info *s)
-{
-	char date[32], clock[32], icount[24] = "", size[16];
-	uint64_t seconds = s->vm_clock_nsec / NS_PER_S;
-	time_t when = (time_t)s->date_sec;
-	struct tm tm;
-
-	localtime_r(&when, &tm);
-	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u",
-		 (unsigned)(seconds / 3600), (unsigned)(seconds / 60 % 60),
-		 (unsigned)(seconds % 60),
-		 (unsigned)(s->vm_clock_nsec / 1000000 % 1000));
-	if (s->icount != UINT64_MAX)
-		snprintf(icount, sizeof(icount), "%llu",
-			 (unsigned long long)s->icount);
-	printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name,
-	       size_format(s->vm_state_size, size, sizeof(size)), date, clock,
-	       icount);
-}
 
 static void print_backing(const struct image_info *info)
 {
@@ -136,11 +115,7 @@ static void print_human(const struct link *link)
 	if (info->is_dirty)
 		printf("cleanly shut down: no\n");
 	print_backing(info);
-	if (info->n_snapshots > 0)
-		printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID",
-		       "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
-	for (unsigned i = 0; i < info->n_snapshots; i++)
-		print_snapshot(&info->snapshots[i]);
+	snapshot_list_print(info);
 	if (info->n_rows > 0)
 		printf("Format specific information:\n");
 	for (unsigned i = 0; i < info->n_rows; i++)

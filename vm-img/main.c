@@ -25,12 +25,12 @@ static const struct verb verbs[] = {
 	{ "map", map_run, map_options, "FILENAME" },
 	{ "measure", measure_run, measure_options, "[FILENAME]" },
 	{ "resize", resize_run, resize_options, "FILENAME [+|-]SIZE" },
+	{ "snapshot", snapshot_run, snapshot_options, "FILENAME" },
 
 	{ "amend", NULL, NULL, NULL },
 	{ "bitmap", NULL, NULL, NULL },
 	{ "commit", NULL, NULL, NULL },
 	{ "rebase", NULL, NULL, NULL },
-	{ "snapshot", NULL, NULL, NULL },
 };
 
 /* "info [--output=OFMT] [-U] FILENAME": scripts look for such a line to see

@@ -23,6 +23,7 @@ int info_run(int argc, char **argv);
 int map_run(int argc, char **argv);
 int measure_run(int argc, char **argv);
 int resize_run(int argc, char **argv);
+int snapshot_run(int argc, char **argv);
 
 extern const struct option_spec bench_options[];
 extern const struct option_spec check_options[];
@@ -34,6 +35,7 @@ extern const struct option_spec info_options[];
 extern const struct option_spec map_options[];
 extern const struct option_spec measure_options[];
 extern const struct option_spec resize_options[];
+extern const struct option_spec snapshot_options[];
 
 /* --help: to standard output, status 0. */
 _Noreturn void verb_help(void);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: ISC */
+/* snapshot: list, make, apply and delete the snapshots inside an image. */
+#include "vm-img/snapshot.h"
+
+#include "lib/base/error.h"
+#include "lib/base/size.h"
+#include "lib/image/image.h"
+#include "vm-img/arguments.h"
+#include "vm-img/report.h"
+#include "vm-img/verb.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+	NAME_LEN_MAX = 255, /* what is longer is cut off, as QEMU does */
+	NS_PER_S = 1000000000,
+};
+
+const struct option_spec snapshot_options[] = {
+	{ 'l', "list", NULL, "list the snapshots" },
+	{ 'c', "create", "SNAPSHOT", "make one of the disk as it is" },
+	{ 'a', "apply", "SNAPSHOT", "the disk becomes as it was then" },
+	{ 'd', "delete", "SNAPSHOT", "delete it" },
+	{ 'q', "quiet", NULL, "print errors only" },
+	{ 'U', "force-share", NULL, "open although another one writes it" },
+	OPTIONS_LATER,
+	OPTIONS_END,
+};
+
+static void print_one(const struct image_snapshot_info *s)
+{
+	char date[32], clock[32], icount[24] = "", size[16];
+	uint64_t seconds = s->vm_clock_nsec / NS_PER_S;
+	time_t when = (time_t)s->date_sec;
+	struct tm tm;
+
+	localtime_r(&when, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u",
+		 (unsigned)(seconds / 3600), (unsigned)(seconds / 60 % 60),
+		 (unsigned)(seconds % 60),
+		 (unsigned)(s->vm_clock_nsec / 1000000 % 1000));
+	if (s->icount != UINT64_MAX)
+		snprintf(icount, sizeof(icount), "%llu",
+			 (unsigned long long)s->icount);
+	printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name,
+	       size_format(s->vm_state_size, size, sizeof(size)), date, clock,
+	       icount);
+}
+
+void snapshot_list_print(const struct image_info *info)
+{
+	if (info->n_snapshots > 0)
+		printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID",
+		       "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+	for (unsigned i = 0; i < info->n_snapshots; i++)
+		print_one(&info->snapshots[i]);
+}
+
+static int list(struct image *image, struct error *err)
+{
+	struct image_info info;
+	int rc = image_get_info(image, &info, err);
+
+	if (rc == 0)
+		snapshot_list_print(&info);
+	return rc;
+}
+
+static int create(struct image *image, const char *name, struct error *err)
+{
+	char cut[NAME_LEN_MAX + 1];
+	struct image_snapshot_info what = { .name = cut };
+	struct timespec now;
+	int rc;
+
+	snprintf(cut, sizeof(cut), "%s", name);
+	clock_gettime(CLOCK_REALTIME, &now);
+	what.date_sec = (uint32_t)now.tv_sec;
+	what.date_nsec = (uint32_t)now.tv_nsec;
+	rc = image_snapshot_create(image, &what, err);
+	if (rc < 0)
+		report_error("Could not create snapshot '%s': %s", name,
+			     error_text(err, rc));
+	return rc;
+}
+
+/* By its name, and first of all by its number if is_id. */
+static int find(struct image *image, const char *name, bool is_id,
+		unsigned *index)
+{
+	struct image_info info;
+	int rc = image_get_info(image, &info, NULL);
+
+	if (rc < 0)
+		return rc;
+	for (unsigned i = 0; is_id && i < info.n_snapshots; i++)
+		if (strcmp(info.snapshots[i].id, name) == 0) {
+			*index = i;
+			return 0;
+		}
+	for (unsigned i = 0; i < info.n_snapshots; i++)
+		if (strcmp(info.snapshots[i].name, name) == 0) {
+			*index = i;
+			return 0;
+		}
+	return -ENOENT;
+}
+
+static int apply(struct image *image, const char *name, struct error *err)
+{
+	unsigned index = 0;
+	int rc = find(image, name, true, &index);
+
+	if (rc < 0)
+		error_set_errno(err, rc, "Failed to load snapshot");
+	else
+		rc = image_snapshot_apply(image, index, err);
+	if (rc < 0)
+		report_error("Could not apply snapshot '%s': %s", name,
+			     error_text(err, rc));
+	return rc;
+}
+
+static int remove_one(struct image *image, const char *name, struct error *err)
+{
+	unsigned index = 0;
+	int rc = find(image, name, false, &index);
+
+	if (rc < 0) {
+		report_error("Could not delete snapshot '%s': snapshot not "
+			     "found",
+			     name);
+		return rc;
+	}
+	rc = image_snapshot_delete(image, index, err);
+	if (rc < 0)
+		report_error("Could not delete snapshot '%s': %s", name,
+			     error_text(err, rc));
+	return rc;
+}
+
+static int act(struct image *image, int action, const char *name)
+{
+	struct error err = ERROR_INIT;
+
+	switch (action) {
+	case 'l':
+		return list(image, &err);
+	case 'c':
+		return create(image, name, &err);
+	case 'a':
+		return apply(image, name, &err);
+	case 'd':
+		return remove_one(image, name, &err);
+	default: /* to open it was all */
+		return 0;
+	}
+}
+
+int snapshot_run(int argc, char **argv)
+{
+	struct arguments a = { .specs = snapshot_options,
+			       .argc = argc,
+			       .argv = argv };
+	unsigned flags = IMAGE_NO_BACKING;
+	struct error err = ERROR_INIT;
+	const char *name = NULL;
+	int action = 0, id, rc;
+	struct image *image;
+
+	while ((id = arguments_next(&a)) >= 0) {
+		if (id == 'U')
+			flags |= IMAGE_FORCE_SHARE;
+		if (id == 'q' || id == 'U')
+			continue;
+		if (action != 0)
+			report_usage("Cannot mix '-l', '-a', '-c', '-d'");
+		action = id;
+		name = a.value;
+	}
+	if (a.n_operands != 1)
+		report_usage("Expecting one image file name");
+	if (action == 'l')
+		flags |= IMAGE_READ_ONLY;
+	image = open_or_report(a.operands[0], NULL, flags);
+	if (image == NULL)
+		return EXIT_FAILURE;
+	rc = act(image, action, name);
+	if (rc < 0) {
+		image_abandon(image);
+		return EXIT_FAILURE;
+	}
+	rc = image_close(image, &err);
+	if (rc < 0)
+		report_error("%s: %s", a.operands[0], error_text(&err, rc));
+	return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
