@@ -2,6 +2,7 @@ LIB_SRCS += \
 	lib/image/blocks.c \
 	lib/image/blocks_write.c \
 	lib/image/chain.c \
+	lib/image/crc32c.c \
 	lib/image/create.c \
 	lib/image/file.c \
 	lib/image/file_bounce.c \
@@ -48,6 +49,10 @@ LIB_SRCS += \
 	lib/image/raw.c \
 	lib/image/table.c \
 	lib/image/vdi.c \
+	lib/image/vhdx.c \
+	lib/image/vhdx_create.c \
+	lib/image/vhdx_header.c \
+	lib/image/vhdx_log.c \
 	lib/image/vmdk.c \
 	lib/image/vmdk_create.c \
 	lib/image/vmdk_descriptor.c \

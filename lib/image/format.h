@@ -125,5 +125,6 @@ extern const struct image_format image_format_qcow2;
 extern const struct image_format image_format_vdi;
 extern const struct image_format image_format_vpc;
 extern const struct image_format image_format_vmdk;
+extern const struct image_format image_format_vhdx;
 
 #endif

@@ -12,6 +12,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_vdi,
 	&image_format_vpc,
 	&image_format_vmdk,
+	&image_format_vhdx,
 	NULL,
 };
 
@@ -21,6 +22,7 @@ static const char *const names[] = {
 	"vdi",
 	"vpc",
 	"vmdk",
+	"vhdx",
 	NULL,
 };
 
@@ -39,7 +41,6 @@ static const struct foreign_format {
 	{ "parallels", 0, "WithouFreSpacExt" },
 	{ "qcow", 0, "QFI\xfb" },
 	{ "qed", 0, "QED" },
-	{ "vhdx", 0, "vhdxfile" },
 };
 
 const char *const *image_format_names(void)

@@ -147,4 +147,12 @@ test_vmdk_new_images() {
 	same create -f vmdk -o compat6=on,hwversion=7 a.vmdk 1M
 }
 
+test_vhdx() {
+	for options in '' block_size=1M subformat=fixed \
+		log_size=2M,block_state_zero=off; do
+		made_there vhdx "$options" 5M
+		made_here vhdx "$options" 5M
+	done
+}
+
 . shunit2

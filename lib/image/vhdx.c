@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * VHDX, Hyper-V's format: blocks of 1 to 256 MiB, and a table, the BAT, in
+ * which after every chunk_ratio entries of blocks comes one of a bitmap that
+ * only differencing images use.
+ *
+ * A new block: room at the end of the file, data, the changed sector of the
+ * table to the log, which is flushed, and the sector itself. Who writes to a
+ * disk puts new GUIDs into the header first.
+ */
+#include "lib/image/vhdx.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/format.h"
+#include "lib/image/guid.h"
+
+#include <endian.h>
+#include <string.h>
+
+static int probe(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	(void)file_size;
+	return len >= 8 && memcmp(head, VHDX_SIGNATURE, 8) == 0 ? 100 : 0;
+}
+
+static uint64_t entry_place(const struct vhdx *v, uint64_t index)
+{
+	return v->bat.offset +
+	       (index + index / v->chunk_ratio) * sizeof(uint64_t);
+}
+
+static bool is_over(const struct vhdx *v, uint64_t offset,
+		    const struct vhdx_range *range)
+{
+	return offset < range->offset + range->len &&
+	       range->offset < offset + v->block_len;
+}
+
+/* A block over the tables would have the guest write them. */
+static int check_place(const struct vhdx *v, uint64_t offset, uint64_t index,
+		       struct error *err)
+{
+	if (offset >= VHDX_MIB &&
+	    offset <= (uint64_t)INT64_MAX - v->block_len &&
+	    !is_over(v, offset, &v->bat) && !is_over(v, offset, &v->metadata) &&
+	    !is_over(v, offset, &v->log))
+		return 0;
+	return error_set(err, -EIO, "VHDX block %llu is not in a place for it",
+			 (unsigned long long)index);
+}
+
+static int find(struct blocks *blocks, uint64_t offset, bool nowait,
+		struct block_run *run, struct error *err)
+{
+	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
+	uint64_t index = offset / v->block_len, entry;
+	int rc = table_read(&blocks->table, entry_place(v, index), &entry,
+			    sizeof(entry), nowait);
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read VHDX blocks");
+	entry = le64toh(entry);
+	switch (entry & VHDX_ENTRY_STATE) {
+	case VHDX_BLOCK_NOT_PRESENT:
+		return 0;
+	case VHDX_BLOCK_UNDEFINED:
+	case VHDX_BLOCK_ZERO:
+	case VHDX_BLOCK_UNMAPPED:
+		run->kind = BLOCK_ZERO;
+		return 0;
+	case VHDX_BLOCK_FULLY_PRESENT:
+		break;
+	default:
+		return error_set(err, -EIO,
+				 "VHDX block %llu is in a state that is not "
+				 "known",
+				 (unsigned long long)index);
+	}
+	run->kind = BLOCK_DATA;
+	run->host_offset = entry >> VHDX_ENTRY_OFFSET_BITS
+					    << VHDX_ENTRY_OFFSET_BITS;
+	rc = check_place(v, run->host_offset, index, err);
+	run->host_offset += offset % v->block_len;
+	return rc;
+}
+
+static int begin_writing(struct blocks *blocks, struct error *err)
+{
+	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
+	int rc;
+
+	guid_generate(v->header.file_guid);
+	guid_generate(v->header.data_guid);
+	rc = vhdx_write_headers(v, blocks->file);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write VHDX header")
+		      : 0;
+}
+
+static int allocate(struct blocks *blocks, uint64_t index,
+		    struct block_place *place, struct error *err)
+{
+	const struct vhdx *v = container_of(blocks, struct vhdx, blocks);
+	const struct vhdx_range *regions[] = { &v->bat, &v->metadata, &v->log };
+
+	(void)index;
+	/* A file that ends before its regions do. */
+	for (unsigned i = 0; i < array_size(regions); i++)
+		if (place->host_offset < regions[i]->offset + regions[i]->len)
+			place->host_offset =
+				regions[i]->offset + regions[i]->len;
+	return blocks_append(blocks, VHDX_MIB, v->block_len, place, err);
+}
+
+/* Through the log: the sector of 4 KiB that the entry is in. */
+static int enter(struct blocks *blocks, uint64_t index,
+		 const struct block_place *place, struct error *err)
+{
+	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
+	uint64_t at = entry_place(v, index);
+	uint64_t sector_at = at & ~(uint64_t)(VHDX_LOG_SECTOR - 1);
+	uint64_t entry = htole64(place->host_offset | VHDX_BLOCK_FULLY_PRESENT);
+	uint8_t sector[VHDX_LOG_SECTOR];
+	int rc = table_read(&blocks->table, sector_at, sector, sizeof(sector),
+			    false);
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read VHDX blocks");
+	memcpy(sector + (at - sector_at), &entry, sizeof(entry));
+	rc = vhdx_log_sector(v, sector_at, sector, err);
+	if (rc < 0)
+		return rc;
+	rc = table_write(&blocks->table, sector_at, sector, sizeof(sector));
+	return rc < 0 ? error_set_errno(err, rc, "Could not write VHDX blocks")
+		      : 0;
+}
+
+static const struct blocks_ops ops = {
+	.find = find,
+	.begin_writing = begin_writing,
+	.allocate = allocate,
+	.enter = enter,
+};
+
+static int vhdx_open(struct image *image, struct error *err)
+{
+	_cleanup_free_ struct vhdx *v = calloc(1, sizeof(*v));
+	int rc;
+
+	if (v == NULL)
+		return -ENOMEM;
+	rc = vhdx_read_headers(v, image->file, err);
+	if (rc == 0)
+		rc = vhdx_replay(v, image->file, image->path, err);
+	if (rc == 0)
+		rc = vhdx_read_layout(v, image->file, err);
+	if (rc == 0)
+		rc = image_file_size(image->file, &v->flushed_size);
+	if (rc < 0)
+		return rc;
+	image->size = v->size;
+	image->cluster_size = v->block_len;
+	v->blocks.ops = &ops;
+	v->blocks.image = image;
+	v->blocks.file = image->file;
+	v->blocks.size = v->size;
+	v->blocks.block_len = v->block_len;
+	v->blocks.has_file_holes = v->is_fixed;
+	blocks_init(&v->blocks);
+	image->state = steal_ptr(&v);
+	return 0;
+}
+
+static int vhdx_close(struct image *image, struct error *err)
+{
+	struct vhdx *v = image->state;
+	int rc = 0;
+
+	if (v == NULL)
+		return 0;
+	if (!image->file->is_read_only)
+		rc = blocks_image_flush(image, err);
+	if (rc == 0)
+		rc = vhdx_log_close(v, err);
+	blocks_deinit(&v->blocks);
+	free(v);
+	image->state = NULL;
+	return rc;
+}
+
+static int vhdx_get_info(struct image *image, struct image_info *info,
+			 struct error *err)
+{
+	const struct vhdx *v = image->state;
+
+	(void)err;
+	info->cluster_size = v->block_len;
+	return 0;
+}
+
+const struct image_format image_format_vhdx = {
+	.name = "vhdx",
+	.probe = probe,
+	.open = vhdx_open,
+	.close = vhdx_close,
+	.create = vhdx_create,
+	.create_specs = vhdx_create_specs,
+	.readv = blocks_image_readv,
+	.writev = blocks_image_writev,
+	.write_zeroes = blocks_image_write_zeroes,
+	.discard = blocks_image_discard,
+	.flush = blocks_image_flush,
+	.map = blocks_image_map,
+	.get_info = vhdx_get_info,
+};
