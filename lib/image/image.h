@@ -99,6 +99,9 @@ int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
 
 enum image_zero_flags {
 	IMAGE_ZERO_MAY_UNMAP = 1 << 0, /* space may be given back */
+	/* Written down even where nothing shows through from below: another
+	 * backing image is to come. */
+	IMAGE_ZERO_EXPLICIT = 1 << 1,
 };
 
 /* The range reads as zeroes afterwards. */

@@ -21,7 +21,7 @@ enum action {
 
 struct range {
 	uint64_t offset, len;
-	bool is_discard, may_unmap;
+	bool is_discard, may_unmap, is_explicit;
 };
 
 static bool has_backing_at(const struct qcow2 *q, uint64_t index)
@@ -49,19 +49,20 @@ static enum action choose_discard(const struct qcow2 *q,
 }
 
 static enum action choose_zero(const struct qcow2 *q, uint64_t index,
-			       const struct qcow2_run *run, bool may_unmap)
+			       const struct qcow2_run *run,
+			       const struct range *r)
 {
 	switch (run->kind) {
 	case QCOW2_KIND_UNALLOCATED:
-		if (!has_backing_at(q, index))
+		if (!has_backing_at(q, index) && !r->is_explicit)
 			return LEAVE;
 		break;
 	case QCOW2_KIND_ZERO:
 		return LEAVE;
 	case QCOW2_KIND_ZERO_ALLOCATED:
-		return may_unmap ? ZERO : LEAVE;
+		return r->may_unmap ? ZERO : LEAVE;
 	case QCOW2_KIND_DATA:
-		if (q->header.version >= 3 && run->is_copied && !may_unmap)
+		if (q->header.version >= 3 && run->is_copied && !r->may_unmap)
 			return ZERO_KEEP;
 		break;
 	case QCOW2_KIND_COMPRESSED:
@@ -69,14 +70,14 @@ static enum action choose_zero(const struct qcow2 *q, uint64_t index,
 	}
 	if (q->header.version >= 3)
 		return ZERO;
-	return q->image->backing_name != NULL ? WRITE : DROP;
+	return q->image->backing_name != NULL || r->is_explicit ? WRITE : DROP;
 }
 
 static enum action choose(const struct qcow2 *q, uint64_t index,
 			  const struct qcow2_run *run, const struct range *r)
 {
 	return r->is_discard ? choose_discard(q, run)
-			     : choose_zero(q, index, run, r->may_unmap);
+			     : choose_zero(q, index, run, r);
 }
 
 static int write_zero_data(struct qcow2 *q, uint64_t offset, uint64_t len,
@@ -255,7 +256,8 @@ int qcow2_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 {
 	struct range r = { .offset = offset,
 			   .len = len,
-			   .may_unmap = flags & IMAGE_ZERO_MAY_UNMAP };
+			   .may_unmap = flags & IMAGE_ZERO_MAY_UNMAP,
+			   .is_explicit = flags & IMAGE_ZERO_EXPLICIT };
 
 	return change(image->state, &r, err);
 }
