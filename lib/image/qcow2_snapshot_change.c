@@ -83,15 +83,16 @@ static int read_l1(struct qcow2 *q, const struct qcow2_snapshot *s,
 	uint64_t len = s->l1_size * sizeof(**l1), file_size;
 	int rc = image_file_size(q->file, &file_size);
 
-	if (rc == 0 && len > 0 &&
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not get file size");
+	if (len > 0 &&
 	    (s->l1_offset > file_size || len > file_size - s->l1_offset))
 		return error_set(err, -EINVAL,
 				 "Snapshot L1 table past end of file");
 	*l1 = malloc(len + 1);
 	if (*l1 == NULL)
 		return -ENOMEM;
-	if (rc == 0)
-		rc = image_file_read(q->file, s->l1_offset, *l1, len);
+	rc = image_file_read(q->file, s->l1_offset, *l1, len);
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not read snapshot L1 table");
@@ -274,7 +275,7 @@ static int write_tables(struct qcow2 *q, struct change *c, struct error *err)
 
 static int change_run(struct qcow2 *q, struct change *c, struct error *err)
 {
-	uint64_t table_len;
+	uint64_t table_len = 0;
 	int rc = qcow2_barrier(q);
 
 	if (rc < 0)

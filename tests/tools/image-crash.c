@@ -3,6 +3,7 @@
  * What could a crash have left?
  *
  *	image-crash [--full] IMAGE SEED OPERATIONS STATES ORIGINAL [KEEP]
+ *	image-crash --do=ACTION IMAGE SEED STATES ORIGINAL OTHER [KEEP]
  *
  * Runs random operations on IMAGE and records every system call that changes
  * the file, and every fdatasync(). Then STATES times a moment is chosen and
@@ -14,6 +15,12 @@
  * disk held first. With --full one write in thirty fails as on a full disk:
  * operations may fail then, and spoil no other. States are left in files KEEP.0, KEEP.1, … for other
  * programs to check: the first forty.
+ *
+ * With --do one action is recorded: create (a snapshot named new), apply or
+ * delete (the first one), empty, backing (a name, "new") or repair. Each
+ * sector of each state holds what it holds in ORIGINAL or in OTHER; of repair,
+ * after another one. A header of more than a sector is taken to be written
+ * whole: there is no other way to write it.
  */
 #include "lib/base/error.h"
 #include "lib/base/log.h"
@@ -63,6 +70,7 @@ static struct recorder {
 	uint8_t *base;
 	uint64_t base_len;
 	bool is_full;
+	bool is_whole; /* no write is torn */
 	uint64_t random;
 } recorder;
 
@@ -320,7 +328,7 @@ static void make_state(struct file *f, size_t end, bool is_power_failure,
 		if (e->is_durable || (e->kind == EVENT_TRUNCATE && i < durable))
 			luck = 0;
 		if (luck < 2)
-			apply(f, e, luck == 1, random);
+			apply(f, e, luck == 1 && !recorder.is_whole, random);
 	}
 }
 
@@ -458,6 +466,136 @@ static void try_state(char **argv, unsigned long i, struct file *f,
 	model_deinit(&model);
 }
 
+static int act(struct image *image, const char *action, struct error *err)
+{
+	const struct image_snapshot_info new = { .name = "new" };
+	struct image_check check = { .found = NULL };
+
+	if (strcmp(action, "create") == 0)
+		return image_snapshot_create(image, &new, err);
+	if (strcmp(action, "apply") == 0)
+		return image_snapshot_apply(image, 0, err);
+	if (strcmp(action, "delete") == 0)
+		return image_snapshot_delete(image, 0, err);
+	if (strcmp(action, "empty") == 0)
+		return image_make_empty(image, err);
+	if (strcmp(action, "backing") == 0)
+		return image_change_backing(image, "new", "raw", err);
+	return image_repair(image, IMAGE_REPAIR_LEAKS | IMAGE_REPAIR_ERRORS,
+			    &check, err);
+}
+
+static void run_action(const char *path, const char *action)
+{
+	const struct image_open_options how = {
+		.flags = strcmp(action, "repair") == 0
+				 ? IMAGE_NO_BACKING | IMAGE_CHECK
+				 : IMAGE_NO_BACKING,
+	};
+	struct error err = ERROR_INIT;
+	struct image *image;
+	int rc = image_open(&image, path, &how, &err);
+
+	if (rc == 0)
+		rc = act(image, action, &err);
+	if (rc == 0)
+		rc = image_close(image, &err);
+	if (rc < 0)
+		die(1, "%s: %s", path, error_text(&err, rc));
+}
+
+/* The state is repaired, whatever of that was done before. */
+static void repair_state(struct file *f)
+{
+	const struct image_open_options how = {
+		.format = "qcow2", .flags = IMAGE_NO_BACKING | IMAGE_CHECK
+	};
+	int fd = memfd_create("state", MFD_CLOEXEC), copy = dup(fd);
+	struct error err = ERROR_INIT;
+	struct image *image;
+	struct stat st;
+	int rc;
+
+	if (copy < 0 || write(fd, f->data, f->len) != (ssize_t)f->len)
+		die(1, "memfd: %s", strerror(errno));
+	rc = image_open_fd(&image, fd, "state", &how, &err);
+	if (rc == 0)
+		rc = act(image, "repair", &err);
+	if (rc == 0)
+		rc = image_close(image, &err);
+	if (rc < 0)
+		die(1, "state cannot be repaired: %s", error_text(&err, rc));
+	fstat(copy, &st);
+	f->len = (uint64_t)st.st_size;
+	if (f->len > FILE_LEN_MAX || pread(copy, f->data, f->len, 0) < 0)
+		die(1, "state cannot be read");
+	if (f->used < f->len)
+		f->used = f->len;
+	close(copy);
+}
+
+static bool has_either(const struct file *f, const char *path,
+		       uint8_t *const contents[2], uint64_t len)
+{
+	struct image *image = open_state(f, path, IMAGE_NO_BACKING);
+	struct error err = ERROR_INIT;
+	uint8_t *disk = calloc(1, len);
+	uint64_t n = image_size(image) < len ? image_size(image) : len;
+	bool is_well = true;
+	int rc;
+
+	if (disk == NULL)
+		die(1, "out of memory");
+	rc = image_read(image, 0, disk, n, &err);
+	if (rc < 0)
+		die(1, "state cannot be read: %s", error_text(&err, rc));
+	for (uint64_t at = 0; at < n; at += MODEL_SECTOR)
+		is_well &=
+			memcmp(disk + at, contents[0] + at, MODEL_SECTOR) ==
+				0 ||
+			memcmp(disk + at, contents[1] + at, MODEL_SECTOR) == 0;
+	free(disk);
+	image_abandon(image);
+	return is_well;
+}
+
+/* argv: action, image, seed, states, original, other, prefix. */
+static void try_action(char **argv, struct file *f)
+{
+	bool is_repair = strcmp(argv[0], "repair") == 0;
+	uint64_t random = strtoull(argv[2], NULL, 10) + 12345;
+	size_t sure;
+	unsigned long n_states = strtoul(argv[3], NULL, 10);
+	uint8_t *contents[2];
+	struct stat st;
+
+	if (stat(argv[4], &st) < 0)
+		die(1, "%s: %s", argv[4], strerror(errno));
+	contents[0] = load_original(argv[4], (size_t)st.st_size);
+	contents[1] = load_original(argv[5], (size_t)st.st_size);
+	recorder.is_whole = strcmp(argv[0], "backing") == 0;
+	for (unsigned long i = 0; i < n_states; i++) {
+		bool is_power_failure = i % 2 != 0;
+		size_t end = model_draw(&random, recorder.n + 1);
+
+		make_state(f, end, is_power_failure, &random, &sure);
+		if (is_repair)
+			repair_state(f);
+		if (argv[6] != NULL && i < N_KEPT)
+			save(argv[6], i, f);
+		if (is_sound(f, argv[1]) &&
+		    has_either(f, argv[1], contents, (uint64_t)st.st_size))
+			continue;
+		save(argv[1], 9999, f);
+		die(1, "%s: %s, seed %s, state %lu: %s at event %zu of %zu",
+		    argv[1], argv[0], argv[2], i,
+		    is_power_failure ? "power failure" : "kill", end,
+		    recorder.n);
+	}
+	free(contents[0]);
+	free(contents[1]);
+}
+
 int main(int argc, char **argv)
 {
 	struct file f = { .data = calloc(1, FILE_LEN_MAX) };
@@ -470,6 +608,15 @@ int main(int argc, char **argv)
 		recorder.is_full = true;
 		argv++;
 		argc--;
+	}
+	if (argc > 6 && strncmp(argv[1], "--do=", 5) == 0) {
+		argv[1] += 5;
+		start_recording(argv[2]);
+		run_action(argv[2], argv[1]);
+		recorder.inode = 0;
+		try_action(argv + 1, &f);
+		free(f.data);
+		return 0;
 	}
 	if (argc < 6 || f.data == NULL)
 		die(EXIT_USAGE, "usage: image-crash IMAGE SEED OPERATIONS "
