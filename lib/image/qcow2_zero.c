@@ -168,9 +168,12 @@ static int change_clusters(struct qcow2 *q, uint64_t index, uint64_t end,
 
 /* Part of one cluster: nothing to do if it is zero already. */
 static int zero_edge(struct qcow2 *q, uint64_t offset, uint64_t len,
-		     struct error *err)
+		     bool is_explicit, struct error *err)
 {
 	uint64_t index = offset >> q->cluster_bits;
+	const struct range edge = { .offset = offset,
+				    .len = len,
+				    .is_explicit = is_explicit };
 	struct qcow2_run run;
 	int rc;
 
@@ -179,7 +182,7 @@ static int zero_edge(struct qcow2 *q, uint64_t offset, uint64_t len,
 	rc = qcow2_map_run(q, index, 1, false, &run, err);
 	if (rc < 0)
 		return rc;
-	if (choose_zero(q, index, &run, false) == LEAVE)
+	if (choose_zero(q, index, &run, &edge) == LEAVE)
 		return 0;
 	return write_zero_data(q, offset, len, err);
 }
@@ -201,14 +204,17 @@ static int change_range(struct qcow2 *q, const struct range *r, uint64_t end,
 	int rc = 0;
 
 	if (first > last || (first == last && head > 0 && head >= r->len))
-		return r->is_discard ? 0 : zero_edge(q, r->offset, r->len, err);
+		return r->is_discard ? 0
+				     : zero_edge(q, r->offset, r->len,
+						 r->is_explicit, err);
 	if (!r->is_discard)
-		rc = zero_edge(q, r->offset, head, err);
+		rc = zero_edge(q, r->offset, head, r->is_explicit, err);
 	if (rc == 0)
 		rc = change_clusters(q, first, last, r, err);
 	if (rc == 0 && !r->is_discard && end > last << q->cluster_bits)
 		rc = zero_edge(q, last << q->cluster_bits,
-			       end - (last << q->cluster_bits), err);
+			       end - (last << q->cluster_bits), r->is_explicit,
+			       err);
 	return rc;
 }
 
