@@ -57,7 +57,7 @@ test_every_option_is_in_the_man_page() {
 }
 
 test_verbs_to_come_say_so() {
-	for verb in amend bitmap commit rebase; do
+	for verb in amend bitmap; do
 		refused "$verb is not available yet" "$verb" x
 	done
 	qemu-img create -q -f qcow2 a.qcow2 1M

@@ -3,6 +3,7 @@ vm-img_SRCS := \
 	vm-img/arguments.c \
 	vm-img/bench.c \
 	vm-img/check.c \
+	vm-img/commit.c \
 	vm-img/compare.c \
 	vm-img/convert.c \
 	vm-img/copy.c \
@@ -15,8 +16,11 @@ vm-img_SRCS := \
 	vm-img/map.c \
 	vm-img/measure.c \
 	vm-img/progress.c \
+	vm-img/rate.c \
+	vm-img/rebase.c \
 	vm-img/report.c \
 	vm-img/resize.c \
 	vm-img/snapshot.c \
-	vm-img/status.c
+	vm-img/status.c \
+	vm-img/workers.c
 vm-img_LIBS = $(IMAGE_LIBS)

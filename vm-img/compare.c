@@ -20,6 +20,7 @@
 #include "vm-img/report.h"
 #include "vm-img/status.h"
 #include "vm-img/verb.h"
+#include "vm-img/workers.h"
 #include "vm-img/zero.h"
 
 #include <inttypes.h>
@@ -37,7 +38,7 @@ enum {
 	PIECE = 256 * 1024, /* two of them stay in a core's cache */
 	PAGE = 4096,
 	SECTOR = 512,
-	WORKERS_MAX = 8,
+	N_WORKERS = 8,
 	TEXT_MAX = 4096,
 };
 
@@ -276,17 +277,9 @@ static void *work(void *context)
 /* From cursor to end. */
 static void compare_range(struct run *run, uint64_t end)
 {
-	pthread_t threads[WORKERS_MAX];
-	unsigned n = 0, n_workers = arguments_processors(WORKERS_MAX);
-
 	run->end = end;
 	run->at[0] = run->at[1] = (struct status){ .len = 0 };
-	while (n + 1 < n_workers &&
-	       pthread_create(&threads[n], NULL, work, run) == 0)
-		n++;
-	work(run);
-	while (n > 0)
-		pthread_join(threads[--n], NULL);
+	workers_run(arguments_processors(N_WORKERS), work, run);
 }
 
 static void say(const struct run *run, const char *text)

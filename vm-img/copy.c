@@ -20,6 +20,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/image/image.h"
 #include "vm-img/progress.h"
+#include "vm-img/workers.h"
 #include "vm-img/zero.h"
 
 #include <pthread.h>
@@ -318,21 +319,13 @@ static void *work(void *context)
 int copy_run(const struct copy *copy, struct error *err)
 {
 	struct run run = { .copy = copy, .block_len = find_block_len(copy) };
-	pthread_t threads[COPY_WORKERS_MAX];
-	unsigned n = 0;
 
 	for (unsigned i = 0; i < copy->n_sources; i++)
 		run.total += image_size(copy->sources[i]);
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_cond_init(&run.turned, NULL);
 	progress_begin(&run.progress, copy->shows_progress);
-	/* This thread is one of them, so there is always one. */
-	while (n + 1 < copy->n_workers &&
-	       pthread_create(&threads[n], NULL, work, &run) == 0)
-		n++;
-	work(&run);
-	while (n > 0)
-		pthread_join(threads[--n], NULL);
+	workers_run(copy->n_workers, work, &run);
 	progress_end(&run.progress, run.result == 0);
 	pthread_cond_destroy(&run.turned);
 	pthread_mutex_destroy(&run.lock);

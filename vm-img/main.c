@@ -15,6 +15,7 @@
 static const struct verb verbs[] = {
 	{ "bench", bench_run, bench_options, "FILENAME" },
 	{ "check", check_run, check_options, "FILENAME" },
+	{ "commit", commit_run, commit_options, "FILENAME" },
 	{ "compare", compare_run, compare_options, "FILENAME1 FILENAME2" },
 	{ "convert", convert_run, convert_options,
 	  "FILENAME [FILENAME2 ...] OUTPUT_FILENAME" },
@@ -24,13 +25,12 @@ static const struct verb verbs[] = {
 	{ "info", info_run, info_options, "FILENAME" },
 	{ "map", map_run, map_options, "FILENAME" },
 	{ "measure", measure_run, measure_options, "[FILENAME]" },
+	{ "rebase", rebase_run, rebase_options, "FILENAME" },
 	{ "resize", resize_run, resize_options, "FILENAME [+|-]SIZE" },
 	{ "snapshot", snapshot_run, snapshot_options, "FILENAME" },
 
 	{ "amend", NULL, NULL, NULL },
 	{ "bitmap", NULL, NULL, NULL },
-	{ "commit", NULL, NULL, NULL },
-	{ "rebase", NULL, NULL, NULL },
 };
 
 /* "info [--output=OFMT] [-U] FILENAME": scripts look for such a line to see

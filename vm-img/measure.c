@@ -262,7 +262,8 @@ static int check_target(struct request *request)
 	int rc = 0;
 
 	if (specs == NULL) {
-		while (*name != NULL && strcmp(*name, request->target_format))
+		while (*name != NULL &&
+		       strcmp(*name, request->target_format) != 0)
 			name++;
 		report_error(*name == NULL
 				     ? "Unknown file format '%s'"

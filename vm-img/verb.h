@@ -15,6 +15,7 @@ struct verb {
 
 int bench_run(int argc, char **argv);
 int check_run(int argc, char **argv);
+int commit_run(int argc, char **argv);
 int compare_run(int argc, char **argv);
 int convert_run(int argc, char **argv);
 int create_run(int argc, char **argv);
@@ -22,11 +23,13 @@ int dd_run(int argc, char **argv);
 int info_run(int argc, char **argv);
 int map_run(int argc, char **argv);
 int measure_run(int argc, char **argv);
+int rebase_run(int argc, char **argv);
 int resize_run(int argc, char **argv);
 int snapshot_run(int argc, char **argv);
 
 extern const struct option_spec bench_options[];
 extern const struct option_spec check_options[];
+extern const struct option_spec commit_options[];
 extern const struct option_spec compare_options[];
 extern const struct option_spec convert_options[];
 extern const struct option_spec create_options[];
@@ -34,6 +37,7 @@ extern const struct option_spec dd_options[];
 extern const struct option_spec info_options[];
 extern const struct option_spec map_options[];
 extern const struct option_spec measure_options[];
+extern const struct option_spec rebase_options[];
 extern const struct option_spec resize_options[];
 extern const struct option_spec snapshot_options[];
 

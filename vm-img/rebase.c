@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * rebase: another image under this one, which keeps reading the same. Where
+ * it holds nothing itself, and the old backing image reads other than the new
+ * one, it is given what the old one says; then the name is changed. A kill on
+ * the way leaves the old name, and an image that reads as it did.
+ *
+ * Workers take such ranges in turn; each compares cluster by cluster.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/image.h"
+#include "vm-img/arguments.h"
+#include "vm-img/progress.h"
+#include "vm-img/report.h"
+#include "vm-img/verb.h"
+#include "vm-img/workers.h"
+#include "vm-img/zero.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+	PAGE = 4096,
+	PIECE = 2 * 1024 * 1024, /* no cluster is larger */
+	N_WORKERS = 4,
+};
+
+const struct option_spec rebase_options[] = {
+	{ 'q', "quiet", NULL, "print errors only" },
+	{ 'f', "format", "FMT", "the image's format (default: guess)" },
+	{ 't', "cache", "MODE", "for writing (default: writeback)" },
+	{ 'T', "backing-cache", "MODE", "for reading the new backing file" },
+	{ 'p', "progress", NULL, "show how far it is" },
+	{ 'u', "backing-unsafe", NULL, "change the name alone" },
+	{ 'c', "compress", NULL, "compress what is copied" },
+	{ 'b', "backing", "FILENAME", "the new backing file; \"\": none" },
+	{ 'F', "backing-format", "FMT", "the format of that one" },
+	{ 'U', "force-share", NULL, "open that one although it is written" },
+	OPTIONS_LATER,
+	OPTIONS_END,
+};
+
+struct request {
+	const char *path, *format, *backing, *backing_format;
+	const char *cache, *source_cache;
+	bool is_quiet, wants_progress, is_unsafe, is_compressed, is_forced;
+};
+
+struct run {
+	const struct request *request;
+	struct image *image, *old, *new; /* old and new may be NULL */
+
+	pthread_mutex_t lock;
+	uint64_t cursor;
+	int result;
+	struct error error;
+	struct progress progress;
+};
+
+struct piece {
+	uint64_t start;
+	size_t len;
+};
+
+static void fail(struct run *run, int rc, const char *what,
+		 const struct error *err)
+{
+	pthread_mutex_lock(&run->lock);
+	if (run->result == 0)
+		run->result = error_set(&run->error, rc, "%s: %s", what,
+					error_text(err, rc));
+	pthread_mutex_unlock(&run->lock);
+}
+
+static uint64_t size_of(const struct image *image)
+{
+	return image != NULL ? image_size(image) : 0;
+}
+
+/* Where a range's content is; past the end and without an image: nowhere. */
+static int look(struct image *image, uint64_t start, uint64_t *len,
+		struct image_extent *extent, struct error *err)
+{
+	uint64_t size = size_of(image);
+	int rc;
+
+	*extent = (struct image_extent){ .kind = IMAGE_EXTENT_HOLE };
+	if (start >= size)
+		return 0;
+	if (*len > size - start)
+		*len = size - start;
+	rc = image_map(image, start, *len, IMAGE_MAP_CHAIN, extent, err);
+	if (rc == 0)
+		*len = extent->len;
+	return rc;
+}
+
+static bool is_empty(const struct image_extent *extent)
+{
+	return extent->kind == IMAGE_EXTENT_HOLE ||
+	       extent->kind == IMAGE_EXTENT_ZERO;
+}
+
+/* The same place of the same disk, in the same file: so the same bytes. */
+static bool is_shared(const struct image_extent *a,
+		      const struct image_extent *b)
+{
+	struct stat x, y;
+
+	return !is_empty(a) && !is_empty(b) && a->kind == b->kind &&
+	       strcmp(image_format_name(a->layer),
+		      image_format_name(b->layer)) == 0 &&
+	       fstat(a->host_fd, &x) == 0 && fstat(b->host_fd, &y) == 0 &&
+	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Do both read the same from cursor on? And how far, at most len. */
+static int compare_maps(const struct run *run, uint64_t *len, bool *is_same,
+			struct error *err)
+{
+	struct image_extent before, after;
+	int rc = look(run->old, run->cursor, len, &before, err);
+
+	if (rc == 0)
+		rc = look(run->new, run->cursor, len, &after, err);
+	if (rc == 0)
+		*is_same = (is_empty(&before) && is_empty(&after)) ||
+			   is_shared(&before, &after);
+	return rc;
+}
+
+/*
+ * With the lock held. The next range, and whether there is nothing to do:
+ * the image has it, or both backing images read the same. Other ranges are
+ * whole clusters, or what is missing of one: each is written once.
+ */
+static int look_up(struct run *run, uint64_t *len, bool *is_settled,
+		   struct error *err)
+{
+	uint64_t left = image_size(run->image) - run->cursor;
+	uint64_t cluster = image_cluster_size(run->image), end;
+	struct image_extent extent;
+	int rc = image_map(run->image, run->cursor, left, 0, &extent, err);
+
+	if (rc < 0)
+		return rc;
+	*len = left = extent.len;
+	*is_settled = extent.kind != IMAGE_EXTENT_HOLE;
+	if (*is_settled)
+		return 0;
+	rc = compare_maps(run, len, is_settled, err);
+	if (rc < 0 || *len == left)
+		return rc;
+	end = run->cursor + *len;
+	end -= end % cluster;
+	if (!*is_settled || end <= run->cursor) {
+		*is_settled = false;
+		end = run->cursor + *len + cluster - 1;
+		end -= end % cluster;
+	}
+	*len = end - run->cursor;
+	if (*len > left)
+		*len = left;
+	return 0;
+}
+
+static int take_locked(struct run *run, struct piece *piece, struct error *err)
+{
+	uint64_t size = image_size(run->image), len;
+	bool is_settled;
+
+	while (run->result == 0 && run->cursor < size) {
+		int rc = look_up(run, &len, &is_settled, err);
+
+		if (rc < 0)
+			return rc;
+		if (!is_settled && len > PIECE - run->cursor % PIECE)
+			len = PIECE - run->cursor % PIECE;
+		*piece = (struct piece){ run->cursor, (size_t)len };
+		run->cursor += len;
+		progress_show(&run->progress, run->cursor, size);
+		if (!is_settled)
+			return 1;
+	}
+	return 0;
+}
+
+static bool take(struct run *run, struct piece *piece)
+{
+	struct error err = ERROR_INIT;
+	int rc;
+
+	pthread_mutex_lock(&run->lock);
+	rc = take_locked(run, piece, &err);
+	pthread_mutex_unlock(&run->lock);
+	if (rc < 0)
+		fail(run, rc, "error while reading image metadata", &err);
+	return rc > 0;
+}
+
+static int read_padded(struct image *image, uint64_t start, uint8_t *buf,
+		       size_t len, struct error *err)
+{
+	uint64_t size = size_of(image);
+	size_t n = start < size ? len : 0;
+
+	if (n > 0 && n > size - start)
+		n = (size_t)(size - start);
+	memset(buf + n, 0, len - n);
+	return n > 0 ? image_read(image, start, buf, n, err) : 0;
+}
+
+static int write_block(const struct run *run, uint64_t start,
+		       const uint8_t *buf, size_t len, struct error *err)
+{
+	size_t cluster = image_cluster_size(run->image);
+
+	if (is_zero(buf, len))
+		return image_write_zeroes(run->image, start, len,
+					  IMAGE_ZERO_EXPLICIT, err);
+	if (run->request->is_compressed && start % cluster == 0 &&
+	    (len == cluster || start + len == image_size(run->image)))
+		return image_write_compressed(run->image, start, buf, len, err);
+	return image_write(run->image, start, buf, len, err);
+}
+
+/* What differs of one piece, cluster by cluster. */
+static int write_differences(const struct run *run, const struct piece *piece,
+			     const uint8_t *before, const uint8_t *after,
+			     struct error *err)
+{
+	size_t cluster = image_cluster_size(run->image);
+
+	for (size_t at = 0; at < piece->len;) {
+		size_t len = cluster - (piece->start + at) % cluster;
+		int rc = 0;
+
+		if (len > piece->len - at)
+			len = piece->len - at;
+		if (memcmp(before + at, after + at, len) != 0)
+			rc = write_block(run, piece->start + at, before + at,
+					 len, err);
+		if (rc < 0)
+			return rc;
+		at += len;
+	}
+	return 0;
+}
+
+/* Only the parts that the image does not hold itself. */
+static bool do_piece(struct run *run, const struct piece *piece,
+		     uint8_t *before, uint8_t *after)
+{
+	struct error err = ERROR_INIT;
+	int rc = read_padded(run->old, piece->start, before, piece->len, &err);
+
+	if (rc < 0) {
+		fail(run, rc, "error while reading from old backing file",
+		     &err);
+		return false;
+	}
+	rc = read_padded(run->new, piece->start, after, piece->len, &err);
+	if (rc < 0) {
+		fail(run, rc, "error while reading from new backing file",
+		     &err);
+		return false;
+	}
+	rc = write_differences(run, piece, before, after, &err);
+	if (rc < 0)
+		fail(run, rc, "Error while writing to COW image", &err);
+	return rc == 0;
+}
+
+static void *work(void *context)
+{
+	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, 2 * (size_t)PIECE);
+	struct run *run = context;
+	struct piece piece;
+
+	if (buf == NULL) {
+		fail(run, -ENOMEM, "rebase", NULL);
+		return NULL;
+	}
+	while (take(run, &piece) && do_piece(run, &piece, buf, buf + PIECE))
+		;
+	return NULL;
+}
+
+static int copy_differences(struct run *run)
+{
+	pthread_mutex_init(&run->lock, NULL);
+	workers_run(arguments_processors(N_WORKERS), work, run);
+	pthread_mutex_destroy(&run->lock);
+	if (run->result < 0)
+		report_error("%s", run->error.text);
+	return run->result;
+}
+
+static int change_name(const struct run *run)
+{
+	const char *name = run->request->backing;
+	const char *format = run->request->backing_format;
+	struct error err = ERROR_INIT;
+	bool has_backing = name != NULL && name[0] != '\0';
+	int rc = image_change_backing(run->image, has_backing ? name : NULL,
+				      has_backing ? format : NULL, &err);
+
+	if (rc == -ENOSPC)
+		report_error("Could not change the backing file to '%s': No "
+			     "space left in the file header",
+			     name);
+	else if (rc < 0)
+		report_error("Could not change the backing file to '%s': %s",
+			     name != NULL ? name : "(null)",
+			     error_text(&err, rc));
+	return rc;
+}
+
+static int check_request(const struct request *request, unsigned *flags,
+			 unsigned *source_flags)
+{
+	if (argument_cache(request->cache, flags) < 0) {
+		report_error("Invalid cache option: %s", request->cache);
+		return -EINVAL;
+	}
+	if (argument_cache(request->source_cache, source_flags) < 0) {
+		report_error("Invalid source cache option: %s",
+			     request->source_cache);
+		return -EINVAL;
+	}
+	/* What is there already must not be lost by a crash. */
+	*flags &= IMAGE_DIRECT;
+	*source_flags &= IMAGE_DIRECT;
+	*source_flags |= IMAGE_READ_ONLY;
+	if (request->is_forced)
+		*source_flags |= IMAGE_FORCE_SHARE;
+	return 0;
+}
+
+static int check_format(const struct request *request)
+{
+	const char *const *name = image_format_names();
+
+	if (request->backing_format == NULL)
+		return 0;
+	while (*name != NULL && strcmp(*name, request->backing_format) != 0)
+		name++;
+	if (*name != NULL)
+		return 0;
+	report_error("Invalid format name: '%s'", request->backing_format);
+	return -EINVAL;
+}
+
+static int open_new(struct run *run, unsigned flags)
+{
+	const struct request *request = run->request;
+	const struct image_open_options options = {
+		.format = request->backing_format,
+		.flags = flags,
+	};
+	_cleanup_free_ char *path = NULL;
+	struct error err = ERROR_INIT;
+	int rc;
+
+	if (request->backing[0] == '\0')
+		return 0;
+	path = image_backing_resolve(request->path, request->backing);
+	if (path == NULL)
+		return -ENOMEM;
+	rc = image_open(&run->new, path, &options, &err);
+	if (rc < 0)
+		report_error("Could not open new backing file '%s': %s",
+			     request->backing, error_text(&err, rc));
+	return rc;
+}
+
+/* QEMU says so at the very end; nothing should be copied for it. */
+static int check_name(const struct request *request)
+{
+	if (request->backing == NULL || request->backing[0] == '\0' ||
+	    request->backing_format != NULL)
+		return 0;
+	report_error("Could not change the backing file to '%s': backing "
+		     "format must be specified",
+		     request->backing);
+	return -EINVAL;
+}
+
+static int rebase(struct run *run, unsigned source_flags)
+{
+	const struct request *request = run->request;
+	int rc = check_format(request);
+
+	run->old = image_backing(run->image);
+	if (rc == 0 && !request->is_unsafe)
+		rc = open_new(run, source_flags);
+	if (rc == 0)
+		rc = check_name(request);
+	if (rc == 0 && !request->is_unsafe)
+		rc = copy_differences(run);
+	if (rc == 0)
+		rc = change_name(run);
+	image_abandon(run->new);
+	return rc;
+}
+
+static int run_request(const struct request *request)
+{
+	struct run run = { .request = request };
+	struct error err = ERROR_INIT;
+	unsigned flags = 0, source_flags = 0;
+	int rc = -EIO;
+
+	progress_begin(&run.progress,
+		       request->wants_progress && !request->is_quiet);
+	if (check_request(request, &flags, &source_flags) == 0)
+		run.image = open_or_report(
+			request->path, request->format,
+			flags | (request->is_unsafe ? IMAGE_NO_BACKING : 0));
+	if (run.image != NULL)
+		rc = rebase(&run, source_flags);
+	if (rc < 0)
+		image_abandon(run.image);
+	else
+		rc = image_close(run.image, &err);
+	if (err.text[0] != '\0')
+		report_error("%s", err.text);
+	progress_end(&run.progress, rc == 0);
+	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static void take_value(struct request *request, int id, const char *value)
+{
+	switch (id) {
+	case 'f':
+		request->format = value;
+		break;
+	case 't':
+		request->cache = value;
+		break;
+	case 'T':
+		request->source_cache = value;
+		break;
+	case 'b':
+		request->backing = value;
+		break;
+	default:
+		request->backing_format = value;
+		break;
+	}
+}
+
+static bool take_flag(struct request *request, int id)
+{
+	switch (id) {
+	case 'q':
+		return request->is_quiet = true;
+	case 'p':
+		return request->wants_progress = true;
+	case 'u':
+		return request->is_unsafe = true;
+	case 'c':
+		return request->is_compressed = true;
+	case 'U':
+		return request->is_forced = true;
+	default:
+		return false;
+	}
+}
+
+int rebase_run(int argc, char **argv)
+{
+	struct arguments a = { .specs = rebase_options,
+			       .argc = argc,
+			       .argv = argv };
+	struct request request = { .cache = "writeback",
+				   .source_cache = "writeback" };
+	int id;
+
+	while ((id = arguments_next(&a)) >= 0)
+		if (!take_flag(&request, id))
+			take_value(&request, id, a.value);
+	if (a.n_operands != 1)
+		report_usage("Expecting one image file name");
+	if (!request.is_unsafe && request.backing == NULL)
+		report_usage("Must specify backing file (-b) or use unsafe "
+			     "mode (-u)");
+	request.path = a.operands[0];
+	return run_request(&request);
+}
