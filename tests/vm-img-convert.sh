@@ -221,6 +221,71 @@ test_progress() {
 	silent convert -p -q -f raw src.raw a.raw
 }
 
+# As small as theirs, within a twentieth, and sound.
+test_compressed() {
+	make_source
+	yes 'all work and no play' | head -c 5000000 |
+		dd of=src.raw bs=1M seek=40 conv=notrunc status=none
+	random odd.raw 100k
+	truncate -s 1000000 odd.raw
+	for options in cluster_size=64k compression_type=zstd cluster_size=4k \
+		cluster_size=2M compat=0.10; do
+		silent convert -c -f raw -O qcow2 -o $options src.raw a.qcow2
+		equal a.qcow2 qcow2
+		assertTrue "$options" 'qemu-img check -q a.qcow2'
+		qemu-img convert -c -f raw -O qcow2 -o $options src.raw b.qcow2
+		ours=$(kib a.qcow2)
+		theirs=$(kib b.qcow2)
+		assertTrue "$options: $ours, $theirs" \
+			"[ $ours -le $((theirs * 21 / 20)) ]"
+		silent convert -O raw a.qcow2 c.raw
+		assertTrue "$options" 'cmp src.raw c.raw'
+	done
+	silent convert -c -m 1 -O qcow2 odd.raw src.raw odd.raw a.qcow2
+	qemu-img convert -O raw odd.raw src.raw odd.raw b.raw
+	assertTrue 'several' 'qemu-img compare -q -F raw a.qcow2 b.raw'
+	assertTrue 'several' 'qemu-img check -q a.qcow2'
+	qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 over.qcow2
+	qemu-io -c 'write -P 5 1M 100k' over.qcow2 >/dev/null
+	silent convert -c -O qcow2 -B a.qcow2 -F qcow2 over.qcow2 c.qcow2
+	assertTrue 'over' 'qemu-img compare -q over.qcow2 c.qcow2'
+	assertTrue 'over' "[ $(kib c.qcow2) -lt 600 ]"
+	same convert -c -O qcow2 -o preallocation=metadata src.raw d
+	same convert -c -O qcow2 -B a.qcow2 -F qcow2 src.raw src.raw d
+	# Here qemu-img says so, and exits with 0.
+	refused 'Cannot use --target-is-zero when the destination image has a backing file' \
+		convert -n --target-is-zero -O qcow2 -B a.qcow2 -F qcow2 src.raw d
+}
+
+test_rate_limit() {
+	random src.raw 3M
+	start=$(date +%s%N)
+	silent convert -r 2M -f raw src.raw a.raw
+	assertTrue "[ $(($(date +%s%N) - start)) -gt 400000000 ]"
+	assertTrue 'cmp src.raw a.raw'
+	same convert -r foo src.raw a
+}
+
+# One cluster of the source cannot be read.
+test_salvage() {
+	random src.raw 3M
+	qemu-img convert -f raw -O qcow2 src.raw a.qcow2
+	entry=$((262144 + 8 * 10)) # the L2 table is the fifth cluster
+	printf '\200\0\0\0\7\0\2\0' |
+		dd of=a.qcow2 bs=1 seek=$entry conv=notrunc status=none
+	img convert -O raw a.qcow2 b.raw >out 2>err
+	assertEquals 1 $?
+	assertFalse '[ -e b.raw ]'
+	img convert --salvage -O raw a.qcow2 b.raw >out 2>err
+	assertEquals "$(cat err)" 0 $?
+	assertTrue 'warned' "grep -q '^qemu-img: warning: error while reading' err"
+	dd if=/dev/zero of=src.raw bs=64k seek=10 count=1 conv=notrunc \
+		status=none
+	assertTrue 'cmp src.raw b.raw'
+	silent convert -q --salvage -O raw a.qcow2 b.raw
+	same convert --salvage -C a.qcow2 b.raw
+}
+
 test_wrong_usage() {
 	random src.raw 1M
 	same convert -O qcow2 none a

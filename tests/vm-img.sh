@@ -61,7 +61,6 @@ test_verbs_to_come_say_so() {
 		refused "$verb is not available yet" "$verb" x
 	done
 	qemu-img create -q -f qcow2 a.qcow2 1M
-	refused 'convert -c is not available yet' convert -c -O qcow2 a.qcow2 b
 	refused 'convert -l is not available yet' convert -l s a.qcow2 b
 	refused '--image-opts is not available yet' info --image-opts a.qcow2
 	assertFalse '[ -e b ]'

@@ -27,7 +27,7 @@ enum {
 const struct option_spec convert_options[] = {
 	{ 'U', "force-share", NULL, "open although another one writes it" },
 	{ 'C', "copy-offload", NULL, "copying may be left to the file system" },
-	{ 'c', "compress", NULL, "compress (not available yet)" },
+	{ 'c', "compress", NULL, "compress" },
 	{ 'p', "progress", NULL, "show how far it is" },
 	{ 'q', "quiet", NULL, "print errors only" },
 	{ 'n', "no-create", NULL, "the output is there already" },
@@ -41,7 +41,7 @@ const struct option_spec convert_options[] = {
 	{ 'l', "snapshot", "SNAPSHOT", "convert that (not available yet)" },
 	{ 'S', "sparse-size", "SIZE",
 	  "zeroes that make a hole (default: 4k); 0: none do" },
-	{ 'r', "rate-limit", "RATE", "bytes per second (not available yet)" },
+	{ 'r', "rate-limit", "RATE", "bytes per second" },
 	{ 'm', "parallel", "N", "pieces at work at a time (default: 8)" },
 	{ 'W', "out-of-order", NULL, "write pieces as they come" },
 	{ OPTION_TARGET_IS_ZERO, "target-is-zero", NULL,
@@ -50,8 +50,9 @@ const struct option_spec convert_options[] = {
 	  "OUTPUT_FILENAME is a list of options (not available yet)" },
 	{ OPTION_BITMAPS, "bitmaps", NULL,
 	  "copy bitmaps too (not available yet)" },
-	{ OPTION_SALVAGE, "salvage", NULL,
-	  "read errors give zeroes (not available yet)" },
+	{ OPTION_SALVAGE, "salvage", NULL, "what cannot be read is zero" },
+	{ OPTION_SKIP_BROKEN, "skip-broken-bitmaps", NULL,
+	  "with --bitmaps: leave such out" },
 	OPTIONS_LATER,
 	OPTIONS_END,
 };
@@ -63,8 +64,8 @@ struct request {
 	const char *cache, *source_cache;
 	bool is_forced, has_copy_offload, wants_compression, wants_progress;
 	bool is_quiet, has_no_create, is_target_zero, is_unordered;
-	bool has_sparse, has_options;
-	uint64_t min_sparse, n_workers;
+	bool has_sparse, has_options, is_salvaged, skips_broken;
+	uint64_t min_sparse, n_workers, rate_limit;
 	struct format_options options;
 };
 
@@ -143,6 +144,7 @@ static int check_target_options(struct request *request)
 	const struct image_option_spec *specs =
 		image_create_specs(request->target_format);
 	struct format_options *options = &request->options;
+	const char *mode;
 
 	if (specs == NULL) {
 		report_error("Unknown file format '%s'",
@@ -150,6 +152,18 @@ static int check_target_options(struct request *request)
 		return -ENOENT;
 	}
 	if (format_options_get(options, "backing_file") != NULL) {
+		const char *text = NULL;
+
+		if (request->is_target_zero)
+			text = "Cannot use --target-is-zero when the "
+			       "destination image has a backing file";
+		else if (request->n_sources > 1)
+			text = "Having a backing file for the target makes no "
+			       "sense when concatenating multiple input images";
+		if (text != NULL) {
+			report_error("%s", text);
+			return -EINVAL;
+		}
 		if (!has_option(specs, "backing_file")) {
 			report_error("Backing file not supported for file "
 				     "format '%s'",
@@ -169,8 +183,11 @@ static int check_target_options(struct request *request)
 		report_error("Compression not supported for this file format");
 		return -ENOTSUP;
 	}
-	if (request->wants_compression) {
-		report_error("convert -c is not available yet");
+	mode = format_options_get(options, "preallocation");
+	if (request->wants_compression && mode != NULL &&
+	    strcmp(mode, "off") != 0) {
+		report_error("Compression and preallocation not supported at "
+			     "the same time");
 		return -ENOTSUP;
 	}
 	return 0;
@@ -241,6 +258,10 @@ static int copy(struct job *job, const struct request *request)
 						  "backing_file") != NULL,
 		.backing_size = backing != NULL ? image_size(backing) : 0,
 		.is_unordered = request->is_unordered,
+		.is_compressed = request->wants_compression,
+		.is_salvaged = request->is_salvaged,
+		.is_quiet = request->is_quiet,
+		.rate_limit = request->rate_limit,
 		.n_workers = (unsigned)request->n_workers,
 		.shows_progress = request->wants_progress && !request->is_quiet,
 	};
@@ -341,6 +362,10 @@ static bool take_flag(struct request *request, int id)
 		return request->is_unordered = true;
 	case OPTION_TARGET_IS_ZERO:
 		return request->is_target_zero = true;
+	case OPTION_SALVAGE:
+		return request->is_salvaged = true;
+	case OPTION_SKIP_BROKEN:
+		return request->skips_broken = true;
 	default:
 		return false;
 	}
@@ -370,9 +395,7 @@ static int take_option(struct request *request, int id, const char *value)
 	case 'l':
 		refuse("-l");
 	case 'r':
-		refuse("-r");
-	case OPTION_SALVAGE:
-		refuse("--salvage");
+		return argument_size("rate limit", value, &request->rate_limit);
 	case 'B':
 		return format_options_set(&request->options, "backing_file",
 					  value);
@@ -402,10 +425,14 @@ static void check_combination(const struct request *request)
 {
 	const char *text = NULL;
 
-	if (request->has_copy_offload && request->has_sparse)
+	if (request->skips_broken)
+		text = "Use of --skip-broken-bitmaps requires --bitmaps";
+	else if (request->has_copy_offload && request->has_sparse)
 		text = "Cannot enable copy offloading when -S is used";
 	else if (request->has_copy_offload && request->wants_compression)
 		text = "Cannot enable copy offloading when -c is used";
+	else if (request->has_copy_offload && request->is_salvaged)
+		text = "Cannot use copy offloading in salvaging mode";
 	else if (request->is_target_zero && !request->has_no_create)
 		text = "--target-is-zero requires use of -n flag";
 	else if (request->has_no_create && request->has_options)

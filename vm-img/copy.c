@@ -20,10 +20,13 @@
 #include "lib/base/cleanup.h"
 #include "lib/image/image.h"
 #include "vm-img/progress.h"
+#include "vm-img/rate.h"
+#include "vm-img/report.h"
 #include "vm-img/workers.h"
 #include "vm-img/zero.h"
 
 #include <pthread.h>
+#include <string.h>
 
 enum {
 	CHUNK = 2 * 1024 * 1024, /* the most that is read at a time */
@@ -32,9 +35,8 @@ enum {
 };
 
 struct piece {
-	uint64_t start, len;  /* of the target */
-	struct image *source; /* and there: */
-	uint64_t offset;
+	uint64_t start, len; /* of the target */
+	uint64_t ready_ns;   /* not to be written before */
 	enum {
 		PIECE_DATA,
 		PIECE_ZERO,
@@ -54,6 +56,7 @@ struct run {
 	int result;
 	struct error error;
 	struct progress progress;
+	struct rate rate;
 };
 
 static uint64_t find_block_len(const struct copy *copy)
@@ -61,6 +64,8 @@ static uint64_t find_block_len(const struct copy *copy)
 	uint64_t least = image_cluster_size(copy->target), result = SECTOR;
 	uint64_t sparse = copy->min_sparse < PAGE ? copy->min_sparse : PAGE;
 
+	if (copy->is_compressed)
+		return least;
 	if (least < sparse)
 		least = sparse;
 	while (result * 2 <= least && result < CHUNK)
@@ -127,13 +132,31 @@ static void fit(const struct run *run, struct piece *piece, uint64_t end)
 		piece->len = up - piece->start;
 }
 
-/* With the lock held. False: nothing is left, or an error came. */
+/* A map that cannot be read: block by block, whatever is there. */
+static int salvage_map(const struct run *run, uint64_t offset, uint64_t left,
+		       struct image_extent *extent, const struct error *err,
+		       int rc)
+{
+	if (!run->copy->is_salvaged)
+		return rc;
+	if (!run->copy->is_quiet)
+		report_warning("error while reading block status at offset "
+			       "%llu: %s",
+			       (unsigned long long)offset, error_text(err, rc));
+	*extent = (struct image_extent){
+		.kind = IMAGE_EXTENT_DATA,
+		.len = left < run->block_len ? left : run->block_len,
+	};
+	return 0;
+}
+
+/* With the lock held. */
 static int look_up(struct run *run, struct piece *piece, struct error *err)
 {
 	const struct copy *copy = run->copy;
 	unsigned flags = copy->has_backing ? 0 : IMAGE_MAP_CHAIN;
 	struct image_extent extent;
-	uint64_t size;
+	uint64_t size, offset;
 	int rc;
 
 	for (;;) {
@@ -143,11 +166,12 @@ static int look_up(struct run *run, struct piece *piece, struct error *err)
 		run->source_start += size;
 		run->source++;
 	}
-	piece->source = copy->sources[run->source];
 	piece->start = run->cursor;
-	piece->offset = run->cursor - run->source_start;
-	rc = image_map(piece->source, piece->offset, size - piece->offset,
-		       flags, &extent, err);
+	offset = run->cursor - run->source_start;
+	rc = image_map(copy->sources[run->source], offset, size - offset, flags,
+		       &extent, err);
+	if (rc < 0)
+		rc = salvage_map(run, offset, size - offset, &extent, err, rc);
 	if (rc < 0)
 		return rc;
 	piece->kind = kind_of(run, &extent);
@@ -155,7 +179,13 @@ static int look_up(struct run *run, struct piece *piece, struct error *err)
 	if (piece->kind == PIECE_BACKING &&
 	    piece->len > copy->backing_size - run->cursor)
 		piece->len = copy->backing_size - run->cursor;
-	fit(run, piece, run->source_start + size);
+	/* A compressed cluster may hold the end of one source and the
+	 * beginning of the next. */
+	fit(run, piece,
+	    copy->is_compressed ? run->total : run->source_start + size);
+	piece->ready_ns = piece->kind == PIECE_DATA
+				  ? rate_take(&run->rate, piece->len)
+				  : 0;
 	return 0;
 }
 
@@ -183,8 +213,8 @@ static bool await_turn(struct run *run, const struct piece *piece)
 	bool is_good;
 
 	pthread_mutex_lock(&run->lock);
-	while (!run->copy->is_unordered && run->result == 0 &&
-	       run->turn != piece->start)
+	while (!run->copy->is_unordered && !run->copy->is_compressed &&
+	       run->result == 0 && run->turn != piece->start)
 		pthread_cond_wait(&run->turned, &run->lock);
 	is_good = run->result == 0;
 	pthread_mutex_unlock(&run->lock);
@@ -275,24 +305,115 @@ static int write_data(const struct run *run, const struct piece *piece,
 	return 0;
 }
 
+/* Clusters that are zero altogether are holes; others are compressed. */
+static int write_compressed(const struct run *run, const struct piece *piece,
+			    const uint8_t *buf, struct error *err)
+{
+	const struct copy *copy = run->copy;
+	size_t len = (size_t)piece->len, done = 0;
+
+	while (done < len) {
+		size_t n = len - done;
+		int rc;
+
+		if (n > run->block_len)
+			n = (size_t)run->block_len;
+		if (copy->min_sparse > 0 && is_zero(buf + done, n))
+			rc = write_zero(copy, piece->start + done, n, err);
+		else
+			rc = image_write_compressed(copy->target,
+						    piece->start + done,
+						    buf + done, n, err);
+		if (rc < 0)
+			return rc;
+		done += n;
+	}
+	return 0;
+}
+
+/* Sector by sector: as much as can be had. */
+static void salvage(const struct run *run, struct image *source,
+		    uint64_t offset, uint8_t *buf, size_t len)
+{
+	struct error err;
+
+	for (size_t at = 0; at < len; at += SECTOR) {
+		size_t n = len - at < SECTOR ? len - at : SECTOR;
+		int rc;
+
+		err = (struct error)ERROR_INIT;
+		rc = image_read(source, offset + at, buf + at, n, &err);
+		if (rc == 0)
+			continue;
+		memset(buf + at, 0, n);
+		if (!run->copy->is_quiet)
+			report_warning("error while reading offset %llu: %s",
+				       (unsigned long long)(offset + at),
+				       error_text(&err, rc));
+	}
+}
+
+/* From as many sources as the piece lies in. */
+static int read_data(const struct run *run, const struct piece *piece,
+		     uint8_t *buf, struct error *err)
+{
+	const struct copy *copy = run->copy;
+	uint64_t begin = 0, at = piece->start, end = piece->start + piece->len;
+
+	for (unsigned i = 0; i < copy->n_sources && at < end; i++) {
+		uint64_t size = image_size(copy->sources[i]);
+		size_t n = (size_t)(end - at);
+		int rc;
+
+		if (at < begin + size) {
+			if (n > begin + size - at)
+				n = (size_t)(begin + size - at);
+			rc = image_read(copy->sources[i], at - begin, buf, n,
+					err);
+			if (rc < 0 && !copy->is_salvaged)
+				return rc;
+			if (rc < 0)
+				salvage(run, copy->sources[i], at - begin, buf,
+					n);
+			at += n;
+			buf += n;
+		}
+		begin += size;
+	}
+	return 0;
+}
+
+static int write_piece(const struct run *run, const struct piece *piece,
+		       const uint8_t *buf, struct error *err)
+{
+	switch (piece->kind) {
+	case PIECE_DATA:
+		if (run->copy->is_compressed)
+			return write_compressed(run, piece, buf, err);
+		return write_data(run, piece, buf, err);
+	case PIECE_ZERO:
+		return write_zero(run->copy, piece->start, piece->len, err);
+	case PIECE_BACKING:
+		break;
+	}
+	return 0;
+}
+
 static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 {
 	struct error err = ERROR_INIT;
 	int rc = 0;
 
 	if (piece->kind == PIECE_DATA)
-		rc = image_read(piece->source, piece->offset, buf,
-				(size_t)piece->len, &err);
+		rc = read_data(run, piece, buf, &err);
 	if (rc < 0) {
 		fail(run, rc, "reading", piece->start, &err);
 		return false;
 	}
 	if (!await_turn(run, piece))
 		return false;
-	if (piece->kind == PIECE_DATA)
-		rc = write_data(run, piece, buf, &err);
-	else if (piece->kind == PIECE_ZERO)
-		rc = write_zero(run->copy, piece->start, piece->len, &err);
+	rate_sleep(piece->ready_ns);
+	rc = write_piece(run, piece, buf, &err);
 	if (rc < 0) {
 		fail(run, rc, "writing", piece->start, &err);
 		return false;
@@ -318,7 +439,9 @@ static void *work(void *context)
 
 int copy_run(const struct copy *copy, struct error *err)
 {
-	struct run run = { .copy = copy, .block_len = find_block_len(copy) };
+	struct run run = { .copy = copy,
+			   .block_len = find_block_len(copy),
+			   .rate = { .limit = copy->rate_limit } };
 
 	for (unsigned i = 0; i < copy->n_sources; i++)
 		run.total += image_size(copy->sources[i]);

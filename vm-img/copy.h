@@ -25,6 +25,12 @@ struct copy {
 	uint64_t backing_size;
 	/* Write pieces as they come, not from first to last. */
 	bool is_unordered;
+	/* Each cluster on its own, by whoever read it: compressing is what
+	 * takes the time, so this is never in order. */
+	bool is_compressed;
+	/* What cannot be read is zero, and is warned of unless is_quiet. */
+	bool is_salvaged, is_quiet;
+	uint64_t rate_limit; /* bytes per second; 0: none */
 	unsigned n_workers;
 	bool shows_progress;
 };
