@@ -215,7 +215,8 @@ static void json_image(struct json *json, const struct link *link)
 		json_bool(json, "encrypted", true);
 	if (info->backing_name != NULL)
 		json_text(json, "backing-filename", info->backing_name);
-	json_bool(json, "dirty-flag", info->is_dirty);
+	if (!info->has_no_dirty_flag)
+		json_bool(json, "dirty-flag", info->is_dirty);
 	json_close(json, '}');
 }
 

@@ -292,6 +292,13 @@ int blocks_image_discard(struct image *image, uint64_t offset, uint64_t len,
 	return blocks_discard(image->state, offset, len, err);
 }
 
+int blocks_image_write_compressed(struct image *image, uint64_t offset,
+				  const void *buf, size_t len,
+				  struct error *err)
+{
+	return blocks_write_compressed(image->state, offset, buf, len, err);
+}
+
 int blocks_image_flush(struct image *image, struct error *err)
 {
 	const struct blocks *blocks = image->state;

@@ -78,9 +78,10 @@ struct blocks_ops {
 	 * NULL: the format has no such entry. */
 	int (*enter_zero)(struct blocks *blocks, uint64_t index,
 			  struct error *err);
-	/* Both in place of allocate and enter: a whole block as it is to
-	 * stand in the file, in memory that the caller frees, and without the
-	 * lock; and then its place. NULL: see those. */
+	/* A whole block as it is to stand in the file, in memory that the
+	 * caller frees, and without the lock; and then its place. A length of
+	 * 0: it has no such form. NULL: nothing is compressed. Without
+	 * allocate and enter, all writes are these. */
 	int (*deflate)(struct blocks *blocks, uint64_t index,
 		       const uint8_t *data, uint8_t **packed, size_t *len,
 		       struct error *err);
@@ -113,6 +114,9 @@ int blocks_read(struct blocks *blocks, uint64_t offset, uint64_t len,
 		struct iov_cursor *cursor, struct error *err);
 int blocks_write(struct blocks *blocks, uint64_t offset, uint64_t len,
 		 struct iov_cursor *cursor, struct error *err);
+/* A whole block, or less at the disk's end, the format's compressed way. */
+int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
+			    const void *buf, size_t len, struct error *err);
 int blocks_zero(struct blocks *blocks, uint64_t offset, uint64_t len,
 		unsigned flags, struct error *err);
 int blocks_discard(struct blocks *blocks, uint64_t offset, uint64_t len,
@@ -140,6 +144,9 @@ int blocks_image_write_zeroes(struct image *image, uint64_t offset,
 			      uint64_t len, unsigned flags, struct error *err);
 int blocks_image_discard(struct image *image, uint64_t offset, uint64_t len,
 			 struct error *err);
+int blocks_image_write_compressed(struct image *image, uint64_t offset,
+				  const void *buf, size_t len,
+				  struct error *err);
 int blocks_image_flush(struct image *image, struct error *err);
 int blocks_image_map(struct image *image, uint64_t offset, uint64_t len,
 		     unsigned flags, struct image_extent *extent,

@@ -207,6 +207,15 @@ static int write_new(struct blocks *blocks, struct first_write *w,
 		      : blocks->ops->enter(blocks, w->index, &w->place, err);
 }
 
+/* What a unit held before is no longer what its block holds. */
+static void forget_unit(struct blocks *blocks, uint64_t start)
+{
+	if (blocks->unit_start != start)
+		return;
+	free(blocks->unit);
+	blocks->unit = NULL;
+}
+
 /* What the disk has in the whole of w's block. */
 static int read_block(struct blocks *blocks, const struct first_write *w,
 		      uint8_t *block, struct error *err)
@@ -256,10 +265,7 @@ static int write_packed(struct blocks *blocks, const struct first_write *w,
 		pthread_mutex_lock(&blocks->lock);
 	if (rc == 0)
 		rc = blocks->ops->store(blocks, w->index, packed, len, err);
-	if (blocks->unit_start == w->start) {
-		free(blocks->unit);
-		blocks->unit = NULL;
-	}
+	forget_unit(blocks, w->start);
 	return rc;
 }
 
@@ -277,7 +283,7 @@ static int write_first(struct blocks *blocks, uint64_t offset, uint64_t len,
 	if (w.len > len)
 		w.len = len;
 	*done = w.len;
-	if (blocks->ops->store != NULL)
+	if (blocks->ops->allocate == NULL)
 		return write_packed(blocks, &w, cursor, err);
 	return write_new(blocks, &w, cursor, err);
 }
@@ -326,6 +332,38 @@ int blocks_write(struct blocks *blocks, uint64_t offset, uint64_t len,
 		offset += done;
 		len -= done;
 	}
+	pthread_mutex_unlock(&blocks->lock);
+	return rc;
+}
+
+int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
+			    const void *buf, size_t len, struct error *err)
+{
+	struct iovec iov = { (void *)(uintptr_t)buf, len };
+	struct iov_cursor cursor = { .iov = &iov, .n_iov = 1 };
+	_cleanup_free_ uint8_t *block = NULL, *packed = NULL;
+	size_t packed_len = 0;
+	int rc;
+
+	if (offset % blocks->block_len != 0 || len > blocks->block_len ||
+	    (len < blocks->block_len && offset + len != blocks->size))
+		return error_set(err, -EINVAL, "Not a whole cluster");
+	block = calloc(1, blocks->block_len);
+	if (block == NULL)
+		return -ENOMEM;
+	memcpy(block, buf, len);
+	rc = blocks->ops->deflate(blocks, offset / blocks->block_len, block,
+				  &packed, &packed_len, err);
+	if (rc < 0)
+		return rc;
+	if (packed_len == 0)
+		return blocks_write(blocks, offset, len, &cursor, err);
+	pthread_mutex_lock(&blocks->lock);
+	rc = begin_writing(blocks, err);
+	if (rc == 0)
+		rc = blocks->ops->store(blocks, offset / blocks->block_len,
+					packed, packed_len, err);
+	forget_unit(blocks, offset);
 	pthread_mutex_unlock(&blocks->lock);
 	return rc;
 }

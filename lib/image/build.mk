@@ -11,6 +11,10 @@ LIB_SRCS += \
 	lib/image/image.c \
 	lib/image/iov.c \
 	lib/image/lock.c \
+	lib/image/parallels.c \
+	lib/image/qcow1.c \
+	lib/image/qed.c \
+	lib/image/qed_create.c \
 	lib/image/queue.c \
 	lib/image/queue_plan.c \
 	lib/image/queue_uring.c \

@@ -126,5 +126,8 @@ extern const struct image_format image_format_vdi;
 extern const struct image_format image_format_vpc;
 extern const struct image_format image_format_vmdk;
 extern const struct image_format image_format_vhdx;
+extern const struct image_format image_format_parallels;
+extern const struct image_format image_format_qed;
+extern const struct image_format image_format_qcow1;
 
 #endif

@@ -13,6 +13,9 @@ const struct image_format *const image_formats[] = {
 	&image_format_vpc,
 	&image_format_vmdk,
 	&image_format_vhdx,
+	&image_format_parallels,
+	&image_format_qed,
+	&image_format_qcow1,
 	NULL,
 };
 
@@ -23,6 +26,9 @@ static const char *const names[] = {
 	"vpc",
 	"vmdk",
 	"vhdx",
+	"parallels",
+	"qed",
+	"qcow",
 	NULL,
 };
 
@@ -37,10 +43,6 @@ static const struct foreign_format {
 } foreign_formats[] = {
 	{ "bochs", 0, "Bochs Virtual HD Image" },
 	{ "luks", 0, "LUKS\xba\xbe" },
-	{ "parallels", 0, "WithoutFreeSpace" },
-	{ "parallels", 0, "WithouFreSpacExt" },
-	{ "qcow", 0, "QFI\xfb" },
-	{ "qed", 0, "QED" },
 };
 
 const char *const *image_format_names(void)

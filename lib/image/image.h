@@ -230,6 +230,8 @@ struct image_info {
 	uint64_t actual_size;  /* bytes of disk used by the file */
 	uint64_t cluster_size; /* 0: the format has none */
 	bool is_dirty, is_corrupt, is_encrypted;
+	/* is_dirty has no meaning, and is not shown. */
+	bool has_no_dirty_flag;
 	/* As stored in the image, NULL where there is none; owned by it. */
 	const char *backing_name, *backing_format;
 	/* Resolved against the image's own folder; NULL as above. */

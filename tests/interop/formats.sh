@@ -155,4 +155,61 @@ test_vhdx() {
 	done
 }
 
+test_parallels() {
+	for options in '' cluster_size=64k; do
+		made_there parallels "$options" 5M
+		made_here parallels "$options" 5M
+	done
+}
+
+test_qed() {
+	for options in '' cluster_size=4k,table_size=2 cluster_size=1M; do
+		made_there qed "$options" 5M
+		made_here qed "$options" 5M
+	done
+}
+
+test_qcow1() {
+	made_there qcow '' 5M
+	made_here qcow '' 5M
+	disk disk 4M
+	qemu-img convert -c -O qcow disk a.img
+	sound 'compressed there' qcow a.img disk
+	judge 'compressed there' qcow 8
+}
+
+test_backing_files() {
+	disk disk 4M
+	for format in qed qcow; do
+		qemu-img convert -O $format disk base.img
+		for program in qemu-img vm-img; do
+			$program create -q -f $format -b base.img -F $format \
+				a.img 6M
+			cp disk mirror
+			truncate -s 6M mirror
+			sound "$program $format, empty" $format a.img mirror
+			judge "$program $format" $format 6
+		done
+	done
+}
+
+test_new_images_are_the_same_bytes() {
+	: >base
+	for what in 'parallels size=0' 'parallels size=10G' \
+		'parallels size=5000,cluster_size=64k' \
+		'qed size=1M,cluster_size=4k,table_size=16' 'qed size=1G' \
+		'qed size=1M,backing_file=base,backing_fmt=raw' \
+		'qcow size=1G' 'qcow size=1000' \
+		'qcow size=7G,backing_file=base,backing_fmt=raw'; do
+		qemu-img create -q -f "${what% *}" -o "${what#* }" theirs
+		vm-img create -q -f "${what% *}" -o "${what#* }" ours
+		cmp theirs ours
+		assertEquals "$what" 0 $?
+		rm -f theirs ours
+	done
+	same create -f parallels a.img 1M
+	same create -f qed a.img 1M
+	same create -f qcow a.img 1M
+}
+
 . shunit2

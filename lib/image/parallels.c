@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Parallels' expandable images: a table of clusters behind the header. While
+ * one is written to, its header says so. An image that was left so is opened
+ * for writing only if its table is in order: each cluster in the file, and
+ * none there twice. QEMU wants a check of the user's then; a server that was
+ * killed should be able to go on.
+ */
+#include "protocols/parallels.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/blocks.h"
+#include "lib/image/format.h"
+
+#include <endian.h>
+#include <string.h>
+
+enum {
+	CLUSTER_DEFAULT = 1 << 20,
+	/* Bits that a table's order is looked at with. */
+	CLUSTERS_SEEN_MAX = 64 << 20,
+	SECTORS_PER_TRACK = 32, /* of a geometry of no meaning */
+};
+
+struct parallels {
+	struct blocks blocks;	    /* first */
+	uint64_t cluster_len, unit; /* of an entry, in bytes */
+	uint32_t n_entries;
+	uint64_t data_offset;
+	uint64_t end; /* of the last cluster, from begin_writing on */
+	bool is_in_use;
+};
+
+static int probe(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	(void)file_size;
+	if (len < sizeof(struct parallels_wire_header))
+		return 0;
+	return memcmp(head, PARALLELS_MAGIC, PARALLELS_MAGIC_LEN) == 0 ||
+			       memcmp(head, PARALLELS_MAGIC_EXT,
+				      PARALLELS_MAGIC_LEN) == 0
+		       ? 100
+		       : 0;
+}
+
+static int read_entry(struct parallels *p, uint64_t index, bool nowait,
+		      uint64_t *host_offset)
+{
+	uint32_t entry;
+	int rc = table_read(&p->blocks.table,
+			    sizeof(struct parallels_wire_header) +
+				    index * sizeof(entry),
+			    &entry, sizeof(entry), nowait);
+
+	if (rc == 0)
+		*host_offset = le32toh(entry) * p->unit;
+	return rc;
+}
+
+static int find(struct blocks *blocks, uint64_t offset, bool nowait,
+		struct block_run *run, struct error *err)
+{
+	struct parallels *p = container_of(blocks, struct parallels, blocks);
+	uint64_t place = 0;
+	int rc = read_entry(p, offset / p->cluster_len, nowait, &place);
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read the catalog");
+	if (place == 0)
+		return 0;
+	if (place < p->data_offset)
+		return error_set(err, -EIO,
+				 "Cluster at offset %llu is over the catalog",
+				 (unsigned long long)place);
+	run->kind = BLOCK_DATA;
+	run->host_offset = place + offset % p->cluster_len;
+	return 0;
+}
+
+static int write_in_use(struct parallels *p, bool is_in_use, struct error *err)
+{
+	uint32_t value = htole32(is_in_use ? PARALLELS_IN_USE : 0);
+	int rc =
+		image_file_write(p->blocks.file,
+				 offsetof(struct parallels_wire_header, in_use),
+				 &value, sizeof(value));
+
+	if (rc == 0)
+		rc = image_file_flush(p->blocks.file);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write the header");
+	p->is_in_use = is_in_use;
+	return 0;
+}
+
+static int begin_writing(struct blocks *blocks, struct error *err)
+{
+	struct parallels *p = container_of(blocks, struct parallels, blocks);
+
+	p->end = p->data_offset;
+	for (uint32_t i = 0; i < p->n_entries; i++) {
+		uint64_t place = 0;
+		int rc = read_entry(p, i, false, &place);
+
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not read the catalog");
+		if (place != 0 && place + p->cluster_len > p->end)
+			p->end = place + p->cluster_len;
+	}
+	return p->is_in_use ? 0 : write_in_use(p, true, err);
+}
+
+static int allocate(struct blocks *blocks, uint64_t index,
+		    struct block_place *place, struct error *err)
+{
+	const struct parallels *p =
+		container_of(blocks, struct parallels, blocks);
+	uint64_t at = p->end, size, end;
+	int rc = image_file_size(blocks->file, &size);
+
+	(void)index;
+	if (at % p->unit != 0)
+		at += p->unit - at % p->unit;
+	end = at + p->cluster_len;
+	if (at / p->unit > UINT32_MAX || end > INT64_MAX)
+		return error_set(err, -EFBIG, "Image file is too big");
+	/* What a crash or QEMU's preallocation left there. */
+	place->host_offset = at;
+	place->is_zero =
+		rc == 0 && size <= at && !blocks->file->is_block_device;
+	if (rc == 0 && size < end)
+		rc = image_file_truncate(blocks->file, end);
+	return rc < 0 ? error_set_errno(err, rc, "Could not grow the file") : 0;
+}
+
+static int enter(struct blocks *blocks, uint64_t index,
+		 const struct block_place *place, struct error *err)
+{
+	struct parallels *p = container_of(blocks, struct parallels, blocks);
+	uint32_t entry = htole32((uint32_t)(place->host_offset / p->unit));
+	int rc = table_write(&blocks->table,
+			     sizeof(struct parallels_wire_header) +
+				     index * sizeof(entry),
+			     &entry, sizeof(entry));
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write the catalog");
+	p->end = place->host_offset + p->cluster_len;
+	return 0;
+}
+
+static const struct blocks_ops ops = {
+	.find = find,
+	.begin_writing = begin_writing,
+	.allocate = allocate,
+	.enter = enter,
+};
+
+/* QEMU's checks, in its words. */
+static int take_header(struct parallels *p, struct image *image,
+		       const struct parallels_wire_header *w, struct error *err)
+{
+	bool is_ext =
+		memcmp(w->magic, PARALLELS_MAGIC_EXT, PARALLELS_MAGIC_LEN) == 0;
+	uint32_t sectors = le32toh(w->cluster_sectors);
+	uint64_t n_sectors = le64toh(w->n_sectors), table_end;
+
+	if (!is_ext &&
+	    memcmp(w->magic, PARALLELS_MAGIC, PARALLELS_MAGIC_LEN) != 0)
+		return error_set(err, -EINVAL, "Image not in Parallels format");
+	if (le32toh(w->version) != PARALLELS_VERSION)
+		return error_set(err, -EINVAL, "Image not in Parallels format");
+	if (sectors == 0)
+		return error_set(err, -EINVAL,
+				 "Invalid image: Zero sectors per track");
+	if (sectors > PARALLELS_CLUSTER_SECTORS_MAX)
+		return error_set(err, -EFBIG, "Invalid image: Too big cluster");
+	p->n_entries = le32toh(w->n_entries);
+	if (p->n_entries > PARALLELS_ENTRIES_MAX)
+		return error_set(err, -EFBIG, "Catalog too large");
+	if (!is_ext)
+		n_sectors &= UINT32_MAX;
+	p->cluster_len = (uint64_t)sectors * IMAGE_SECTOR;
+	p->unit = is_ext ? p->cluster_len : IMAGE_SECTOR;
+	if (n_sectors > (uint64_t)p->n_entries * sectors ||
+	    n_sectors > INT64_MAX / IMAGE_SECTOR)
+		return error_set(err, -EINVAL,
+				 "Catalog is too short for the disk");
+	table_end = sizeof(*w) + (uint64_t)p->n_entries * sizeof(uint32_t);
+	p->data_offset = (uint64_t)le32toh(w->data_offset) * IMAGE_SECTOR;
+	if (p->data_offset < table_end)
+		p->data_offset = (table_end + IMAGE_SECTOR - 1) &
+				 ~(uint64_t)(IMAGE_SECTOR - 1);
+	image->size = n_sectors * IMAGE_SECTOR;
+	image->cluster_size = (uint32_t)p->cluster_len;
+	p->is_in_use = le32toh(w->in_use) == PARALLELS_IN_USE;
+	return 0;
+}
+
+/* Each cluster of the table within the file, and only once. */
+static bool is_in_order(struct parallels *p, const struct image_file *file)
+{
+	_cleanup_free_ uint8_t *seen = NULL;
+	uint64_t size, n_clusters;
+
+	if (image_file_size(file, &size) < 0)
+		return false;
+	n_clusters = size / p->cluster_len + 1;
+	if (n_clusters > CLUSTERS_SEEN_MAX)
+		return false;
+	seen = calloc(n_clusters / 8 + 1, 1);
+	for (uint32_t i = 0; seen != NULL && i < p->n_entries; i++) {
+		uint64_t place = 0, n;
+
+		if (read_entry(p, i, false, &place) < 0)
+			return false;
+		n = place / p->cluster_len;
+		if (place == 0)
+			continue;
+		if (place < p->data_offset || n >= n_clusters ||
+		    place > size - p->cluster_len || seen[n / 8] & 1U << n % 8)
+			return false;
+		seen[n / 8] |= (uint8_t)(1U << n % 8);
+	}
+	return seen != NULL;
+}
+
+static int check_in_use(struct parallels *p, const struct image *image,
+			struct error *err)
+{
+	if (!p->is_in_use || image->file->is_read_only ||
+	    image->flags & IMAGE_CHECK || is_in_order(p, image->file))
+		return 0;
+	return error_set(err, -EACCES,
+			 "parallels: Image was not closed correctly; cannot be "
+			 "opened read/write");
+}
+
+static int parallels_open(struct image *image, struct error *err)
+{
+	struct parallels *p = calloc(1, sizeof(*p));
+	struct parallels_wire_header w;
+	int rc;
+
+	if (p == NULL)
+		return -ENOMEM;
+	rc = image_file_read(image->file, 0, &w, sizeof(w));
+	if (rc < 0)
+		error_set_errno(err, rc, "Could not read the header");
+	else
+		rc = take_header(p, image, &w, err);
+	if (rc < 0) {
+		free(p);
+		return rc;
+	}
+	p->blocks.ops = &ops;
+	p->blocks.image = image;
+	p->blocks.file = image->file;
+	p->blocks.size = image->size;
+	p->blocks.block_len = p->cluster_len;
+	blocks_init(&p->blocks);
+	rc = check_in_use(p, image, err);
+	if (rc < 0) {
+		blocks_deinit(&p->blocks);
+		free(p);
+		return rc;
+	}
+	image->state = p;
+	return 0;
+}
+
+static int parallels_close(struct image *image, struct error *err)
+{
+	struct parallels *p = image->state;
+	int rc = 0;
+
+	if (p == NULL)
+		return 0;
+	if (!image->file->is_read_only)
+		rc = blocks_image_flush(image, err);
+	if (rc == 0 && p->blocks.is_writing)
+		rc = write_in_use(p, false, err);
+	blocks_deinit(&p->blocks);
+	free(p);
+	image->state = NULL;
+	return rc;
+}
+
+static int parallels_get_info(struct image *image, struct image_info *info,
+			      struct error *err)
+{
+	(void)image;
+	(void)err;
+	info->has_no_dirty_flag = true;
+	return 0;
+}
+
+static const struct image_option_spec create_specs[] = {
+	{ "size", "size", "Virtual disk size", NULL },
+	{ "cluster_size", "size", "Parallels image cluster size", "1048576" },
+	{ NULL, NULL, NULL, NULL },
+};
+
+static int write_image(const struct image_file *file, uint64_t size,
+		       uint64_t cluster_len)
+{
+	uint64_t n_entries = (size + cluster_len - 1) / cluster_len;
+	uint64_t end = sizeof(struct parallels_wire_header) +
+		       n_entries * sizeof(uint32_t);
+	uint64_t n_sectors = size / IMAGE_SECTOR;
+	struct parallels_wire_header w = {
+		.version = htole32(PARALLELS_VERSION),
+		.heads = htole32(PARALLELS_HEADS),
+		.cylinders = htole32((uint32_t)(n_sectors / PARALLELS_HEADS /
+						SECTORS_PER_TRACK)),
+		.cluster_sectors =
+			htole32((uint32_t)(cluster_len / IMAGE_SECTOR)),
+		.n_entries = htole32((uint32_t)n_entries),
+		.n_sectors = htole64(n_sectors),
+	};
+	int rc;
+
+	end = (end + cluster_len - 1) / cluster_len * cluster_len;
+	w.data_offset = htole32((uint32_t)(end / IMAGE_SECTOR));
+	memcpy(w.magic, PARALLELS_MAGIC_EXT, PARALLELS_MAGIC_LEN);
+	rc = image_file_zero(file, 0, end, false);
+	if (rc == 0)
+		rc = image_file_write(file, 0, &w, sizeof(w));
+	return rc < 0 ? rc : image_file_flush(file);
+}
+
+static int parallels_create(const char *path,
+			    const struct image_create_options *o,
+			    struct error *err)
+{
+	uint64_t size =
+		(o->size + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
+	uint64_t cluster_len = CLUSTER_DEFAULT;
+	struct image_file *file;
+	int rc = image_options_check(o, create_specs, err);
+
+	if (rc == 0)
+		rc = image_option_number(o, "cluster_size", &cluster_len, err);
+	if (rc < 0)
+		return rc;
+	cluster_len = cluster_len / IMAGE_SECTOR * IMAGE_SECTOR;
+	if (cluster_len == 0 ||
+	    cluster_len / IMAGE_SECTOR > PARALLELS_CLUSTER_SECTORS_MAX)
+		return error_set(err, -EINVAL, "Cluster size is too %s",
+				 cluster_len == 0 ? "small" : "large");
+	if (size / cluster_len > PARALLELS_ENTRIES_MAX)
+		return error_set(err, -EFBIG,
+				 "The image size is too large for file format "
+				 "'parallels'");
+	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	if (rc < 0)
+		return rc;
+	rc = write_image(file, size, cluster_len);
+	image_file_close(file);
+	return rc < 0 ? error_set_errno(err, rc,
+					"Failed to create Parallels image")
+		      : 0;
+}
+
+const struct image_format image_format_parallels = {
+	.name = "parallels",
+	.probe = probe,
+	.open = parallels_open,
+	.close = parallels_close,
+	.create = parallels_create,
+	.create_specs = create_specs,
+	.readv = blocks_image_readv,
+	.writev = blocks_image_writev,
+	.write_zeroes = blocks_image_write_zeroes,
+	.discard = blocks_image_discard,
+	.flush = blocks_image_flush,
+	.map = blocks_image_map,
+	.get_info = parallels_get_info,
+};

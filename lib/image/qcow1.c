@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * qcow, QEMU's first copy-on-write format: an L1 table, L2 tables, and
+ * clusters that may be compressed. Encrypted images are refused by name.
+ *
+ * A new cluster is at the file's end, and its entry is written last; a
+ * compressed one takes as many bytes as it needs.
+ */
+#include "protocols/qcow1.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/blocks.h"
+#include "lib/image/format.h"
+
+#include <endian.h>
+#include <libdeflate.h>
+#include <string.h>
+
+enum {
+	LEVEL = 6,
+};
+
+struct qcow1 {
+	struct blocks blocks; /* first */
+	unsigned cluster_bits, l2_bits;
+	uint64_t cluster_len, l1_offset;
+};
+
+static int probe(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	struct qcow1_wire_header w;
+
+	(void)file_size;
+	if (len < sizeof(w))
+		return 0;
+	memcpy(&w, head, sizeof(w));
+	return be32toh(w.magic) == QCOW1_MAGIC &&
+			       be32toh(w.version) == QCOW1_VERSION
+		       ? 100
+		       : 0;
+}
+
+static struct qcow1 *qcow1_of(struct blocks *blocks)
+{
+	return container_of(blocks, struct qcow1, blocks);
+}
+
+static uint64_t l1_place(const struct qcow1 *q, uint64_t index)
+{
+	return q->l1_offset + (index >> q->l2_bits) * sizeof(uint64_t);
+}
+
+static uint64_t l2_place(const struct qcow1 *q, uint64_t table, uint64_t index)
+{
+	return table +
+	       (index & ((UINT64_C(1) << q->l2_bits) - 1)) * sizeof(uint64_t);
+}
+
+static int read_number(struct qcow1 *q, uint64_t at, bool nowait,
+		       uint64_t *number)
+{
+	int rc = table_read(&q->blocks.table, at, number, sizeof(*number),
+			    nowait);
+
+	*number = be64toh(*number);
+	return rc;
+}
+
+static int write_number(struct qcow1 *q, uint64_t at, uint64_t number)
+{
+	number = htobe64(number);
+	return table_write(&q->blocks.table, at, &number, sizeof(number));
+}
+
+static int find(struct blocks *blocks, uint64_t offset, bool nowait,
+		struct block_run *run, struct error *err)
+{
+	struct qcow1 *q = qcow1_of(blocks);
+	uint64_t index = offset >> q->cluster_bits, entry = 0;
+	unsigned shift = 63 - q->cluster_bits;
+	int rc = read_number(q, l1_place(q, index), nowait, &entry);
+
+	if (rc == 0 && entry != 0)
+		rc = read_number(q, l2_place(q, entry, index), nowait, &entry);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read a table");
+	if (entry == 0)
+		return 0;
+	run->unit_start = index << q->cluster_bits;
+	run->unit_len = q->cluster_len;
+	if (entry & QCOW1_COMPRESSED) {
+		run->kind = BLOCK_COMPRESSED;
+		run->host_offset = entry & ((UINT64_C(1) << shift) - 1);
+		run->host_len = entry >> shift & (q->cluster_len - 1);
+		return 0;
+	}
+	run->kind = BLOCK_DATA;
+	run->host_offset = entry + (offset & (q->cluster_len - 1));
+	return 0;
+}
+
+static int inflate(struct blocks *blocks, const struct block_run *run,
+		   uint8_t *buf, struct error *err)
+{
+	_cleanup_free_ uint8_t *packed = malloc(run->host_len + 1);
+	struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
+	enum libdeflate_result result = LIBDEFLATE_BAD_DATA;
+	size_t n = 0;
+	int rc = -ENOMEM;
+
+	if (packed != NULL && d != NULL)
+		rc = image_file_read(blocks->file, run->host_offset, packed,
+				     run->host_len);
+	if (rc == 0)
+		result = libdeflate_deflate_decompress(d, packed, run->host_len,
+						       buf, run->unit_len, &n);
+	libdeflate_free_decompressor(d);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not read compressed cluster");
+	if (result != LIBDEFLATE_SUCCESS || n != run->unit_len)
+		return error_set(err, -EIO,
+				 "Compressed cluster at offset %llu cannot be "
+				 "decompressed",
+				 (unsigned long long)run->host_offset);
+	return 0;
+}
+
+/* One that does not get smaller has no packed form. */
+static int deflate(struct blocks *blocks, uint64_t index, const uint8_t *data,
+		   uint8_t **packed, size_t *len, struct error *err)
+{
+	struct libdeflate_compressor *c = libdeflate_alloc_compressor(LEVEL);
+
+	(void)index;
+	(void)err;
+	*packed = malloc(blocks->block_len);
+	if (c != NULL && *packed != NULL)
+		*len = libdeflate_deflate_compress(c, data, blocks->block_len,
+						   *packed,
+						   blocks->block_len - 1);
+	libdeflate_free_compressor(c);
+	return c != NULL && *packed != NULL ? 0 : -ENOMEM;
+}
+
+static int set_entry(struct qcow1 *q, uint64_t index, uint64_t entry,
+		     struct error *err)
+{
+	uint64_t table, len = sizeof(uint64_t) << q->l2_bits;
+	struct block_place place = { .host_offset = 0 };
+	int rc = read_number(q, l1_place(q, index), false, &table);
+
+	if (rc == 0 && table != 0)
+		rc = write_number(q, l2_place(q, table, index), entry);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write a table");
+	if (table != 0)
+		return 0;
+	/* A table is complete before anything points to it. */
+	rc = blocks_append(&q->blocks, q->cluster_len, len, &place, err);
+	if (rc < 0)
+		return rc;
+	rc = table_clear(&q->blocks.table, place.host_offset, len);
+	if (rc == 0)
+		rc = write_number(q, l2_place(q, place.host_offset, index),
+				  entry);
+	if (rc == 0)
+		rc = image_file_flush(q->blocks.file);
+	if (rc == 0)
+		rc = write_number(q, l1_place(q, index), place.host_offset);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write a table") : 0;
+}
+
+static int allocate(struct blocks *blocks, uint64_t index,
+		    struct block_place *place, struct error *err)
+{
+	(void)index;
+	return blocks_append(blocks, blocks->block_len, blocks->block_len,
+			     place, err);
+}
+
+static int enter(struct blocks *blocks, uint64_t index,
+		 const struct block_place *place, struct error *err)
+{
+	return set_entry(qcow1_of(blocks), index, place->host_offset, err);
+}
+
+static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
+		 size_t len, struct error *err)
+{
+	struct qcow1 *q = qcow1_of(blocks);
+	struct block_place place = { .host_offset = 0 };
+	unsigned shift = 63 - q->cluster_bits;
+	int rc = blocks_append(blocks, 1, len, &place, err);
+
+	if (rc < 0)
+		return rc;
+	if (place.host_offset >> shift != 0)
+		return error_set(err, -EFBIG, "Image file is too big");
+	rc = image_file_write(blocks->file, place.host_offset, packed, len);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not write compressed cluster");
+	return set_entry(q, index,
+			 QCOW1_COMPRESSED | (uint64_t)len << shift |
+				 place.host_offset,
+			 err);
+}
+
+static const struct blocks_ops ops = {
+	.find = find,
+	.inflate = inflate,
+	.allocate = allocate,
+	.enter = enter,
+	.deflate = deflate,
+	.store = store,
+};
+
+/* QEMU's checks, in its words. */
+static int check_header(const struct qcow1_wire_header *w, struct error *err)
+{
+	uint64_t size = be64toh(w->size);
+	unsigned shift = (unsigned)w->cluster_bits + w->l2_bits;
+
+	if (be32toh(w->magic) != QCOW1_MAGIC)
+		return error_set(err, -EINVAL, "Image not in qcow format");
+	if (be32toh(w->version) != QCOW1_VERSION)
+		return error_set(err, -ENOTSUP,
+				 "qcow (v%u) does not support qcow version %u",
+				 QCOW1_VERSION, be32toh(w->version));
+	if (size <= 1)
+		return error_set(err, -EINVAL,
+				 "Image size is too small (must be at least 2 "
+				 "bytes)");
+	if (w->cluster_bits < QCOW1_CLUSTER_BITS_MIN ||
+	    w->cluster_bits > QCOW1_CLUSTER_BITS_MAX)
+		return error_set(err, -EINVAL,
+				 "Cluster size must be between 512 and 64k");
+	if (w->l2_bits < QCOW1_L2_BITS_MIN || w->l2_bits > QCOW1_L2_BITS_MAX)
+		return error_set(err, -EINVAL,
+				 "L2 table size must be between 512 and 64k");
+	if (be32toh(w->crypt_method) > QCOW1_CRYPT_AES)
+		return error_set(err, -EINVAL,
+				 "invalid encryption method in qcow header");
+	if (be32toh(w->crypt_method) != 0)
+		return error_set(err, -ENOTSUP,
+				 "Encrypted qcow images are not supported");
+	if (size > INT64_MAX || size >> shift >= INT32_MAX / sizeof(uint64_t) ||
+	    be64toh(w->l1_offset) > INT64_MAX / 2)
+		return error_set(err, -EINVAL, "Image too large");
+	if (w->backing_offset != 0 && be32toh(w->backing_len) > QCOW1_NAME_MAX)
+		return error_set(err, -EINVAL, "Backing file name too long");
+	return 0;
+}
+
+static int read_backing_name(const struct qcow1_wire_header *w,
+			     struct image *image, struct error *err)
+{
+	uint32_t len = be32toh(w->backing_len);
+	int rc;
+
+	if (w->backing_offset == 0)
+		return 0;
+	image->backing_name = calloc(1, len + 1);
+	if (image->backing_name == NULL)
+		return -ENOMEM;
+	rc = image_file_read(image->file, be64toh(w->backing_offset),
+			     image->backing_name, len);
+	return rc < 0 ? error_set_errno(err, rc,
+					"Could not read backing file name")
+		      : 0;
+}
+
+static int qcow1_open(struct image *image, struct error *err)
+{
+	_cleanup_free_ struct qcow1 *q = calloc(1, sizeof(*q));
+	struct qcow1_wire_header w;
+	int rc;
+
+	if (q == NULL)
+		return -ENOMEM;
+	rc = image_file_read(image->file, 0, &w, sizeof(w));
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read the header");
+	rc = check_header(&w, err);
+	if (rc == 0)
+		rc = read_backing_name(&w, image, err);
+	if (rc < 0)
+		return rc;
+	q->cluster_bits = w.cluster_bits;
+	q->l2_bits = w.l2_bits;
+	q->cluster_len = UINT64_C(1) << w.cluster_bits;
+	q->l1_offset = be64toh(w.l1_offset);
+	/* Disks are whole sectors. */
+	image->size = be64toh(w.size) & ~(uint64_t)(IMAGE_SECTOR - 1);
+	image->cluster_size = (uint32_t)q->cluster_len;
+	q->blocks.ops = &ops;
+	q->blocks.image = image;
+	q->blocks.file = image->file;
+	q->blocks.size = image->size;
+	q->blocks.block_len = q->cluster_len;
+	blocks_init(&q->blocks);
+	image->state = steal_ptr(&q);
+	return 0;
+}
+
+static int qcow1_close(struct image *image, struct error *err)
+{
+	struct qcow1 *q = image->state;
+	int rc = 0;
+
+	if (q == NULL)
+		return 0;
+	if (!image->file->is_read_only)
+		rc = blocks_image_flush(image, err);
+	blocks_deinit(&q->blocks);
+	free(q);
+	image->state = NULL;
+	return rc;
+}
+
+static int qcow1_get_info(struct image *image, struct image_info *info,
+			  struct error *err)
+{
+	(void)err;
+	info->cluster_size = image->cluster_size;
+	return 0;
+}
+
+static const struct image_option_spec create_specs[] = {
+	{ "size", "size", "Virtual disk size", NULL },
+	{ "backing_file", "str", "File name of a base image", NULL },
+	{ "backing_fmt", "str", "Format of the backing image", NULL },
+	{ "encryption", "bool (on/off)",
+	  "Encrypt the image with format 'aes'. (Deprecated in favor of "
+	  "encrypt.format=aes)",
+	  NULL },
+	{ "encrypt.format", "str", "Encrypt the image, format choices: 'aes'",
+	  NULL },
+	{ "encrypt.key-secret", "str",
+	  "ID of the secret that provides the AES encryption key", NULL },
+	{ NULL, NULL, NULL, NULL },
+};
+
+/* Clusters over a backing image are small: less has to be copied. */
+static int write_image(const struct image_file *file, uint64_t size,
+		       const char *backing_name)
+{
+	struct qcow1_wire_header w = {
+		.magic = htobe32(QCOW1_MAGIC),
+		.version = htobe32(QCOW1_VERSION),
+		.size = htobe64(size),
+		.cluster_bits = backing_name != NULL ? 9 : 12,
+		.l2_bits = backing_name != NULL ? 12 : 9,
+	};
+	uint64_t name_len = backing_name != NULL ? strlen(backing_name) : 0;
+	uint64_t end = (sizeof(w) + name_len + 7) & ~UINT64_C(7), l1_len;
+	unsigned shift = (unsigned)w.cluster_bits + w.l2_bits;
+	int rc;
+
+	l1_len = ((size + (UINT64_C(1) << shift) - 1) >> shift) *
+		 sizeof(uint64_t);
+	l1_len = (l1_len + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
+	w.l1_offset = htobe64(end);
+	rc = image_file_zero(file, 0, end + l1_len, false);
+	if (rc == 0 && backing_name != NULL) {
+		w.backing_offset = htobe64(sizeof(w));
+		w.backing_len = htobe32((uint32_t)name_len);
+		rc = image_file_write(file, sizeof(w), backing_name, name_len);
+	}
+	if (rc == 0)
+		rc = image_file_write(file, 0, &w, sizeof(w));
+	return rc < 0 ? rc : image_file_flush(file);
+}
+
+static int check_create(const struct image_create_options *o, struct error *err)
+{
+	bool is_encrypted = false;
+	int rc = image_options_check(o, create_specs, err);
+
+	if (rc == 0)
+		rc = image_option_bool(o, "encryption", &is_encrypted, err);
+	if (rc < 0)
+		return rc;
+	if (is_encrypted || image_option_find(o, "encrypt.format") != NULL)
+		return error_set(err, -ENOTSUP,
+				 "Encrypted qcow images are not supported");
+	if (o->size == 0)
+		return error_set(err, -EINVAL,
+				 "Image size is too small, cannot be zero "
+				 "length");
+	if (o->backing_path != NULL && strlen(o->backing_path) > QCOW1_NAME_MAX)
+		return error_set(err, -EINVAL, "Backing file name too long");
+	if (o->size >> (9 + 12) >= INT32_MAX / sizeof(uint64_t))
+		return error_set(err, -EFBIG,
+				 "The image size is too large for file format "
+				 "'qcow'");
+	return 0;
+}
+
+static int qcow1_create(const char *path, const struct image_create_options *o,
+			struct error *err)
+{
+	struct image_file *file;
+	int rc = check_create(o, err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	if (rc < 0)
+		return rc;
+	rc = write_image(file,
+			 (o->size + IMAGE_SECTOR - 1) &
+				 ~(uint64_t)(IMAGE_SECTOR - 1),
+			 o->backing_path);
+	image_file_close(file);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write qcow image")
+		      : 0;
+}
+
+const struct image_format image_format_qcow1 = {
+	.name = "qcow",
+	.probe = probe,
+	.open = qcow1_open,
+	.close = qcow1_close,
+	.create = qcow1_create,
+	.create_specs = create_specs,
+	.readv = blocks_image_readv,
+	.writev = blocks_image_writev,
+	.write_zeroes = blocks_image_write_zeroes,
+	.discard = blocks_image_discard,
+	.write_compressed = blocks_image_write_compressed,
+	.flush = blocks_image_flush,
+	.map = blocks_image_map,
+	.get_info = qcow1_get_info,
+};
