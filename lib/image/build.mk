@@ -1,7 +1,9 @@
 LIB_SRCS += \
 	lib/image/blocks.c \
 	lib/image/blocks_write.c \
+	lib/image/bochs.c \
 	lib/image/chain.c \
+	lib/image/cloop.c \
 	lib/image/crc32c.c \
 	lib/image/create.c \
 	lib/image/file.c \

@@ -129,5 +129,7 @@ extern const struct image_format image_format_vhdx;
 extern const struct image_format image_format_parallels;
 extern const struct image_format image_format_qed;
 extern const struct image_format image_format_qcow1;
+extern const struct image_format image_format_bochs;
+extern const struct image_format image_format_cloop;
 
 #endif

@@ -16,6 +16,8 @@ const struct image_format *const image_formats[] = {
 	&image_format_parallels,
 	&image_format_qed,
 	&image_format_qcow1,
+	&image_format_bochs,
+	&image_format_cloop,
 	NULL,
 };
 
@@ -29,6 +31,8 @@ static const char *const names[] = {
 	"parallels",
 	"qed",
 	"qcow",
+	"bochs",
+	"cloop",
 	NULL,
 };
 
@@ -41,7 +45,6 @@ static const struct foreign_format {
 	unsigned offset;
 	const char *magic;
 } foreign_formats[] = {
-	{ "bochs", 0, "Bochs Virtual HD Image" },
 	{ "luks", 0, "LUKS\xba\xbe" },
 };
 

@@ -212,4 +212,61 @@ test_new_images_are_the_same_bytes() {
 	same create -f qcow a.img 1M
 }
 
+text() { # FILE OFFSET TEXT
+	printf %s "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+# Three extents of 4 KiB, the second is nowhere, the third comes first; of
+# each the bitmap says which sectors there are.
+bochs() { # FILE
+	rm -f "$1"
+	truncate -s $((512 + 12 + 2 * (512 + 4096))) "$1"
+	text "$1" 0 'Bochs Virtual HD Image'
+	text "$1" 32 Redolog
+	text "$1" 48 Growing
+	poke "$1" 64 "$(le32 0x20000)$(le32 512)$(le32 3)$(le32 1)$(le32 4096)"
+	poke "$1" 88 "$(le64 12288)"
+	poke "$1" 512 "$(le32 1)$(le32 0xffffffff)$(le32 0)"
+	head -c 4096 /dev/urandom | dd of="$1" oflag=seek_bytes \
+		seek=1036 conv=notrunc status=none
+	head -c 4096 /dev/urandom | dd of="$1" oflag=seek_bytes \
+		seek=5644 conv=notrunc status=none
+	poke "$1" 524 '\0245'
+	poke "$1" 5132 '\0377'
+}
+
+test_bochs() {
+	bochs a.img
+	described bochs a.img
+	qemu-img convert -f bochs -O raw a.img theirs
+	silent convert -O raw a.img ours
+	cmp theirs ours
+	assertEquals 0 $?
+}
+
+# Blocks that zlib has compressed are to be had from a VMDK of qemu-img's.
+test_cloop() {
+	seq 1 60000 | head -c 256k >disk
+	qemu-img convert -O vmdk -o subformat=streamOptimized disk a.vmdk
+	printf '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n' >a.img
+	poke a.img 128 "$(be32 65536)$(be32 4)"
+	at=$((136 + 5 * 8))
+	grain=$((128 * 512))
+	for i in 0 1 2 3; do
+		length=$((0x$(od -An -tx4 -j $((grain + 8)) -N 4 a.vmdk | tr -d ' ')))
+		poke a.img $((136 + i * 8)) "$(be64 $at)"
+		dd if=a.vmdk of=a.img iflag=skip_bytes,count_bytes conv=notrunc \
+			oflag=seek_bytes skip=$((grain + 12)) count=$length \
+			seek=$at status=none
+		at=$((at + length))
+		grain=$(((grain + 12 + length + 511) / 512 * 512))
+	done
+	poke a.img 168 "$(be64 $at)"
+	described cloop a.img
+	qemu-img convert -f cloop -O raw a.img theirs
+	silent convert -f cloop -O raw a.img ours
+	cmp theirs ours && cmp disk ours
+	assertEquals 0 $?
+}
+
 . shunit2
