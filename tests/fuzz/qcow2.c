@@ -2,7 +2,9 @@
 /*
  * Files of any content as qcow2 images: checked, described, read and mapped
  * all over, then written to in a few ways, resized, and read again. What was
- * written must be read back as long as no error was reported.
+ * written must be read back as long as no error was reported. Snapshots are
+ * applied, made and deleted; at last the image is repaired, and what that
+ * calls clean must then be so.
  */
 #include "lib/image/image.h"
 
@@ -84,6 +86,50 @@ static void write_and_read(struct image *image, uint64_t offset, uint8_t *buf)
 		abort();
 }
 
+static void compress(struct image *image, uint8_t *buf)
+{
+	uint32_t len = image_cluster_size(image);
+
+	if (len > READ_LEN || image_size(image) < len)
+		return;
+	memset(buf, 'x', len);
+	if (image_write_compressed(image, 0, buf, len, NULL) < 0 ||
+	    image_read(image, 0, buf, len, NULL) < 0)
+		return;
+	for (uint32_t i = 0; i < len; i++)
+		if (buf[i] != 'x')
+			abort();
+}
+
+static void change_snapshots(struct image *image, uint8_t *buf)
+{
+	const struct image_snapshot_info new = { .name = "new" };
+
+	(void)image_snapshot_apply(image, 0, NULL);
+	if (image_snapshot_create(image, &new, NULL) == 0)
+		write_and_read(image, image_size(image) / 2, buf);
+	(void)image_snapshot_apply(image, 1, NULL);
+	(void)image_snapshot_delete(image, 0, NULL);
+	(void)image_change_backing(image, "some/other/name", "raw", NULL);
+}
+
+/* A repair that says that nothing is wrong any more is believed. */
+static void repair(int fd)
+{
+	const unsigned what = IMAGE_REPAIR_LEAKS | IMAGE_REPAIR_ERRORS;
+	struct image *image = open_copy(fd, IMAGE_CHECK);
+	struct image_check first = { .found = NULL }, then = { .found = NULL };
+
+	if (image == NULL)
+		return;
+	if (image_repair(image, what, &first, NULL) == 0 &&
+	    first.n_corruptions == 0 && first.n_check_errors == 0 &&
+	    first.n_leaks == 0 && image_check(image, &then, NULL) == 0 &&
+	    (then.n_corruptions != 0 || then.n_leaks != 0))
+		abort();
+	image_abandon(image);
+}
+
 static void change(struct image *image, uint8_t *buf)
 {
 	const struct image_resize_options shrink = { .may_shrink = true };
@@ -124,10 +170,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		read_around(image, 0, buf);
 		read_around(image, size / 3, buf);
 		read_around(image, size - size / 8, buf);
-		if (size > 1000)
+		if (size > 1000) {
+			compress(image, buf);
+			change_snapshots(image, buf);
+		}
+		if (image_size(image) > 1000)
 			change(image, buf);
+		if (len % 2 == 0)
+			(void)image_make_empty(image, NULL);
 		(void)image_close(image, NULL);
 	}
+	repair(fd);
 	close(fd);
 	return 0;
 }
