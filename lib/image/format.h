@@ -75,6 +75,7 @@ struct image {
 	bool is_probed; /* format guessed: block 0 is guarded */
 	uint64_t size;
 	uint32_t cluster_size;
+	uint64_t cache_size; /* as the caller wants it; 0: as is usual */
 	/* Names as stored, and the path they resolve to; or NULL. */
 	char *backing_name, *backing_format, *backing_path;
 	struct image *backing;

@@ -93,6 +93,7 @@ int image_open_file(struct image **opened, struct image_file *file,
 	}
 	image->file = file;
 	image->flags = options->flags;
+	image->cache_size = options->cache_size;
 	image->depth = above != NULL ? above->depth + 1 : 0;
 	image->path = strdup(path);
 	if (image->path == NULL)

@@ -218,7 +218,7 @@ static int qcow2_open(struct image *image, struct error *err)
 		rc = load_tables(q, err);
 	}
 	if (rc == 0)
-		rc = open_caches(q, 0);
+		rc = open_caches(q, image->cache_size);
 	if (rc == 0 && !q->is_read_only)
 		rc = open_for_writing(q, err);
 	if (rc == 0)
