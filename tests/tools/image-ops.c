@@ -140,8 +140,8 @@ static void do_compress(struct run *r, uint64_t offset)
 	len = r->cluster < r->size - offset ? r->cluster : r->size - offset;
 	at = r->mirror + offset;
 	for (uint64_t i = 0; i < len; i++)
-		at[i] = i % 8 < noise ? (uint8_t)draw(r, 256)
-				      : (uint8_t)(pattern >> i % 8 * 8);
+		at[i] = (uint8_t)(i % 8 < noise ? draw(r, 256)
+						: pattern >> i % 8 * 8);
 	check(r, image_write_compressed(r->image, offset, at, len, &err), &err,
 	      "compress");
 }
