@@ -119,6 +119,18 @@ struct qcow2_wire_bitmaps {
 } __attribute__((packed));
 _Static_assert(sizeof(struct qcow2_wire_bitmaps) == 24, "bitmaps");
 
+enum qcow2_bitmap_flag {
+	QCOW2_BITMAP_IN_USE = 1 << 0,
+	QCOW2_BITMAP_AUTO = 1 << 1,
+	QCOW2_BITMAP_EXTRA_COMPATIBLE = 1 << 2,
+	QCOW2_BITMAP_KNOWN = QCOW2_BITMAP_IN_USE | QCOW2_BITMAP_AUTO |
+			     QCOW2_BITMAP_EXTRA_COMPATIBLE,
+};
+
+enum qcow2_bitmap_type {
+	QCOW2_BITMAP_DIRTY_TRACKING = 1,
+};
+
 /* An entry of the bitmap directory; extra data and the name follow. */
 struct qcow2_wire_bitmap {
 	uint64_t table_offset;

@@ -25,6 +25,7 @@ LIB_SRCS += \
 	lib/image/qcow2_alloc.c \
 	lib/image/qcow2_backing.c \
 	lib/image/qcow2_barrier.c \
+	lib/image/qcow2_bitmap.c \
 	lib/image/qcow2_cache.c \
 	lib/image/qcow2_check.c \
 	lib/image/qcow2_cluster.c \

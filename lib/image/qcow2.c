@@ -128,7 +128,7 @@ static int open_caches(struct qcow2 *q, uint64_t wanted)
 
 static int open_for_writing(struct qcow2 *q, struct error *err)
 {
-	uint64_t file_size = 0;
+	uint64_t file_size = 0, kept;
 	int rc = qcow2_filters_init(q);
 
 	if (rc == 0)
@@ -139,10 +139,16 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 				? UINT64_MAX
 				: qcow2_n_clusters(q, file_size);
 	/* A repair changes nothing that they stand for. */
-	if (q->header.autoclear == 0 || q->image->flags & IMAGE_CHECK)
+	if (q->image->flags & IMAGE_CHECK)
 		return 0;
-	/* Nothing that these bits stand for is kept up to date here. */
-	rc = qcow2_set_autoclear(q, 0);
+	rc = qcow2_bitmaps_read(q, err);
+	if (rc < 0)
+		return rc;
+	/* What others stand for is not kept up to date here. */
+	kept = q->header.autoclear & QCOW2_AUTOCLEAR_BITMAPS;
+	if (q->header.autoclear == kept)
+		return 0;
+	rc = qcow2_set_autoclear(q, kept);
 	if (rc == 0)
 		rc = image_file_flush(q->file);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write header") : 0;
@@ -173,6 +179,7 @@ static void deinit(struct qcow2 *q)
 	qcow2_deflate_deinit(q);
 	qcow2_filters_deinit(q);
 	qcow2_snapshots_deinit(q);
+	qcow2_bitmaps_deinit(q);
 	qcow2_cache_deinit(&q->l2_cache);
 	qcow2_cache_deinit(&q->refcount_cache);
 	free(q->l1);
@@ -263,7 +270,9 @@ static int finish(struct qcow2 *q, struct error *err)
 
 	if (rc < 0 || q->is_read_only || q->is_corrupt)
 		return rc;
-	rc = qcow2_unreserve(q, err);
+	rc = qcow2_bitmaps_store(q, err);
+	if (rc == 0)
+		rc = qcow2_unreserve(q, err);
 	if (rc == 0 && qcow2_barrier(q) < 0)
 		rc = error_set_errno(err, q->flush_error, "Could not flush");
 	return rc;

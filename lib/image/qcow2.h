@@ -102,6 +102,17 @@ struct qcow2_snapshot {
 	uint8_t *extra;
 };
 
+struct qcow2_bitmap {
+	uint64_t entry_offset; /* in the directory, in the file */
+	uint64_t table_offset;
+	uint32_t table_size, flags;
+	unsigned granularity_bits;
+	/* Kept up to date if there are bits; len bytes, as in the file. */
+	uint64_t *table;
+	uint8_t *bits;
+	uint64_t len;
+};
+
 struct qcow2_raw {
 	uint64_t entry; /* of the L2 table; 0: empty */
 	uint64_t used;
@@ -129,8 +140,11 @@ struct qcow2 {
 	struct qcow2_filter l2_filter, refcount_filter;
 	struct qcow2_snapshot *snapshots; /* header.n_snapshots of both */
 	struct image_snapshot_info *snapshot_infos; /* texts owned here */
-	uint64_t snapshots_len; /* bytes of the table in the file */
-	bool is_corrupt;	/* found here, or in the header */
+	uint64_t snapshots_len;	      /* bytes of the table in the file */
+	struct qcow2_bitmap *bitmaps; /* opened for writing only */
+	uint32_t n_bitmaps;
+	bool are_bitmaps_in_use; /* and so marked on the disk */
+	bool is_corrupt;	 /* found here, or in the header */
 	struct qcow2_flight *flights;
 	unsigned n_waiting;
 
@@ -204,6 +218,17 @@ void qcow2_snapshots_deinit(struct qcow2 *q);
 int qcow2_snapshots_encode(const struct qcow2_snapshot *snapshots,
 			   const struct image_snapshot_info *infos, uint32_t n,
 			   uint8_t **table, uint64_t *len, struct error *err);
+
+/* qcow2_bitmap.c */
+int qcow2_bitmaps_read(struct qcow2 *q, struct error *err);
+void qcow2_bitmaps_deinit(struct qcow2 *q);
+/* Before [offset, offset + len) of the disk changes. Pauses. */
+int qcow2_bitmaps_touch(struct qcow2 *q, uint64_t offset, uint64_t len,
+			struct error *err);
+/* Is it marked as changed already, wherever it must be? */
+bool qcow2_bitmaps_know(const struct qcow2 *q, uint64_t offset, uint64_t len);
+/* Back to the disk, and no longer in use. Pauses. */
+int qcow2_bitmaps_store(struct qcow2 *q, struct error *err);
 
 /* qcow2_cache.c */
 int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,

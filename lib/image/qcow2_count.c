@@ -307,7 +307,9 @@ static int count_bitmaps(struct qcow2_checker *c)
 	uint64_t at = h->bitmap_directory_offset;
 	uint64_t end = at + h->bitmap_directory_len;
 
-	if (!h->has_bitmaps || h->bitmap_directory_len > INT64_MAX - at)
+	/* Stale ones are no more than leaks, as for QEMU. */
+	if (!h->has_bitmaps || !(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS) ||
+	    h->bitmap_directory_len > INT64_MAX - at)
 		return 0;
 	count_range(c, at, h->bitmap_directory_len);
 	for (uint32_t i = 0; i < h->n_bitmaps && at < end &&

@@ -219,6 +219,8 @@ int qcow2_write_compressed(struct image *image, uint64_t offset,
 	if (rc == 0)
 		rc = qcow2_check_writable(q, err);
 	if (rc == 0 && n > 0)
+		rc = qcow2_bitmaps_touch(q, offset, len, err);
+	if (rc == 0 && n > 0)
 		rc = store_cluster(q, offset >> q->cluster_bits, out, n, err);
 	pthread_mutex_unlock(&q->lock);
 	if (rc < 0 || n > 0)

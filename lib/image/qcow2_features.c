@@ -104,11 +104,6 @@ static int refuse_writing(const struct qcow2_header *h, struct error *err)
 		return error_set(err, -EACCES,
 				 "qcow2: Image is corrupt; cannot be opened "
 				 "read/write");
-	if (h->autoclear & QCOW2_AUTOCLEAR_BITMAPS)
-		return error_set(err, -ENOTSUP,
-				 "qcow2: Image has persistent bitmaps, which "
-				 "cannot be kept up to date yet; it can be "
-				 "opened read-only");
 	return 0;
 }
 

@@ -238,6 +238,7 @@ static void fill_extent(struct qcow2 *q, const struct qcow2_run *run,
 	extent->is_writable_in_place =
 		run->kind == QCOW2_KIND_DATA && run->is_copied &&
 		!q->is_read_only && !q->is_corrupt &&
+		qcow2_bitmaps_know(q, extent->offset, extent->len) &&
 		qcow2_find_overlap(q, 0, run->host_offset,
 				   run->n << q->cluster_bits) ==
 			QCOW2_SECTION_NONE;

@@ -263,9 +263,16 @@ static int write_part(struct qcow2 *q, uint64_t offset, size_t len,
 int qcow2_write_locked(struct qcow2 *q, uint64_t offset, size_t len,
 		       struct iov_cursor *cursor, struct error *err)
 {
+	int rc = qcow2_check_writable(q, err);
+
+	if (rc == 0)
+		rc = qcow2_bitmaps_touch(q, offset, len, err);
+	if (rc < 0)
+		return rc;
 	while (len > 0) {
 		size_t done = 0;
-		int rc = qcow2_check_writable(q, err);
+
+		rc = qcow2_check_writable(q, err);
 
 		if (rc == 0)
 			rc = write_part(q, offset, len, cursor, &done, err);

@@ -225,6 +225,8 @@ static int change(struct qcow2 *q, const struct range *r, struct error *err)
 	pthread_mutex_lock(&q->lock);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
+		rc = qcow2_bitmaps_touch(q, r->offset, r->len, err);
+	if (rc == 0)
 		rc = change_range(q, r, end_of(q, r), err);
 	pthread_mutex_unlock(&q->lock);
 	return rc;

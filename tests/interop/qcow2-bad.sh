@@ -127,12 +127,15 @@ test_corrupt_bit() {
 		"$(be64 2)"
 }
 
-test_bitmaps_are_not_spoiled() {
+# Kept up to date, but for what nobody here knows: a type of 2.
+test_bitmaps_of_an_unknown_kind() {
 	qemu-img create -q -f qcow2 "$image" 1M
 	qemu-img bitmap --add "$image" b
+	poke "$image" $(($(peek64 "$image" $((112 + 8 + 384 + 8 + 16))) + 16)) \
+		'\0002'
 	"$B/tests/tools/image-ops" "$image" 1 1 >"$dir/out" 2>&1
 	assertEquals 1 $?
-	assertContains "$(cat "$dir/out")" 'persistent bitmaps'
+	assertContains "$(cat "$dir/out")" 'a bitmap of an unknown kind'
 	vm-img check -q "$image"
 	assertEquals 'nothing leaks' 0 $?
 }

@@ -5,6 +5,7 @@
  *	image-do IMAGE backing [NAME [FORMAT]]
  *	image-do IMAGE empty
  *	image-do IMAGE compress RAW-FILE
+ *	image-do IMAGE zero|discard|write OFFSET LEN
  */
 #include "lib/base/error.h"
 #include "lib/base/log.h"
@@ -41,6 +42,25 @@ static int compress(struct image *image, const char *path)
 	return rc;
 }
 
+static int change(struct image *image, const char *verb, uint64_t offset,
+		  uint64_t len)
+{
+	char *buf;
+	int rc;
+
+	if (strcmp(verb, "zero") == 0)
+		return image_write_zeroes(image, offset, len, 0, &err);
+	if (strcmp(verb, "discard") == 0)
+		return image_discard(image, offset, len, &err);
+	buf = malloc(len);
+	if (buf == NULL)
+		die(1, "out of memory");
+	memset(buf, 7, len);
+	rc = image_write(image, offset, buf, len, &err);
+	free(buf);
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
 	const struct image_open_options how = { .flags = IMAGE_NO_BACKING };
@@ -60,6 +80,9 @@ int main(int argc, char **argv)
 		rc = image_make_empty(image, &err);
 	else if (strcmp(argv[2], "compress") == 0 && argc > 3)
 		rc = compress(image, argv[3]);
+	else if (argc > 4)
+		rc = change(image, argv[2], strtoull(argv[3], NULL, 0),
+			    strtoull(argv[4], NULL, 0));
 	else
 		die(EXIT_USAGE, "no such verb: %s", argv[2]);
 	if (rc == 0)

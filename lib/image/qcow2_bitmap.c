@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Dirty bitmaps that QEMU left in an image (section "Bitmaps"). Those with the
+ * auto flag must know of each change of the disk: they are read when the image
+ * is opened for writing, marked as in use on the disk before the first change,
+ * kept in memory, and put back where they were on close. After a kill the mark
+ * is still there, and whoever comes next knows that they are worth nothing.
+ * The others stay as they are.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+enum {
+	DIRECTORY_LEN_MAX = 64 << 20,
+	BITS_LEN_MAX = 64 << 20, /* bytes of all that are kept */
+	GRANULARITY_BITS_MIN = 9,
+	GRANULARITY_BITS_MAX = 31,
+};
+
+static int decode(struct qcow2 *q, struct qcow2_bitmap *b,
+		  const struct qcow2_wire_bitmap *w, struct error *err)
+{
+	uint32_t flags = be32toh(w->flags);
+
+	b->flags = flags;
+	b->table_offset = be64toh(w->table_offset);
+	b->table_size = be32toh(w->table_size);
+	b->granularity_bits = w->granularity_bits;
+	if (flags & ~(uint32_t)QCOW2_BITMAP_KNOWN ||
+	    w->type != QCOW2_BITMAP_DIRTY_TRACKING ||
+	    b->granularity_bits < GRANULARITY_BITS_MIN ||
+	    b->granularity_bits > GRANULARITY_BITS_MAX ||
+	    (be32toh(w->extra_len) > 0 &&
+	     !(flags & QCOW2_BITMAP_EXTRA_COMPATIBLE)))
+		return error_set(
+			err, -ENOTSUP,
+			"qcow2: Image has a bitmap of an unknown kind, "
+			"which cannot be kept up to date; it can be "
+			"opened read-only");
+	return qcow2_check_table(&q->header, b->table_offset, b->table_size,
+				 sizeof(uint64_t), BITS_LEN_MAX, "Bitmap table",
+				 err);
+}
+
+static uint64_t bits_len(const struct qcow2 *q, const struct qcow2_bitmap *b)
+{
+	uint64_t n = (q->header.size + (1ULL << b->granularity_bits) - 1) >>
+		     b->granularity_bits;
+
+	return (n + 7) / 8;
+}
+
+/* What one entry of the table says, of len bytes. */
+static int load_part(struct qcow2 *q, uint64_t entry, uint8_t *bits,
+		     uint64_t len, struct error *err)
+{
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+	int rc;
+
+	if (offset == 0) {
+		memset(bits, entry & 1 ? 0xff : 0, len);
+		return 0;
+	}
+	if (offset & (q->cluster_len - 1))
+		return error_set(err, -EINVAL, "Bitmap data unaligned");
+	rc = image_file_read(q->file, offset, bits, len);
+	return rc < 0 ? error_set_errno(err, rc, "Could not read bitmap") : 0;
+}
+
+static int load(struct qcow2 *q, struct qcow2_bitmap *b, struct error *err)
+{
+	uint64_t len = bits_len(q, b), at = 0;
+	int rc;
+
+	if (b->table_size != qcow2_n_clusters(q, len))
+		return error_set(err, -EINVAL, "Bitmap table size invalid");
+	b->table = calloc(b->table_size + 1ULL, sizeof(*b->table));
+	b->bits = calloc(1, len + 1);
+	if (b->table == NULL || b->bits == NULL)
+		return -ENOMEM;
+	rc = image_file_read(q->file, b->table_offset, b->table,
+			     b->table_size * sizeof(*b->table));
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read bitmap table");
+	for (uint32_t i = 0; rc == 0 && i < b->table_size; i++) {
+		uint64_t here =
+			len - at < q->cluster_len ? len - at : q->cluster_len;
+
+		b->table[i] = be64toh(b->table[i]);
+		rc = load_part(q, b->table[i], b->bits + at, here, err);
+		at += here;
+	}
+	b->len = len;
+	return rc;
+}
+
+static bool is_kept(const struct qcow2_bitmap *b)
+{
+	return (b->flags & (QCOW2_BITMAP_AUTO | QCOW2_BITMAP_IN_USE)) ==
+	       QCOW2_BITMAP_AUTO;
+}
+
+static int read_directory(struct qcow2 *q, const uint8_t *directory,
+			  uint64_t len, struct error *err)
+{
+	uint64_t at = 0, total = 0;
+
+	for (uint32_t i = 0; i < q->header.n_bitmaps; i++) {
+		struct qcow2_bitmap *b = &q->bitmaps[i];
+		struct qcow2_wire_bitmap w;
+		int rc;
+
+		if (len - at < sizeof(w))
+			return error_set(err, -EINVAL,
+					 "Bitmap directory is too short");
+		memcpy(&w, directory + at, sizeof(w));
+		b->entry_offset = q->header.bitmap_directory_offset + at;
+		q->n_bitmaps = i + 1;
+		rc = decode(q, b, &w, err);
+		if (rc < 0)
+			return rc;
+		total += is_kept(b) ? bits_len(q, b) : 0;
+		if (total > BITS_LEN_MAX)
+			return error_set(err, -EFBIG, "Bitmaps are too large");
+		if (is_kept(b))
+			rc = load(q, b, err);
+		if (rc < 0)
+			return rc;
+		at += (sizeof(w) + be32toh(w.extra_len) + be16toh(w.name_len) +
+		       7) &
+		      ~7ULL;
+		if (at > len)
+			return error_set(err, -EINVAL,
+					 "Bitmap directory is too short");
+	}
+	return 0;
+}
+
+int qcow2_bitmaps_read(struct qcow2 *q, struct error *err)
+{
+	const struct qcow2_header *h = &q->header;
+	_cleanup_free_ uint8_t *directory = NULL;
+	int rc;
+
+	if (!h->has_bitmaps || !(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS))
+		return 0;
+	if (h->n_bitmaps > QCOW2_BITMAPS_MAX)
+		return error_set(err, -EINVAL, "Too many bitmaps");
+	rc = qcow2_check_table(h, h->bitmap_directory_offset,
+			       h->bitmap_directory_len, 1, DIRECTORY_LEN_MAX,
+			       "Bitmap directory", err);
+	if (rc < 0)
+		return rc;
+	directory = malloc(h->bitmap_directory_len + 1);
+	q->bitmaps = calloc(h->n_bitmaps + 1ULL, sizeof(*q->bitmaps));
+	if (directory == NULL || q->bitmaps == NULL)
+		return -ENOMEM;
+	rc = image_file_read(q->file, h->bitmap_directory_offset, directory,
+			     h->bitmap_directory_len);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not read bitmap directory");
+	return read_directory(q, directory, h->bitmap_directory_len, err);
+}
+
+void qcow2_bitmaps_deinit(struct qcow2 *q)
+{
+	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
+		free(q->bitmaps[i].bits);
+		free(q->bitmaps[i].table);
+	}
+	free(q->bitmaps);
+	q->bitmaps = NULL;
+	q->n_bitmaps = 0;
+}
+
+/* The flags of all that are kept, and a barrier. */
+static int write_flags(struct qcow2 *q, bool is_in_use, struct error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < q->n_bitmaps; i++) {
+		struct qcow2_bitmap *b = &q->bitmaps[i];
+		uint32_t wire = htobe32(b->flags |
+					(is_in_use ? QCOW2_BITMAP_IN_USE : 0));
+
+		if (b->bits != NULL)
+			rc = image_file_write(
+				q->file,
+				b->entry_offset +
+					offsetof(struct qcow2_wire_bitmap,
+						 flags),
+				&wire, sizeof(wire));
+	}
+	if (rc == 0)
+		rc = qcow2_barrier(q);
+	return rc < 0 ? error_set_errno(err, rc,
+					"Could not write bitmap directory")
+		      : 0;
+}
+
+static void set_bits(struct qcow2_bitmap *b, uint64_t offset, uint64_t len)
+{
+	uint64_t first = offset >> b->granularity_bits;
+	uint64_t last = (offset + len - 1) >> b->granularity_bits;
+
+	for (uint64_t i = first; i <= last && i / 8 < b->len; i++)
+		b->bits[i / 8] |= (uint8_t)(1U << i % 8);
+}
+
+int qcow2_bitmaps_touch(struct qcow2 *q, uint64_t offset, uint64_t len,
+			struct error *err)
+{
+	bool has_any = false;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < q->n_bitmaps; i++)
+		has_any |= q->bitmaps[i].bits != NULL;
+	if (!has_any || len == 0)
+		return 0;
+	if (!q->are_bitmaps_in_use)
+		rc = write_flags(q, true, err);
+	if (rc < 0)
+		return rc;
+	q->are_bitmaps_in_use = true;
+	for (uint32_t i = 0; i < q->n_bitmaps; i++)
+		if (q->bitmaps[i].bits != NULL)
+			set_bits(&q->bitmaps[i], offset, len);
+	return 0;
+}
+
+bool qcow2_bitmaps_know(const struct qcow2 *q, uint64_t offset, uint64_t len)
+{
+	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
+		const struct qcow2_bitmap *b = &q->bitmaps[i];
+		uint64_t first = offset >> b->granularity_bits;
+		uint64_t last = (offset + len - 1) >> b->granularity_bits;
+
+		for (uint64_t j = first; b->bits != NULL && j <= last; j++)
+			if (!(b->bits[j / 8] >> j % 8 & 1))
+				return false;
+	}
+	return true;
+}
+
+static bool is_all_zero(const uint8_t *data, uint64_t len)
+{
+	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* Into the cluster that there is, or a new one if it needs one. */
+static int store_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
+		      uint8_t *cluster, struct error *err)
+{
+	uint64_t at = (uint64_t)i << q->cluster_bits, n = 1;
+	uint64_t len =
+		b->len - at < q->cluster_len ? b->len - at : q->cluster_len;
+	uint64_t offset = b->table[i] & QCOW2_OFFSET_MASK;
+	bool is_fresh;
+	int rc = 0;
+
+	if (offset == 0 && is_all_zero(b->bits + at, len)) {
+		b->table[i] = 0;
+		return 0;
+	}
+	if (offset == 0)
+		rc = qcow2_alloc(q, &n, &offset, &is_fresh, err);
+	if (rc == 0)
+		rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE, offset,
+					 q->cluster_len, err);
+	if (rc < 0)
+		return rc;
+	memset(cluster, 0, q->cluster_len);
+	memcpy(cluster, b->bits + at, len);
+	b->table[i] = offset;
+	rc = image_file_write(q->file, offset, cluster, q->cluster_len);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write bitmap") : 0;
+}
+
+/* "These bits must be zero": those beyond the end of the disk. */
+static void clear_tail(const struct qcow2 *q, struct qcow2_bitmap *b)
+{
+	uint64_t n = (q->header.size + (1ULL << b->granularity_bits) - 1) >>
+		     b->granularity_bits;
+
+	if (n % 8 != 0)
+		b->bits[n / 8] &= (uint8_t)((1U << n % 8) - 1);
+}
+
+static int store(struct qcow2 *q, struct qcow2_bitmap *b, uint8_t *cluster,
+		 struct error *err)
+{
+	uint64_t len = b->table_size * sizeof(*b->table);
+	int rc = 0;
+
+	clear_tail(q, b);
+	for (uint32_t i = 0; rc == 0 && i < b->table_size; i++)
+		rc = store_part(q, b, i, cluster, err);
+	if (rc == 0 && qcow2_barrier(q) < 0)
+		rc = error_set_errno(err, q->flush_error, "Could not flush");
+	if (rc == 0)
+		rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE, b->table_offset,
+					 len, err);
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < b->table_size; i++)
+		b->table[i] = htobe64(b->table[i]);
+	rc = image_file_write(q->file, b->table_offset, b->table, len);
+	for (uint32_t i = 0; i < b->table_size; i++)
+		b->table[i] = be64toh(b->table[i]);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write bitmap table")
+		      : 0;
+}
+
+int qcow2_bitmaps_store(struct qcow2 *q, struct error *err)
+{
+	_cleanup_free_ uint8_t *cluster = NULL;
+	int rc;
+
+	if (!q->are_bitmaps_in_use)
+		return 0;
+	cluster = malloc(q->cluster_len);
+	if (cluster == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
+		if (q->bitmaps[i].bits == NULL || q->bitmaps[i].len == 0)
+			continue;
+		rc = store(q, &q->bitmaps[i], cluster, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (qcow2_barrier(q) < 0)
+		return error_set_errno(err, q->flush_error, "Could not flush");
+	rc = write_flags(q, false, err);
+	q->are_bitmaps_in_use = rc < 0;
+	return rc;
+}

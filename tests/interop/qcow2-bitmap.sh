@@ -1,0 +1,137 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Bitmaps that qemu-img made: after the same changes by qemu-io and by ours
+# they say the same; those that are disabled say what they said; after a kill
+# they are known to be worth nothing.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/qcow2.sh
+
+setUp() {
+	qcow2_dir
+	image=$dir/a.qcow2
+}
+
+tearDown() {
+	test_cleanup
+}
+
+act() {
+	timeout 60 "$B/tests/tools/image-do" "$image" "$@"
+	assertEquals "$*" 0 $?
+}
+
+# What a bitmap says, as a server of QEMU's tells it.
+bits() { # IMAGE NAME
+	timeout 20 nbdinfo --map="qemu:dirty-bitmap:$2" -- \
+		[ qemu-nbd -r -f qcow2 -B "$2" "$1" ] 2>&1
+}
+
+assert_same_bits() { # WHAT
+	for name in small large off; do
+		bits "$dir/b.qcow2" $name >"$dir/theirs"
+		bits "$image" $name >"$dir/ours"
+		diff "$dir/theirs" "$dir/ours"
+		assertEquals "$1: $name" 0 $?
+	done
+	qemu-img check "$image" >"$dir/check" 2>&1
+	assertEquals "$1: $(cat "$dir/check")" 0 $?
+}
+
+make_image() { # OPTIONS SIZE
+	qemu-img create -q -f qcow2 -o "$1" "$image" "$2"
+	qemu-io -c 'write 1M 100k' "$image" >"$dir/out"
+	qemu-img bitmap --add -g 512 "$image" small
+	qemu-img bitmap --add -g 1M "$image" large
+	qemu-img bitmap --add --disable "$image" off
+	cp "$image" "$dir/b.qcow2"
+}
+
+theirs() {
+	qemu-io -c "$1" "$dir/b.qcow2" >"$dir/out"
+}
+
+test_kept_up_to_date() {
+	for options in cluster_size=64k cluster_size=512 cluster_size=4k; do
+		make_image $options 12000256
+		assert_same_bits "$options: made"
+		act write 1000000 5000
+		theirs 'write 1000000 5000'
+		assert_same_bits "$options: written"
+		act zero 3000000 700000
+		theirs 'write -z 3000000 700000'
+		act discard 8388608 1048576
+		theirs 'discard 8M 1M'
+		act write 12000000 256
+		theirs 'write 12000000 256'
+		assert_same_bits "$options: all changes"
+		act write 1048576 102400
+		theirs 'write 1M 100k'
+		theirs 'write 5M 64k'
+		qemu-io -c 'write 5M 64k' "$image" >"$dir/out"
+		assert_same_bits "$options: by both"
+	done
+}
+
+test_compressed_and_emptied() {
+	make_image cluster_size=64k 1M
+	head -c 1M /dev/zero | tr '\0' x >"$dir/raw"
+	act compress "$dir/raw"
+	theirs 'write 0 1M'
+	assert_same_bits compressed
+	make_image cluster_size=64k 4M
+	act empty
+	theirs 'write 0 4M'
+	assert_same_bits emptied
+}
+
+# Not closed: QEMU finds the mark.
+test_killed() {
+	make_image cluster_size=64k 4M
+	"$B/tests/tools/image-writer" write "$image" "$dir/state" 1 60 \
+		2>"$dir/log"
+	assertEquals "$(cat "$dir/log")" 0 $?
+	qemu-img info "$image" >"$dir/info"
+	assertContains "$(cat "$dir/info")" 'in-use'
+	qemu-img check "$image" >"$dir/check" 2>&1
+	assertTrue "$(cat "$dir/check")" "[ $? = 0 ] || [ $? = 3 ]"
+	act write 0 1000
+	qemu-img info "$image" >"$dir/info"
+	assertContains 'still' "$(cat "$dir/info")" 'in-use'
+	qemu-img bitmap --remove "$image" small
+	assertEquals 0 $?
+}
+
+# Nothing is written, and nothing is marked.
+test_opened_only() {
+	make_image cluster_size=64k 4M
+	"$B/tests/tools/image-ops" "$image" 1 0
+	cmp "$image" "$dir/b.qcow2"
+	assertEquals 0 $?
+}
+
+test_stale_bitmaps_are_leaks() {
+	make_image cluster_size=64k 4M
+	poke "$image" 88 "$(be64 0)"
+	qemu-img check "$image" >"$dir/theirs" 2>/dev/null
+	expected=$?
+	vm-img check "$image" >"$dir/ours" 2>/dev/null
+	assertEquals $expected $?
+	diff "$dir/theirs" "$dir/ours"
+	assertEquals 0 $?
+}
+
+test_snapshots_and_bitmaps() {
+	make_image cluster_size=64k 4M
+	vm-img snapshot -c one "$image"
+	assertEquals 'made' 0 $?
+	vm-img snapshot -a one "$image" 2>"$dir/err"
+	assertEquals 'not applied' 1 $?
+	assertContains "$(cat "$dir/err")" \
+		"Could not apply snapshot 'one': Device has active dirty bitmaps"
+	vm-img snapshot -d one "$image"
+	assertEquals 'deleted' 0 $?
+	assert_same_bits snapshots
+}
+
+. shunit2
