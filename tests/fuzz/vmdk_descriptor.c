@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: ISC */
+/* Any text as a VMDK descriptor: names that it gives are in its folder. */
+#include "lib/image/vmdk_descriptor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	struct vmdk_descriptor d;
+
+	vmdk_descriptor_probe((const char *)data, len);
+	if (vmdk_descriptor_parse(&d, (const char *)data, len, NULL) < 0)
+		return 0;
+	for (unsigned i = 0; i < d.n_lines; i++) {
+		const char *name = d.lines[i].name;
+
+		if (d.lines[i].n_sectors == 0 ||
+		    (name != NULL && strchr(name, '/') != NULL) ||
+		    (name == NULL && d.lines[i].type != VMDK_EXTENT_ZERO))
+			abort();
+	}
+	if (d.cid_digits > 0 && d.cid_at + d.cid_digits > len)
+		abort();
+	vmdk_descriptor_deinit(&d);
+	return 0;
+}
