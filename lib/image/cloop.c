@@ -113,11 +113,10 @@ static int check_header(const struct cloop *c, struct error *err)
 		return error_set(err, -EINVAL,
 				 "block_size %u must be %d MB or less",
 				 c->block_len, BLOCK_MAX >> 20);
-	if (c->n_blocks > (UINT32_MAX - sizeof(uint64_t)) / sizeof(uint64_t))
+	if (c->n_blocks > UINT32_MAX / sizeof(uint64_t))
 		return error_set(err, -EINVAL,
 				 "n_blocks %u must be %zu or less", c->n_blocks,
-				 (UINT32_MAX - sizeof(uint64_t)) /
-					 sizeof(uint64_t));
+				 UINT32_MAX / sizeof(uint64_t));
 	if ((c->n_blocks + UINT64_C(1)) * sizeof(uint64_t) > OFFSETS_LEN_MAX)
 		return error_set(err, -EINVAL,
 				 "image requires too many offsets, try "

@@ -1,0 +1,269 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Images that have brought programs down, of each format: every one is refused
+# with a message that names what is wrong, at once and in little memory. Most
+# of them have been somebody's CVE.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+. tests/support/formats.sh
+
+MEMORY_KIB=65536
+case $B in
+*asan*) MEMORY_KIB=unlimited ;; # its shadow alone is terabytes
+esac
+
+setUp() {
+	formats_dir
+}
+
+tearDown() {
+	img_cleanup
+}
+
+# bad MESSAGE FORMAT [PLACE BYTES]...: a.img with these bytes changed.
+bad() {
+	message=$1
+	format=$2
+	shift 2
+	cp good.img a.img
+	while [ $# -gt 0 ]; do
+		poke a.img "$1" "$2"
+		shift 2
+	done
+	text=$(
+		ulimit -v $MEMORY_KIB
+		timeout 5 vm-img info -f "$format" a.img 2>&1 >/dev/null
+	)
+	assertEquals "$format" "vm-img: Could not open 'a.img': $message" \
+		"$text"
+}
+
+# As bad(), and QEMU says the same.
+bad_both() {
+	bad "$@"
+	assertEquals "$2: qemu-img" "qemu-img: Could not open 'a.img': $1" \
+		"$(qemu-img info -f "$2" a.img 2>&1 >/dev/null)"
+}
+
+make_good() { # FORMAT [OPTIONS]
+	vm-img create -q -f "$1" ${2:+-o "$2"} good.img 10M
+}
+
+test_vdi() {
+	make_good vdi
+	# CVE-2014-0144: more blocks than memory for their map.
+	bad_both 'unsupported VDI image (too many blocks 536870785, max is 536870784)' \
+		vdi 384 "$(le32 536870785)"
+	bad_both 'Unsupported VDI image size (size is 0x7fffffffffffffff, max supported is 0x1fffff8000000)' \
+		vdi 368 "$(le64 0x7fffffffffffffff)"
+	bad_both 'unsupported VDI image (disk size 10485760, image bitmap has room for 9437184)' \
+		vdi 384 "$(le32 9)"
+	bad_both 'unsupported VDI image (block size 0 is not 1048576)' \
+		vdi 376 "$(le32 0)"
+	bad_both 'unsupported VDI image (sector size 513 is not 512)' \
+		vdi 360 "$(le32 513)"
+	bad_both 'unsupported VDI image (unaligned block map offset 0x201)' \
+		vdi 340 "$(le32 0x201)"
+	bad_both 'unsupported VDI image (unaligned data offset 0x401)' \
+		vdi 344 "$(le32 0x401)"
+	bad_both 'unsupported VDI image (non-NULL link UUID)' \
+		vdi 424 "$(le32 1)"
+	bad_both 'unsupported VDI image (non-NULL parent UUID)' \
+		vdi 440 "$(le32 1)"
+	bad_both 'Image not in VDI format (bad signature 00000000)' \
+		vdi 64 "$(le32 0)"
+}
+
+test_vpc() {
+	make_good vpc
+	# CVE-2014-0142: a block of no size; CVE-2014-0144: the table's.
+	bad_both 'Invalid block size 0' vpc 544 "$(be32 0)"
+	bad_both 'Invalid block size 2097153' vpc 544 "$(be32 2097153)"
+	bad_both 'Page table too small' vpc 540 "$(be32 1)"
+	bad 'Max Table Entries too large (2147483647)' \
+		vpc 540 "$(be32 0x7fffffff)"
+	bad 'Invalid header magic' vpc 512 "$(be32 0)"
+	bad 'Differencing VHD images are not supported' vpc 60 "$(be32 4)"
+	bad 'Page table is out of reach' vpc 528 "$(be64 0x7fffffffffffffff)"
+	make_good vpc subformat=fixed,force_size=on
+	bad 'The disk ends behind the file'\''s end' \
+		vpc $((10485760 + 48)) "$(be64 10486272)"
+	truncate -s 100 good.img
+	bad 'invalid VPC image' vpc
+}
+
+test_vmdk() {
+	make_good vmdk
+	# CVE-2014-0142 and its like: numbers of the header.
+	bad_both 'Invalid granularity, image may be corrupt' \
+		vmdk 20 "$(le64 0x200001)"
+	bad_both 'L2 table size too big' vmdk 44 "$(le32 513)"
+	bad_both 'L1 size too big' vmdk 12 "$(le64 0x3fffffffffff)"
+	bad_both 'Unsupported VMDK version 4' vmdk 4 "$(le32 4)"
+	bad 'VMDK extent has grains or tables of no size' vmdk 44 "$(le32 0)"
+	bad 'VMDK extent has grains or tables of no size' vmdk 20 "$(le64 0)"
+	bad 'File truncated, expecting at least 1099511627264 bytes' \
+		vmdk 64 "$(le64 0x7fffffff)"
+	bad 'Invalid footer' vmdk 56 "$(le64 -1)"
+	bad 'VMDK extent is larger than any file' \
+		vmdk 56 "$(le64 0x7fffffffffffff)"
+	bad "VMDK descriptor is behind the file's end" vmdk 28 "$(le64 0x10000)"
+}
+
+descriptor() { # EXTENT-LINE
+	printf '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n' \
+		>good.img
+	printf 'createType="monolithicFlat"\n%s\n' "$1" >>good.img
+}
+
+# A stranger's descriptor asks for files that are not its own.
+test_vmdk_extent_names() {
+	: >secret
+	for name in /etc/passwd ../secret ./secret .. . '' nbd://host/x/y; do
+		descriptor "RW 1 FLAT \"$name\" 0"
+		bad "VMDK extent '$name' is not a file in the descriptor's own folder" \
+			vmdk
+	done
+	descriptor 'RW 1 FLAT "json:{}" 0'
+	bad "Could not open 'json:{}': No such file or directory" vmdk
+	descriptor 'RW 1 FLAT "secret"'
+	bad 'Invalid extent line: RW 1 FLAT "secret"' vmdk
+	descriptor 'RW 0 FLAT "secret" 0'
+	bad 'Invalid extent line: RW 0 FLAT "secret" 0' vmdk
+	descriptor 'RW 99999999999999999999 FLAT "secret" 0'
+	bad 'Invalid extent line: RW 99999999999999999999 FLAT "secret" 0' vmdk
+	descriptor 'RW 1 SESPARSE "secret"'
+	bad 'Unsupported extent type: RW 1 SESPARSE "secret"' vmdk
+	descriptor 'RW 1 SPARSE "secret"'
+	bad 'Image not in VMDK format' vmdk
+	sed -i s/monolithicFlat/fullDevice/ good.img
+	bad_both "Unsupported image type 'fullDevice'" vmdk
+}
+
+# The length of a compressed grain is the marker's word.
+test_vmdk_marker() {
+	seq 1 20000 >disk
+	qemu-img convert -f raw -O vmdk -o subformat=streamOptimized disk good.img
+	for length in 0 200000 0xffffffff; do
+		cp good.img a.img
+		poke a.img $((128 * 512 + 8)) "$(le32 $length)"
+		refused "error while reading at byte 0: Grain marker at offset \
+65536 says $((length)) bytes" convert -f vmdk -O raw a.img b.img
+	done
+	poke a.img $((128 * 512 + 8)) "$(le32 7)"
+	refused 'error while reading at byte 0: Grain at offset 65536 cannot be decompressed' \
+		convert -f vmdk -O raw a.img b.img
+}
+
+test_vhdx() {
+	make_good vhdx
+	items=$((3 * 1048576 + 65536))
+	# CVE-2014-0148: a block of no size.
+	bad 'Invalid VHDX block size 0' vhdx $items "$(le32 0)"
+	bad 'Invalid VHDX block size 3145728' vhdx $items "$(le32 3145728)"
+	bad 'Invalid VHDX block size 536870912' vhdx $items "$(le32 536870912)"
+	bad 'Differencing VHDX images are not supported' \
+		vhdx $((items + 4)) "$(le32 2)"
+	bad 'Invalid VHDX disk size 9223372036854775296' \
+		vhdx $((items + 8)) "$(le64 0x7ffffffffffffe00)"
+	bad 'VHDX block table is too short for the disk' vhdx $items \
+		"$(le32 1048576)" $((items + 8)) "$(le64 0x400000000000)"
+	bad 'Unsupported VHDX sector size 0' vhdx $((items + 32)) "$(le32 0)"
+	bad 'VHDX metadata are not valid' vhdx $((items - 65536)) "$(le32 0)"
+	bad 'VHDX metadata are missing' vhdx $((items - 65536 + 10)) '\0004'
+	bad 'VHDX metadata item is outside of its region' \
+		vhdx $((items - 65536 + 32 + 16)) "$(le32 0x7fffffff)"
+	bad 'VHDX metadata that must be understood are not known' \
+		vhdx $((items - 65536 + 32)) '\0000'
+	bad 'No valid VHDX header found' vhdx 65544 '\0377' 131080 '\0377'
+	bad 'No valid VHDX region table found' vhdx 196616 '\0377' \
+		262152 '\0377'
+	bad 'Image not in VHDX format' vhdx 0 '\0000'
+}
+
+test_parallels() {
+	make_good parallels
+	# CVE-2014-0143, CVE-2014-0142: the catalog's size and the clusters'.
+	bad_both 'Catalog too large' parallels 32 "$(le32 0x7fffffff)"
+	bad_both 'Invalid image: Zero sectors per track' parallels 28 "$(le32 0)"
+	bad_both 'Invalid image: Too big cluster' parallels 28 "$(le32 0x7fffffff)"
+	bad 'Catalog is too short for the disk' parallels 36 "$(le64 -1)"
+	bad 'Catalog is too short for the disk' parallels 32 "$(le32 0)"
+	bad 'Image not in Parallels format' parallels 16 "$(le32 3)"
+}
+
+test_qed() {
+	make_good qed
+	bad 'Invalid QED cluster size 0' qed 4 "$(le32 0)"
+	bad 'Invalid QED cluster size 65537' qed 4 "$(le32 65537)"
+	bad 'Invalid QED table size 0' qed 8 "$(le32 0)"
+	bad 'Invalid QED table size 32' qed 8 "$(le32 32)"
+	bad 'Invalid QED header size' qed 12 "$(le32 -1)"
+	bad 'QED L1 table is not in a place for it' qed 40 "$(le64 0x70000000)"
+	bad 'QED L1 table is not in a place for it' qed 40 "$(le64 1)"
+	bad 'Invalid QED image size 9223372036854775296' \
+		qed 48 "$(le64 0x7ffffffffffffe00)"
+	bad 'Invalid QED backing file name' qed 16 "$(le64 1)" \
+		56 "$(le32 64)$(le32 0x7fffffff)"
+	bad_both 'Unsupported QED features: 8' qed 16 "$(le64 8)"
+}
+
+test_qcow1() {
+	make_good qcow
+	# CVE-2014-0222, CVE-2014-0223: the L2 tables' size and the disk's.
+	bad_both 'L2 table size must be between 512 and 64k' qcow 33 '\0377'
+	bad_both 'L2 table size must be between 512 and 64k' qcow 33 '\0001'
+	bad_both 'Cluster size must be between 512 and 64k' qcow 32 '\0001'
+	bad_both 'Cluster size must be between 512 and 64k' qcow 32 '\0377'
+	bad_both 'Image too large' qcow 24 "$(be64 -1)"
+	bad_both 'Image too large' qcow 24 "$(be64 0x7fffffffffffffff)"
+	bad_both 'Image size is too small (must be at least 2 bytes)' \
+		qcow 24 "$(be64 1)"
+	bad 'Backing file name too long' qcow 8 "$(be64 48)$(be32 1024)"
+	bad 'Encrypted qcow images are not supported' qcow 36 "$(be32 1)"
+	bad_both 'invalid encryption method in qcow header' qcow 36 "$(be32 2)"
+}
+
+test_bochs() {
+	truncate -s 4096 good.img
+	printf 'Bochs Virtual HD Image' | dd of=good.img conv=notrunc status=none
+	printf Redolog | dd of=good.img bs=1 seek=32 conv=notrunc status=none
+	printf Growing | dd of=good.img bs=1 seek=48 conv=notrunc status=none
+	poke good.img 64 \
+		"$(le32 0x20000)$(le32 512)$(le32 3)$(le32 1)$(le32 4096)"
+	poke good.img 88 "$(le64 12288)"
+	# CVE-2014-0142: extents of no size; CVE-2014-0147: the catalog's.
+	bad_both 'Extent size must be at least 512' bochs 80 "$(le32 0)"
+	bad_both 'Extent size 1000 is not a power of two' bochs 80 "$(le32 1000)"
+	bad_both 'Extent size 2147483648 is too large' \
+		bochs 80 "$(le32 0x80000000)"
+	bad_both 'Catalog size is too large' bochs 72 "$(le32 0x7fffffff)"
+	bad_both 'Catalog size is too large' bochs 72 "$(le32 -1)"
+	bad_both 'Catalog size is too small for this disk size' \
+		bochs 88 "$(le64 0x7fffffffffffffff)"
+}
+
+test_cloop() {
+	truncate -s 4096 good.img
+	poke good.img 128 "$(be32 512)$(be32 3)"
+	# CVE-2014-0142 to -0144: the blocks' size and number.
+	bad_both 'block_size cannot be zero' cloop 128 "$(be32 0)"
+	bad_both 'block_size 513 must be a multiple of 512' cloop 128 "$(be32 513)"
+	bad_both 'block_size 4294966784 must be 64 MB or less' \
+		cloop 128 "$(be32 0xfffffe00)"
+	bad_both 'n_blocks 4294967295 must be 536870911 or less' \
+		cloop 132 "$(be32 0xffffffff)"
+	bad_both 'image requires too many offsets, try increasing block size' \
+		cloop 132 "$(be32 0x04000001)"
+	# Offsets that go back, and that reach too far.
+	cp good.img a.img
+	poke a.img 136 "$(be64 1000)$(be64 999)"
+	refused 'error while reading block status at byte 0: offsets not monotonically increasing at index 1, image file is corrupt' \
+		convert -f cloop -O raw a.img b.img
+	poke a.img 136 "$(be64 0)$(be64 0x7fffffffffffffff)"
+	refused 'error while reading block status at byte 0: invalid compressed block size at index 1, image file is corrupt' \
+		convert -f cloop -O raw a.img b.img
+}
+
+. shunit2
