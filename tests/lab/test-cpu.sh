@@ -197,14 +197,15 @@ test_pause_and_resume() {
 }
 
 test_hugepages() {
-	echo 160 >/proc/sys/vm/nr_hugepages
+	pages=$(cat /proc/sys/vm/nr_hugepages)
+	echo $((pages + 160)) >/proc/sys/vm/nr_hugepages
 	boot '' --hugepages --memory=256M </dev/null
 	assertEquals 0 $?
 	assertEquals 7 "$(guest_status "$dir/out")"
 	boot '' --hugepages --memory=1G </dev/null
 	assertEquals 1 $?
 	assertTrue "$(cat "$dir/err")" "file_has '$dir/err' 'guest memory of 1 GiB'"
-	echo 0 >/proc/sys/vm/nr_hugepages
+	echo "$pages" >/proc/sys/vm/nr_hugepages
 }
 
 # shellcheck source=/dev/null

@@ -63,6 +63,34 @@ echoing_network() {
 	wait_socket "$dir/net" 60
 }
 
+# Open vSwitch with DPDK in its own processes and folder: vhost-user port
+# $dir/port, and the bridge's own end as a network device of this host.
+open_vswitch() {
+	pages=$(cat /proc/sys/vm/nr_hugepages)
+	echo $((pages + 320)) >/proc/sys/vm/nr_hugepages
+	export OVS_RUNDIR="$dir" OVS_LOGDIR="$dir" OVS_DBDIR="$dir"
+	ovsdb-tool create "$dir/conf.db" \
+		/usr/share/openvswitch/vswitch.ovsschema
+	start ovsdb ovsdb-server --remote="punix:$dir/db" \
+		--unixctl="$dir/ovsdb.control" "$dir/conf.db"
+	wait_socket "$dir/db"
+	vsctl --no-wait init -- set Open_vSwitch . \
+		other_config:dpdk-init=true \
+		'other_config:dpdk-extra=-m 256 --no-pci --no-telemetry'
+	start ovs /usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk \
+		--unixctl="$dir/ovs.control" "unix:$dir/db"
+	vsctl add-br pv-br -- set bridge pv-br datapath_type=netdev -- \
+		add-port pv-br port -- \
+		set Interface port type=dpdkvhostuser
+	wait_socket "$dir/port" 60
+	ip address add 192.0.2.1/24 dev pv-br
+	ip link set pv-br up
+}
+
+vsctl() {
+	ovs-vsctl --db="unix:$dir/db" -t 60 "$@"
+}
+
 shared_folder() {
 	mkdir -p "$dir/shared"
 	echo 'from the host' >"$dir/shared/note"
@@ -133,6 +161,32 @@ ok" "$(cat "$dir/devices")"
 	assert_clean
 	assertTrue 'interrupts by MSI-X' \
 		"file_has '$dir/guest.log' 'PCI-MSI.*virtio.*req.1'"
+}
+
+# It has no config space to offer: vm-cpu makes one.
+test_open_vswitch() {
+	open_vswitch
+	initramfs=$(guest_initramfs - <<-'END'
+		echo "mac $(cat /sys/class/net/eth0/address)"
+		ip addr add 192.0.2.2/24 dev eth0
+		ip link set eth0 up
+		until ping -c 1 -W 1 192.0.2.1; do :; done
+		ping -c 5 -s 1400 192.0.2.1
+	END
+	)
+	guest --net="$dir/port,mac=52:54:00:01:02:04"
+	status_of guest 120
+	assertEquals 'powers off' 0 $?
+	assertEquals 0 "$(guest_status "$dir/guest.log")"
+	assertTrue 'mac' "file_has '$dir/guest.log' 'mac 52:54:00:01:02:04'"
+	assertTrue "file_has '$dir/guest.log' '5 packets received'"
+	ovs-appctl -t "$dir/ovs.control" fdb/show pv-br >"$dir/fdb"
+	assertTrue "$(cat "$dir/fdb")" \
+		"file_has '$dir/fdb' '52:54:00:01:02:04'"
+	ovs-appctl -t "$dir/ovs.control" exit --cleanup
+	status_of ovs
+	stop ovsdb
+	echo "$pages" >/proc/sys/vm/nr_hugepages
 }
 
 # A guest that resets finds its devices as new, with the back ends of before.
