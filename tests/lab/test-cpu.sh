@@ -27,7 +27,7 @@ oneTimeSetUp() {
 				while read -r line && [ "$line" != end ]; do
 					echo "line=$line uptime=$(cut -d' ' -f1 /proc/uptime) date=$(date +%s)"
 				done
-				dmesg | grep -aiE 'lockup|stall|hung|watchdog' |
+				dmesg | grep -aiE 'lockup|stall|hung|timekeeping' |
 					sed 's/^/barked: /'
 				;;
 			do:button)
