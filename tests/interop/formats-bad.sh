@@ -32,6 +32,7 @@ bad() {
 		shift 2
 	done
 	text=$(
+		# shellcheck disable=SC3045 # dash and bash both have it
 		ulimit -v $MEMORY_KIB
 		timeout 5 vm-img info -f "$format" a.img 2>&1 >/dev/null
 	)

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: ISC */
+/* What the formats with a table share: the table's cache, checksums, UUIDs,
+ * and that several threads can write to one image of each. */
+#include "lib/base/error.h"
+#include "lib/image/crc32c.h"
+#include "lib/image/file.h"
+#include "lib/image/guid.h"
+#include "lib/image/image.h"
+#include "lib/image/table.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum {
+	THREADS = 4,
+	PIECE = 24 << 10, /* of a disk that is theirs in turn */
+	DISK = 6 << 20,
+};
+
+static void make_path(char *path)
+{
+	int fd;
+
+	strcpy(path, "/tmp/pipevisor-blocks.XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+/* RFC 3720 §B.4. */
+static void test_crc32c(void **state)
+{
+	uint8_t data[32] = { 0 };
+
+	(void)state;
+	assert_int_equal(crc32c(0, data, sizeof(data)), 0x8a9136aa);
+	memset(data, 0xff, sizeof(data));
+	assert_int_equal(crc32c(0, data, sizeof(data)), 0x62a8ab43);
+	for (unsigned i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)i;
+	assert_int_equal(crc32c(0, data, sizeof(data)), 0x46dd794e);
+	assert_int_equal(crc32c(crc32c(0, data, 5), data + 5, 27), 0x46dd794e);
+}
+
+static void test_guid(void **state)
+{
+	uint8_t a[GUID_LEN], b[GUID_LEN];
+
+	(void)state;
+	guid_generate(a);
+	guid_generate(b);
+	assert_memory_not_equal(a, b, sizeof(a));
+	assert_int_equal(a[6] >> 4, 4);
+	assert_int_equal(a[8] >> 6, 2);
+}
+
+static void test_table(void **state)
+{
+	const uint64_t far = (uint64_t)TABLE_PAGE_LEN * TABLE_PAGES;
+	uint8_t data[20], back[20];
+	struct image_file *file;
+	struct table table;
+	char path[64];
+
+	(void)state;
+	make_path(path);
+	assert_int_equal(image_file_open(&file, path, IMAGE_FILE_CREATE, NULL),
+			 0);
+	table_init(&table, file);
+	memset(data, 7, sizeof(data));
+	/* Over the border of two pages, neither of which is there. */
+	assert_int_equal(table_read(&table, TABLE_PAGE_LEN - 10, back, 20,
+				    true),
+			 -EAGAIN);
+	assert_int_equal(
+		table_read(&table, TABLE_PAGE_LEN - 10, back, 20, false), 0);
+	assert_int_equal(back[15], 0);
+	assert_int_equal(table_write(&table, TABLE_PAGE_LEN - 10, data, 20), 0);
+	assert_int_equal(
+		table_read(&table, TABLE_PAGE_LEN - 10, back, 20, true), 0);
+	assert_memory_equal(back, data, 20);
+	/* Another page in the first one's slot. */
+	assert_int_equal(table_read(&table, far, back, 20, false), 0);
+	assert_int_equal(back[0], 0);
+	assert_int_equal(table_read(&table, TABLE_PAGE_LEN - 10, back, 20,
+				    true),
+			 -EAGAIN);
+	assert_int_equal(table_clear(&table, TABLE_PAGE_LEN, 5), 0);
+	assert_int_equal(
+		table_read(&table, TABLE_PAGE_LEN - 10, back, 20, false), 0);
+	assert_int_equal(back[9], 7);
+	assert_int_equal(back[14], 0);
+	assert_int_equal(back[15], 7);
+	table_deinit(&table);
+	image_file_close(file);
+	unlink(path);
+}
+
+struct writer {
+	struct image *image;
+	unsigned index;
+	int result;
+};
+
+/* Every fourth piece is this thread's: they meet within blocks. */
+static void *write_pieces(void *context)
+{
+	struct writer *w = context;
+	uint8_t data[PIECE];
+
+	for (uint64_t at = (uint64_t)w->index * PIECE; at < DISK;
+	     at += (uint64_t)THREADS * PIECE) {
+		size_t n = DISK - at < PIECE ? (size_t)(DISK - at) : PIECE;
+
+		memset(data, (int)(at / PIECE % 251 + 1), n);
+		w->result = image_write(w->image, at, data, n, NULL);
+		if (w->result < 0)
+			break;
+	}
+	return NULL;
+}
+
+static void check_pieces(struct image *image)
+{
+	uint8_t *disk = malloc(DISK);
+
+	assert_non_null(disk);
+	assert_int_equal(image_read(image, 0, disk, DISK, NULL), 0);
+	for (uint64_t i = 0; i < DISK; i++)
+		if (disk[i] != i / PIECE % 251 + 1)
+			fail_msg("%s: byte %llu", image_format_name(image),
+				 (unsigned long long)i);
+	free(disk);
+}
+
+static void write_at_once(const char *format, const char *name,
+			  const char *value)
+{
+	const struct image_option option = { name, value };
+	const struct image_create_options how = {
+		.format = format,
+		.size = DISK,
+		.has_size = true,
+		.options = &option,
+		.n_options = name != NULL,
+	};
+	const struct image_open_options open_how = { .format = format };
+	struct writer writers[THREADS];
+	pthread_t threads[THREADS];
+	struct image *image;
+	char path[64];
+
+	make_path(path);
+	assert_int_equal(image_create(path, &how, NULL), 0);
+	assert_int_equal(image_open(&image, path, &open_how, NULL), 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		writers[i] = (struct writer){ .image = image, .index = i };
+		assert_int_equal(pthread_create(&threads[i], NULL, write_pieces,
+						&writers[i]),
+				 0);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(writers[i].result, 0);
+	}
+	check_pieces(image);
+	assert_int_equal(image_close(image, NULL), 0);
+	assert_int_equal(image_open(&image, path, &open_how, NULL), 0);
+	check_pieces(image);
+	assert_int_equal(image_close(image, NULL), 0);
+	unlink(path);
+}
+
+static void test_threads(void **state)
+{
+	(void)state;
+	write_at_once("vdi", NULL, NULL);
+	write_at_once("vpc", "force_size", "on");
+	write_at_once("vmdk", NULL, NULL);
+	write_at_once("vmdk", "subformat", "streamOptimized");
+	write_at_once("vhdx", "block_size", "1048576");
+	write_at_once("parallels", "cluster_size", "65536");
+	write_at_once("qed", "cluster_size", "4096");
+	write_at_once("qcow", NULL, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_crc32c),
+		cmocka_unit_test(test_guid),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
