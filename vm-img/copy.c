@@ -29,8 +29,9 @@
 #include <string.h>
 
 enum {
-	CHUNK = 2 * 1024 * 1024, /* the most that is read at a time */
-	PAGE = 4096,		 /* no file system has smaller holes */
+	CHUNK = 2 * 1024 * 1024,       /* the most that is read at a time */
+	CHUNK_COMPRESSED = 256 * 1024, /* the same, to stay in cache */
+	PAGE = 4096,		       /* no file system has smaller holes */
 	SECTOR = 512,
 };
 
@@ -46,7 +47,7 @@ struct piece {
 
 struct run {
 	const struct copy *copy;
-	uint64_t total, block_len;
+	uint64_t total, block_len, chunk_len;
 
 	pthread_mutex_t lock;
 	pthread_cond_t turned;
@@ -127,7 +128,7 @@ static void fit(const struct run *run, struct piece *piece, uint64_t end)
 		up = end;
 	piece->len = up - piece->start;
 	/* One chunk at most, and to a chunk's border. */
-	up = (piece->start + CHUNK) & ~(uint64_t)(CHUNK - 1);
+	up = (piece->start + run->chunk_len) & ~(run->chunk_len - 1);
 	if (piece->start + piece->len > up)
 		piece->len = up - piece->start;
 }
@@ -348,7 +349,7 @@ static void salvage(const struct run *run, struct image *source,
 		memset(buf + at, 0, n);
 		if (!run->copy->is_quiet)
 			report_warning("error while reading offset %llu: %s",
-				       (unsigned long long)(offset + at),
+				       (unsigned long long)offset + at,
 				       error_text(&err, rc));
 	}
 }
@@ -424,8 +425,8 @@ static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 
 static void *work(void *context)
 {
-	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, CHUNK);
 	struct run *run = context;
+	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, run->chunk_len);
 	struct piece piece;
 
 	if (buf == NULL) {
@@ -441,8 +442,13 @@ int copy_run(const struct copy *copy, struct error *err)
 {
 	struct run run = { .copy = copy,
 			   .block_len = find_block_len(copy),
+			   .chunk_len = CHUNK,
 			   .rate = { .limit = copy->rate_limit } };
 
+	if (copy->is_compressed)
+		run.chunk_len = run.block_len > CHUNK_COMPRESSED
+					? run.block_len
+					: CHUNK_COMPRESSED;
 	for (unsigned i = 0; i < copy->n_sources; i++)
 		run.total += image_size(copy->sources[i]);
 	pthread_mutex_init(&run.lock, NULL);

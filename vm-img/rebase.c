@@ -24,7 +24,7 @@
 
 enum {
 	PAGE = 4096,
-	PIECE = 2 * 1024 * 1024, /* no cluster is larger */
+	PIECE = 256 * 1024, /* two of them stay in a core's cache */
 	N_WORKERS = 4,
 };
 
@@ -52,6 +52,7 @@ struct request {
 struct run {
 	const struct request *request;
 	struct image *image, *old, *new; /* old and new may be NULL */
+	size_t piece_len;		 /* whole clusters */
 
 	pthread_mutex_t lock;
 	uint64_t cursor;
@@ -177,8 +178,9 @@ static int take_locked(struct run *run, struct piece *piece, struct error *err)
 
 		if (rc < 0)
 			return rc;
-		if (!is_settled && len > PIECE - run->cursor % PIECE)
-			len = PIECE - run->cursor % PIECE;
+		if (!is_settled &&
+		    len > run->piece_len - run->cursor % run->piece_len)
+			len = run->piece_len - run->cursor % run->piece_len;
 		*piece = (struct piece){ run->cursor, (size_t)len };
 		run->cursor += len;
 		progress_show(&run->progress, run->cursor, size);
@@ -213,44 +215,76 @@ static int read_padded(struct image *image, uint64_t start, uint8_t *buf,
 	return n > 0 ? image_read(image, start, buf, n, err) : 0;
 }
 
-static int write_block(const struct run *run, uint64_t start,
-		       const uint8_t *buf, size_t len, struct error *err)
+/* len bytes of whole clusters, or what is missing of one. */
+static int write_range(const struct run *run, uint64_t start,
+		       const uint8_t *buf, size_t len, bool is_empty_range,
+		       struct error *err)
 {
 	size_t cluster = image_cluster_size(run->image);
+	int rc = 0;
 
-	if (is_zero(buf, len))
+	if (is_empty_range)
 		return image_write_zeroes(run->image, start, len,
 					  IMAGE_ZERO_EXPLICIT, err);
-	if (run->request->is_compressed && start % cluster == 0 &&
-	    (len == cluster || start + len == image_size(run->image)))
-		return image_write_compressed(run->image, start, buf, len, err);
-	return image_write(run->image, start, buf, len, err);
+	if (!run->request->is_compressed || start % cluster != 0)
+		return image_write(run->image, start, buf, len, err);
+	for (size_t at = 0; rc == 0 && at < len; at += cluster) {
+		size_t n = len - at < cluster ? len - at : cluster;
+
+		if (n == cluster || start + len == image_size(run->image))
+			rc = image_write_compressed(run->image, start + at,
+						    buf + at, n, err);
+		else
+			rc = image_write(run->image, start + at, buf + at, n,
+					 err);
+	}
+	return rc;
 }
 
-/* What differs of one piece, cluster by cluster. */
+enum change {
+	CHANGE_NONE,
+	CHANGE_ZERO, /* to zero */
+	CHANGE_DATA,
+};
+
+static enum change compare_cluster(const uint8_t *before, const uint8_t *after,
+				   size_t len)
+{
+	if (memcmp(before, after, len) == 0)
+		return CHANGE_NONE;
+	return is_zero(before, len) ? CHANGE_ZERO : CHANGE_DATA;
+}
+
+/* What differs of one piece: clusters in a row are written together. */
 static int write_differences(const struct run *run, const struct piece *piece,
 			     const uint8_t *before, const uint8_t *after,
 			     struct error *err)
 {
-	size_t cluster = image_cluster_size(run->image);
+	size_t cluster = image_cluster_size(run->image), first = 0, at = 0;
+	enum change last = CHANGE_NONE, change;
+	int rc = 0;
 
-	for (size_t at = 0; at < piece->len;) {
+	while (rc == 0 && at < piece->len) {
 		size_t len = cluster - (piece->start + at) % cluster;
-		int rc = 0;
 
 		if (len > piece->len - at)
 			len = piece->len - at;
-		if (memcmp(before + at, after + at, len) != 0)
-			rc = write_block(run, piece->start + at, before + at,
-					 len, err);
-		if (rc < 0)
-			return rc;
+		change = compare_cluster(before + at, after + at, len);
+		if (change != last && last != CHANGE_NONE)
+			rc = write_range(run, piece->start + first,
+					 before + first, at - first,
+					 last == CHANGE_ZERO, err);
+		if (change != last)
+			first = at;
+		last = change;
 		at += len;
 	}
-	return 0;
+	if (rc == 0 && last != CHANGE_NONE)
+		rc = write_range(run, piece->start + first, before + first,
+				 at - first, last == CHANGE_ZERO, err);
+	return rc;
 }
 
-/* Only the parts that the image does not hold itself. */
 static bool do_piece(struct run *run, const struct piece *piece,
 		     uint8_t *before, uint8_t *after)
 {
@@ -276,21 +310,25 @@ static bool do_piece(struct run *run, const struct piece *piece,
 
 static void *work(void *context)
 {
-	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, 2 * (size_t)PIECE);
 	struct run *run = context;
+	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, 2 * run->piece_len);
 	struct piece piece;
 
 	if (buf == NULL) {
 		fail(run, -ENOMEM, "rebase", NULL);
 		return NULL;
 	}
-	while (take(run, &piece) && do_piece(run, &piece, buf, buf + PIECE))
+	while (take(run, &piece) &&
+	       do_piece(run, &piece, buf, buf + run->piece_len))
 		;
 	return NULL;
 }
 
 static int copy_differences(struct run *run)
 {
+	run->piece_len = image_cluster_size(run->image);
+	if (run->piece_len < PIECE)
+		run->piece_len = PIECE;
 	pthread_mutex_init(&run->lock, NULL);
 	workers_run(arguments_processors(N_WORKERS), work, run);
 	pthread_mutex_destroy(&run->lock);

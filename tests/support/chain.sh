@@ -31,5 +31,6 @@ make_chain() {
 killed() {
 	after=$1
 	shift
-	timeout --signal=KILL "0.$(printf %03d "$after")" "$@"
+	# In the foreground: it waits for what it has killed.
+	timeout --foreground --signal=KILL "0.$(printf %03d "$after")" "$@"
 }
