@@ -17,7 +17,7 @@ tearDown() {
 }
 
 test_vdi() {
-	for size in 5M 1000k 0; do
+	for size in 2500k 0; do
 		for options in '' static=on; do
 			made_there vdi "$options" $size
 			made_here vdi "$options" $size
@@ -53,18 +53,15 @@ test_vdi_stale_count() {
 
 # The disk that a size makes is as large as its geometry, unless forced.
 test_vpc() {
-	for size in 5M 1000k; do
-		for options in '' subformat=fixed force_size=on \
-			subformat=fixed,force_size=on; do
-			made_there vpc "$options" $size
-			made_here vpc "$options" $size
-		done
-	done
+	made_there vpc '' 3M
+	made_here vpc subformat=fixed 3M
+	made_there vpc subformat=fixed,force_size=on 1000k
+	made_here vpc force_size=on 3M
 }
 
 # The same bytes, but for the time, the checksum and the UUID, in both footers.
 test_vpc_new_images() {
-	for size in 0 1000 3M 5000M 100G 127G 1T 2040G; do
+	for size in 0 1000 3M 5000M 127G 2040G; do
 		for options in subformat=dynamic force_size=on; do
 			qemu-img create -q -f vpc -o $options theirs $size
 			vm-img create -q -f vpc -o $options ours $size
@@ -91,12 +88,10 @@ test_vmdk() {
 	for options in '' zeroed_grain=on subformat=monolithicFlat \
 		subformat=twoGbMaxExtentSparse subformat=twoGbMaxExtentFlat \
 		subformat=streamOptimized; do
-		made_there vmdk "$options" 5M
-		made_here vmdk "$options" 5M
+		made_there vmdk "$options" 1000k
+		made_here vmdk "$options" 2M
 		rm -f a-*
 	done
-	made_there vmdk '' 1000k
-	made_here vmdk '' 1000k
 }
 
 test_vmdk_backing() {
@@ -107,7 +102,6 @@ test_vmdk_backing() {
 			$program create -q -f vmdk -b base.img -F vmdk a.img $size
 			cp disk mirror
 			truncate -s $size mirror
-			sound "$program $size, empty" vmdk a.img mirror
 			judge "$program $size" vmdk 5
 		done
 	done
@@ -148,31 +142,30 @@ test_vmdk_new_images() {
 }
 
 test_vhdx() {
-	for options in '' block_size=1M subformat=fixed \
-		log_size=2M,block_state_zero=off; do
-		made_there vhdx "$options" 5M
-		made_here vhdx "$options" 5M
-	done
+	made_there vhdx '' 3M
+	made_here vhdx block_size=1M 3M
+	made_there vhdx log_size=2M,block_state_zero=off,block_size=1M 3M
+	made_here vhdx subformat=fixed,block_size=2M 3M
 }
 
 test_parallels() {
 	for options in '' cluster_size=64k; do
-		made_there parallels "$options" 5M
-		made_here parallels "$options" 5M
+		made_there parallels "$options" 3M
+		made_here parallels "$options" 3M
 	done
 }
 
 test_qed() {
 	for options in '' cluster_size=4k,table_size=2 cluster_size=1M; do
-		made_there qed "$options" 5M
-		made_here qed "$options" 5M
+		made_there qed "$options" 3M
+		made_here qed "$options" 3M
 	done
 }
 
 test_qcow1() {
-	made_there qcow '' 5M
-	made_here qcow '' 5M
-	disk disk 4M
+	made_there qcow '' 3M
+	made_here qcow '' 3M
+	disk disk 2M
 	qemu-img convert -c -O qcow disk a.img
 	sound 'compressed there' qcow a.img disk
 	judge 'compressed there' qcow 8

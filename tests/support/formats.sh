@@ -3,11 +3,13 @@
 # Shell functions for tests of other hypervisors' formats, which hold vm-img
 # against qemu-img. Source it after guest.sh and img.sh.
 #
+#	FORMATS_LONG=1		In the environment: more of everything.
 #	formats_dir		img_dir in memory where that can be had.
 #	disk FILE SIZE		A raw disk: text, random bytes, holes.
 #	made_there FORMAT OPTIONS SIZE
-#				An image of qemu-img's, empty and then with a
-#				disk in it: read, written and judged.
+#				An image of qemu-img's with a disk in it, or
+#				in the long run also without: read, written
+#				and judged.
 #	made_here FORMAT OPTIONS SIZE
 #				The same with images of ours.
 #	sound WHAT FORMAT IMAGE DISK
@@ -70,33 +72,33 @@ operations() { # WHAT FORMAT IMAGE SEED
 }
 
 judge() { # WHAT FORMAT SEED
-	described "$2" a.img
-	operations "$1: empty" "$2" a.img "$3"
-	operations "$1: again" "$2" a.img "$3"1
+	operations "$1" "$2" a.img "$3"
+	[ -z "$FORMATS_LONG" ] || operations "$1: again" "$2" a.img "$3"1
 	described "$2" a.img
 	rm -f a.img
 }
 
+made_by() { # PROGRAM FORMAT OPTIONS SIZE
+	what="$1, $2 $3 $4"
+	if [ -n "$FORMATS_LONG" ]; then
+		timeout 60 "$1" create -q -f "$2" ${3:+-o "$3"} a.img "$4" ||
+			fail "$what: create"
+		described "$2" a.img
+		judge "$what: empty" "$2" ${#3}
+	fi
+	disk disk "$4"
+	timeout 60 "$1" convert -f raw -O "$2" ${3:+-o "$3"} disk a.img ||
+		fail "$what: convert"
+	sound "$what: with a disk" "$2" a.img disk
+	judge "$what: with a disk" "$2" ${#3}
+}
+
 made_there() {
-	qemu-img create -q -f "$1" ${2:+-o "$2"} a.img "$3" ||
-		fail "create -f $1 -o $2"
-	judge "theirs, $1 $2 $3" "$1" ${#2}
-	disk disk "$3"
-	qemu-img convert -f raw -O "$1" ${2:+-o "$2"} disk a.img ||
-		fail "convert -O $1 -o $2"
-	sound "theirs, $1 $2 $3 with a disk" "$1" a.img disk
-	judge "theirs, $1 $2 $3 with a disk" "$1" ${#2}
+	made_by qemu-img "$@"
 }
 
 made_here() {
-	timeout 60 vm-img create -q -f "$1" ${2:+-o "$2"} a.img "$3" ||
-		fail "create -f $1 -o $2"
-	judge "ours, $1 $2 $3" "$1" ${#2}
-	disk disk "$3"
-	timeout 60 vm-img convert -f raw -O "$1" ${2:+-o "$2"} disk a.img ||
-		fail "convert -O $1 -o $2"
-	sound "ours, $1 $2 $3 with a disk" "$1" a.img disk
-	judge "ours, $1 $2 $3 with a disk" "$1" ${#2}
+	made_by vm-img "$@"
 }
 
 bytes() { # N SHIFT...
