@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+/* clang-format off */
 const struct image_format *const image_formats[] = {
 	&image_format_raw,
 	&image_format_qcow2,
@@ -35,6 +36,7 @@ static const char *const names[] = {
 	"cloop",
 	NULL,
 };
+/* clang-format on */
 
 /*
  * Formats without a reader. Guessing "raw" for one of them would show a guest
