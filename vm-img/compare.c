@@ -259,7 +259,7 @@ static void compare_piece(struct run *run, const struct piece *piece,
 static void *work(void *context)
 {
 	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, 2 * (size_t)PIECE);
-	uint8_t *bufs[2] = { buf, buf + PIECE };
+	uint8_t *bufs[2] = { buf, NULL };
 	struct run *run = context;
 	struct piece piece;
 
@@ -269,6 +269,7 @@ static void *work(void *context)
 		pthread_mutex_unlock(&run->lock);
 		return NULL;
 	}
+	bufs[1] = buf + PIECE;
 	while (take(run, &piece))
 		compare_piece(run, &piece, bufs);
 	return NULL;

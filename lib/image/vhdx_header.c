@@ -9,6 +9,7 @@
 #include "lib/image/file.h"
 #include "lib/image/vhdx.h"
 
+#include <assert.h>
 #include <endian.h>
 #include <string.h>
 
@@ -309,6 +310,7 @@ int vhdx_read_layout(struct vhdx *v, struct image_file *file, struct error *err)
 		return rc;
 	v->size = le64toh(w.size);
 	v->block_len = le32toh(w.block_len);
+	assert(v->block_len > 0);
 	v->logical_sector = le32toh(w.logical_sector);
 	v->is_fixed = le32toh(w.parameters) & VHDX_LEAVE_ALLOCATED;
 	v->chunk_ratio =

@@ -117,7 +117,7 @@ static int take_options(struct plan *p, const struct image_create_options *o,
 	if (rc == 0)
 		rc = image_option_bool(o, "zeroed_grain", &p->has_zero_grains,
 				       err);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	p->size = (o->size + VMDK_SECTOR - 1) & ~(uint64_t)(VMDK_SECTOR - 1);
 	p->backing_name = o->backing_path;
