@@ -49,7 +49,7 @@ assert_disk() { # WHAT CONTENT
 
 test_made_changed_applied() {
 	for options in $GEOMETRIES; do
-		create $options 3M
+		create "$options" 3M
 		change 11 "$dir/one"
 		snap -c one "$image"
 		assert_disk "$options: one made" "$dir/one"
@@ -76,6 +76,25 @@ test_made_changed_applied() {
 		assert_disk "$options: all deleted" "$dir/three"
 		change 16 "$dir/six"
 		assert_disk "$options: changed again" "$dir/six"
+	done
+}
+
+# SEQUENCES=n for more than one of each geometry.
+test_random_operations() {
+	for options in $GEOMETRIES cluster_size=16k,refcount_bits=64; do
+		case $options in
+		*compat*) same=--same-size ;; # cannot be resized
+		*) same= ;;
+		esac
+		for seed in $(seq "${SEQUENCES:-1}"); do
+			create "$options" 2M
+			# shellcheck disable=SC2086 # none, or one word
+			timeout 60 "$B/tests/tools/image-ops" --compress \
+				--snapshot $same "$image" "$seed" 200 \
+				"$dir/mirror"
+			assertEquals "$options, seed $seed" 0 $?
+			assert_sound "$options, seed $seed" "$image"
+		done
 	done
 }
 

@@ -8,7 +8,9 @@
  * What the image holds first is the mirror's beginning. Then COUNT operations
  * are drawn by SEED: writes, zeroes, discards, reads that must equal the
  * mirror, flushes, sizes grown and shrunk, and closing and opening again;
- * with --compress half of the writes are compressed clusters. At the end
+ * with --compress half of the writes are compressed clusters; with --snapshot
+ * snapshots are made, applied and deleted, and at the end each is applied and
+ * compared. At the end
  * everything is read and compared, and the mirror is written to the file
  * MIRROR, for other programs to compare with. The first difference is
  * printed; status 1.
@@ -29,6 +31,13 @@ enum {
 	LEN_MAX = 300 << 10,
 	GROWTH_MAX = 2 << 20, /* beyond the first size */
 	PARTS_MAX = 5,
+	SNAPSHOTS_MAX = 5,
+};
+
+/* What the disk was. */
+struct saved {
+	uint8_t *mirror;
+	uint64_t size;
 };
 
 struct run {
@@ -40,7 +49,9 @@ struct run {
 	uint32_t cluster;
 	unsigned long op;
 	bool is_same_size; /* do not resize */
-	bool has_compression;
+	bool has_compression, has_snapshots;
+	struct saved saved[SNAPSHOTS_MAX + 1];
+	unsigned n_saved;
 };
 
 /* xorshift64*: the same on every machine. */
@@ -232,6 +243,70 @@ static void do_resize(struct run *r)
 	r->size = size;
 }
 
+static void make_snapshot(struct run *r)
+{
+	const struct image_snapshot_info what = { .name = "one of many" };
+	struct error err = ERROR_INIT;
+	struct saved *s = &r->saved[r->n_saved++];
+
+	s->size = r->size;
+	s->mirror = malloc(r->size + 1);
+	if (s->mirror == NULL)
+		die(1, "out of memory");
+	memcpy(s->mirror, r->mirror, r->size);
+	check(r, image_snapshot_create(r->image, &what, &err), &err,
+	      "make a snapshot");
+}
+
+static void apply_snapshot(struct run *r, unsigned i)
+{
+	struct error err = ERROR_INIT;
+
+	check(r, image_snapshot_apply(r->image, i, &err), &err,
+	      "apply a snapshot");
+	r->size = r->saved[i].size;
+	memcpy(r->mirror, r->saved[i].mirror, r->size);
+	if (image_size(r->image) != r->size)
+		die(1, "%s: operation %lu: wrong size", r->path, r->op);
+}
+
+static void delete_snapshot(struct run *r, unsigned i)
+{
+	struct error err = ERROR_INIT;
+
+	check(r, image_snapshot_delete(r->image, i, &err), &err,
+	      "delete a snapshot");
+	free(r->saved[i].mirror);
+	r->n_saved--;
+	memmove(&r->saved[i], &r->saved[i + 1],
+		(r->n_saved - i) * sizeof(r->saved[0]));
+}
+
+static void do_snapshot(struct run *r)
+{
+	uint64_t what = draw(r, 4);
+
+	if (r->n_saved == 0 || (what < 2 && r->n_saved < SNAPSHOTS_MAX))
+		make_snapshot(r);
+	else if (what == 2)
+		apply_snapshot(r, (unsigned)draw(r, r->n_saved));
+	else
+		delete_snapshot(r, (unsigned)draw(r, r->n_saved));
+}
+
+/* Each one holds what it held; then the disk is as before. */
+static void compare_snapshots(struct run *r)
+{
+	make_snapshot(r);
+	for (unsigned i = r->n_saved; i-- > 0;) {
+		apply_snapshot(r, i);
+		if (r->size > 0)
+			do_read(r, 0, r->size);
+	}
+	apply_snapshot(r, r->n_saved - 1);
+	delete_snapshot(r, r->n_saved - 1);
+}
+
 static void step(struct run *r)
 {
 	struct error err = ERROR_INIT;
@@ -242,7 +317,9 @@ static void step(struct run *r)
 	if (r->size == 0)
 		return;
 	draw_range(r, &offset, &len);
-	if (what < 45 && r->has_compression && draw(r, 2) == 0) {
+	if (r->has_snapshots && draw(r, 20) == 0) {
+		do_snapshot(r);
+	} else if (what < 45 && r->has_compression && draw(r, 2) == 0) {
 		do_compress(r, offset);
 	} else if (what < 45) {
 		do_write(r, offset, len);
@@ -291,6 +368,7 @@ int main(int argc, char **argv)
 	for (; argc > 1 && argv[1][0] == '-'; argv++, argc--) {
 		r.is_same_size |= strcmp(argv[1], "--same-size") == 0;
 		r.has_compression |= strcmp(argv[1], "--compress") == 0;
+		r.has_snapshots |= strcmp(argv[1], "--snapshot") == 0;
 		if (strncmp(argv[1], "--format=", 9) == 0)
 			r.format = argv[1] + 9;
 	}
@@ -310,9 +388,13 @@ int main(int argc, char **argv)
 		step(&r);
 	if (r.size > 0)
 		do_read(&r, 0, r.size);
+	if (r.has_snapshots)
+		compare_snapshots(&r);
 	close_image(&r);
 	if (argc > 4)
 		save_mirror(&r, argv[4]);
+	while (r.n_saved > 0)
+		free(r.saved[--r.n_saved].mirror);
 	free(r.mirror);
 	return 0;
 }
