@@ -23,7 +23,8 @@
 #include <string.h>
 
 enum {
-	WINDOW_LEN = 32 << 20, /* bytes of counts */
+	WINDOW_LEN = 32 << 20,	 /* bytes of counts */
+	TABLE_ENTRIES_BITS = 20, /* the largest refcount table: 8 MiB */
 };
 
 void qcow2_found(struct qcow2_checker *c, const char *format, ...)
@@ -208,6 +209,22 @@ static bool is_touched(const struct qcow2_checker *c, uint64_t window)
 	return c->touched[window % QCOW2_CHECK_TOUCHED / 64] >> window % 64 & 1;
 }
 
+/* What begins at cluster i is neither counted by a block nor referred to. */
+static bool is_empty(const struct qcow2_checker *c, uint64_t i, uint64_t end,
+		     bool has_counts)
+{
+	uint64_t block = i >> c->q->refcount_block_bits;
+	size_t width = c->is_wide ? 4 : 2, len = (end - i) * width;
+	const uint8_t *counts =
+		(const uint8_t *)c->counts + (i - c->first) * width;
+
+	if (block < c->q->refcount_table_size &&
+	    c->q->refcount_table[block] != 0)
+		return false;
+	return !has_counts ||
+	       (counts[0] == 0 && memcmp(counts, counts + 1, len - 1) == 0);
+}
+
 static int compare_window(struct qcow2_checker *c, struct error *err)
 {
 	uint64_t i = c->first, end = c->first + c->n;
@@ -217,16 +234,15 @@ static int compare_window(struct qcow2_checker *c, struct error *err)
 	/* What differs is told of every window. */
 	c->is_first = true;
 	while (i < end) {
-		uint64_t block = i >> bits, first = i,
-			 next = (block + 1) << bits;
+		uint64_t first = i, next = ((i >> bits) + 1) << bits;
 		bool is_changed = false;
 		int rc = 0;
 
-		if (!has_counts && block >= c->q->refcount_table_size)
+		if (!has_counts && i >> bits >= c->q->refcount_table_size)
 			return 0;
 		if (next > end)
 			next = end;
-		if (!has_counts && c->q->refcount_table[block] == 0) {
+		if (is_empty(c, first, next, has_counts)) {
 			i = next;
 			continue;
 		}
@@ -278,10 +294,17 @@ void qcow2_checker_forget(struct qcow2_checker *c)
 int qcow2_checker_look(struct qcow2_checker *c, struct error *err)
 {
 	struct qcow2 *q = c->q;
+	unsigned reach_bits =
+		TABLE_ENTRIES_BITS + q->refcount_block_bits + q->cluster_bits;
 	int rc = image_file_size(q->file, &c->file_len);
 
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not get file size");
+	c->n_file = qcow2_n_clusters(q, c->file_len);
+	/* What no refcount table can count is not in the image, so that a
+	 * file of exabytes of nothing takes no hours. */
+	if (reach_bits < 63 && c->file_len > 1ULL << reach_bits)
+		c->file_len = 1ULL << reach_bits;
 	c->n_host = qcow2_n_clusters(q, c->file_len);
 	c->is_wide = q->refcount_bits > 16;
 	c->count_max = c->is_wide ? UINT32_MAX : qcow2_refcount_max(q);

@@ -13,7 +13,8 @@ struct qcow2_checker {
 	struct qcow2 *q;
 	struct image_check *result;
 	uint64_t file_len;
-	uint64_t n_host; /* clusters of the file */
+	uint64_t n_host; /* clusters of the file that can be counted */
+	uint64_t n_file; /* and that there are */
 	/*
 	 * References to the host clusters [first, first + n), counted. A file
 	 * too large for one window is walked again for each; what is found

@@ -284,7 +284,8 @@ static int count_bitmap(struct qcow2_checker *c, uint64_t offset, uint64_t size)
 	if (table == NULL)
 		return -ENOMEM;
 	count_range(c, offset, size * sizeof(*table));
-	while (rc == 0 && size > 0) {
+	/* What lies beyond the end of the file would read as zeroes. */
+	while (rc == 0 && size > 0 && offset < c->file_len) {
 		uint64_t n = size < TABLE_CHUNK ? size : TABLE_CHUNK;
 
 		rc = image_file_read(c->q->file, offset, table,

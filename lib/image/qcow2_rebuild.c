@@ -4,7 +4,7 @@
  * a walk counts:
  *
  *	| ... what there is ... | block | ... | block |  table  |
- *	                        ^ n_host              ^ blocks  ^ end
+ *	                        ^ start               ^ blocks  ^ end
  *
  * The blocks count themselves and the table too. Nothing refers to any of it
  * until all is on the disk and one write to the header switches over; the old
@@ -30,7 +30,7 @@ static int lay_out(const struct qcow2_checker *c, struct layout *l,
 	uint64_t per_block = 1ULL << q->refcount_block_bits;
 	uint64_t per_cluster = q->cluster_len / sizeof(uint64_t), before;
 
-	*l = (struct layout){ .start = c->n_host, .n_blocks = 1, .n_table = 1 };
+	*l = (struct layout){ .start = c->n_file, .n_blocks = 1, .n_table = 1 };
 	do {
 		before = l->n_blocks + l->n_table;
 		l->end = l->start + before;
