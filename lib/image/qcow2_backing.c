@@ -77,7 +77,10 @@ static int rewrite(struct qcow2 *q, const char *name, const char *format,
 		   struct error *err)
 {
 	struct qcow2_header *h = &q->header;
-	size_t old_end = h->backing_name_offset + h->backing_name_len;
+	/* Without an offset the length means nothing, and was not checked. */
+	size_t old_end = h->backing_name_offset != 0
+				 ? h->backing_name_offset + h->backing_name_len
+				 : 0;
 	_cleanup_free_ uint8_t *old = calloc(1, q->cluster_len);
 	_cleanup_free_ uint8_t *new = calloc(1, q->cluster_len);
 	struct qcow2_page page = { .data = new, .len = q->cluster_len };
