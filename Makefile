@@ -9,7 +9,8 @@
 #	make bench		side by side with QEMU and others
 #	make install		to $(DESTDIR)$(PREFIX)
 #
-# CC, CFLAGS, LDFLAGS and B (where everything is built) may be given.
+# CC, CFLAGS, LDFLAGS and B (where everything is built) may be given; V=1 shows
+# whole commands.
 PREFIX	?= /usr/local
 BINDIR	?= $(PREFIX)/bin
 MANDIR	?= $(PREFIX)/share/man
@@ -27,6 +28,11 @@ override CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(B) \
 	  -DPIPEVISOR_VERSION='"$(VERSION)"'
 override CFLAGS	+= -std=c11 $(WARN) -fstack-protector-strong -pthread
 override LDFLAGS += -pthread -Wl,--as-needed
+
+is_silent = $(findstring s,$(firstword -$(MAKEFLAGS)))
+say	= $(if $(V),,@$(if $(is_silent),,echo '  $(1) $@' && ))
+# As many jobs as processors, unless somebody chose.
+parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Found when a recipe runs, so that make works before they are installed.
 pkg	= $(shell pkg-config --libs $(1))
@@ -56,19 +62,19 @@ SRCS	= $(LIB_SRCS) $(PROG_SRCS) $(UNIT_SRCS) $(SUPPORT_SRCS) \
 
 $(B)/libpipevisor.a: $(call objs,$(LIB_SRCS))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)$(AR) rcs $@ $^
 $(B)/libsupport.a: $(call objs,$(SUPPORT_SRCS))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)$(AR) rcs $@ $^
 
 # A program's own sources but main.c are an archive too: unit tests link it.
 define program
 $(B)/$(1)/$(1).a: $(call objs,$(filter-out %/main.c,$($(1)_SRCS)))
 	@rm -f $$@
-	$(AR) rcs $$@ $$^
+	$$(call say,AR)$(AR) rcs $$@ $$^
 $(B)/bin/$(1): $(B)/$(1)/main.o $(B)/$(1)/$(1).a $(B)/libpipevisor.a
 	@mkdir -p $$(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $$($(1)_LIBS)
+	$$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $$^ $$($(1)_LIBS)
 .PHONY: $(1)-only
 $(1)-only: $(B)/bin/$(1)
 endef
@@ -79,12 +85,12 @@ ARCHIVES = $(foreach p,$(PROGS),$(B)/$(p)/$(p).a) $(B)/libsupport.a \
 TEST_LIBS = $(IMAGE_LIBS) $(VDE_LIBS) $(call pkg,cmocka)
 $(UNIT_SRCS:%.c=$(B)/%) $(BENCH_SRCS:%.c=$(B)/%) $(TOOL_SRCS:%.c=$(B)/%): \
 		$(B)/%: $(B)/%.o $(ARCHIVES)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
+	$(call say,LD)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ARCHIVES) \
 		-Wl,--end-group $(TEST_LIBS)
 
 $(B)/%.o: %.c | $(GENERATED)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 include tests/build.mk
 

@@ -16,7 +16,7 @@ units: $(UNITS) $(TOOLS) $(GUESTS)
 
 check:
 	@tests/install-packages build test
-	@+$(MAKE) --no-print-directory check-built
+	@+$(MAKE) $(parallel) --no-print-directory check-built
 check-built: all units check-layers check-headers
 	@B=$(B) tests/run $(UNITS) $(HOST_TESTS) --lab $(LAB_TESTS)
 check-host: all units check-layers check-headers
@@ -60,16 +60,16 @@ FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer-no-link,address,undefined \
 FUZZ_OBJS = $(LIB_SRCS:%.c=$(B)/fuzz-objs/%.o)
 $(B)/fuzz-objs/%.o: %.c | $(GENERATED)
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -pthread -MMD -MP -c -o $@ $<
+	$(call say,CC)clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -pthread -MMD -MP -c -o $@ $<
 $(B)/fuzz-objs/lib.a: $(FUZZ_OBJS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)$(AR) rcs $@ $^
 .SECONDEXPANSION:
 $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c \
 		$$(patsubst %.c,$(B)/fuzz-objs/%.o,$$($$*_FUZZ_SRCS)) \
 		$(B)/fuzz-objs/lib.a
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread \
+	$(call say,CC)clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread \
 		-o $@ $^ $(IMAGE_LIBS)
 -include $(FUZZ_OBJS:.o=.d)
 fuzzers: $(FUZZERS)
@@ -107,7 +107,7 @@ bench: all $(BENCH_SRCS:%.c=$(B)/%)
 
 demo:
 	@tests/install-packages build demo
-	@+$(MAKE) --no-print-directory all
+	@+$(MAKE) $(parallel) --no-print-directory all
 	@B=$(B) tests/demo
 
 .PHONY: units check check-built check-host check-units check-asan check-asan-built \

@@ -9,9 +9,9 @@ vm-cpu_SRCS := $(addprefix vm-cpu/,acpi.c boot.c boot_bzimage.c boot_elf.c \
 GENERATED += $(B)/vm-cpu/dsdt.inc
 $(B)/vm-cpu/dsdt.inc: vm-cpu/dsdt.asl
 	@mkdir -p $(@D)
-	iasl -we -p $(@D)/dsdt $< >$(@D)/dsdt.log || \
+	$(call say,ASL)iasl -we -p $(@D)/dsdt $< >$(@D)/dsdt.log || \
 		{ cat $(@D)/dsdt.log; exit 1; }
-	od -An -v -tx1 $(@D)/dsdt.aml | sed 's/ \(..\)/0x\1,/g' >$@
+	@od -An -v -tx1 $(@D)/dsdt.aml | sed 's/ \(..\)/0x\1,/g' >$@
 
 virtio_pci_FUZZ_SRCS := tests/support/scripted_backend.c \
 	$(addprefix vm-cpu/,bus.c device_option.c devices.c msix.c pci.c \

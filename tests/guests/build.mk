@@ -9,6 +9,6 @@ TINY_FLAGS = -m32 -march=i686 -Os -std=gnu11 $(filter-out -Wpedantic \
 
 $(B)/tests/guests/tiny: tests/guests/tiny.c tests/guests/tiny.lds
 	@mkdir -p $(@D)
-	$(CC) $(TINY_FLAGS) -o $@.elf32 $< -Wl,-T,tests/guests/tiny.lds \
+	$(call say,CC)$(CC) $(TINY_FLAGS) -o $@.elf32 $< -Wl,-T,tests/guests/tiny.lds \
 		-Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments
-	objcopy -I elf32-i386 -O elf64-x86-64 $@.elf32 $@
+	@objcopy -I elf32-i386 -O elf64-x86-64 $@.elf32 $@
