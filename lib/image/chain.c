@@ -100,6 +100,7 @@ int chain_open_backing(struct image *image,
 	under.format = image->backing_format;
 	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE);
 	under.flags |= IMAGE_READ_ONLY;
+	under.key_secret = NULL;
 	rc = image_open_path(&image->backing, image->backing_path, &under,
 			     &link, err);
 	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")

@@ -76,6 +76,9 @@ struct image {
 	uint64_t size;
 	uint32_t cluster_size;
 	uint64_t cache_size; /* as the caller wants it; 0: as is usual */
+	/* While it is being opened: the caller's, or NULL. */
+	const struct secrets *secrets;
+	const char *key_secret;
 	/* Names as stored, and the path they resolve to; or NULL. */
 	char *backing_name, *backing_format, *backing_path;
 	struct image *backing;

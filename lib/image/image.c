@@ -94,6 +94,8 @@ int image_open_file(struct image **opened, struct image_file *file,
 	image->file = file;
 	image->flags = options->flags;
 	image->cache_size = options->cache_size;
+	image->secrets = options->secrets;
+	image->key_secret = options->key_secret;
 	image->depth = above != NULL ? above->depth + 1 : 0;
 	image->path = strdup(path);
 	if (image->path == NULL)
@@ -107,6 +109,8 @@ int image_open_file(struct image **opened, struct image_file *file,
 		rc = check_geometry(image, err);
 	if (rc == 0)
 		rc = chain_open_backing(image, options, above, err);
+	image->secrets = NULL;
+	image->key_secret = NULL;
 	if (rc == 0)
 		*opened = steal_ptr(&image);
 	return rc;

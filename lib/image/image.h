@@ -25,6 +25,7 @@
 
 struct error;
 struct image;
+struct secrets;
 
 enum image_open_flags {
 	IMAGE_READ_ONLY = 1 << 0,
@@ -57,6 +58,11 @@ struct image_open_options {
 	void *policy_context;
 	/* Bytes of metadata cache; 0: enough for what a server needs. */
 	uint64_t cache_size;
+	/* Of an encrypted image: secrets (secret.h), and the id of the one that
+	 * is this image's; the images under it are not asked about. NULL: none.
+	 */
+	const struct secrets *secrets;
+	const char *key_secret;
 };
 
 /* options may be NULL: probe, read and write. */
@@ -200,6 +206,8 @@ struct image_create_options {
 	bool is_backing_unchecked;		   /* -u */
 	const struct image_option *options;
 	unsigned n_options;
+	/* Where an option that ends in "key-secret" finds it; may be NULL. */
+	const struct secrets *secrets;
 };
 int image_create(const char *path, const struct image_create_options *options,
 		 struct error *err);
