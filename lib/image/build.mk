@@ -33,6 +33,7 @@ LIB_SRCS += \
 	lib/image/qcow2_copied.c \
 	lib/image/qcow2_count.c \
 	lib/image/qcow2_create.c \
+	lib/image/qcow2_data.c \
 	lib/image/qcow2_deflate.c \
 	lib/image/qcow2_empty.c \
 	lib/image/qcow2_features.c \

@@ -230,6 +230,13 @@ bool qcow2_bitmaps_know(const struct qcow2 *q, uint64_t offset, uint64_t len);
 /* Back to the disk, and no longer in use. Pauses. */
 int qcow2_bitmaps_store(struct qcow2 *q, struct error *err);
 
+/* qcow2_data.c: the guest's data at offset of the disk, which is, or will be,
+ * at host_offset. Without the lock. */
+int qcow2_data_readv(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
+		     const struct iovec *iov, unsigned n_iov);
+int qcow2_data_writev(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
+		      const struct iovec *iov, unsigned n_iov);
+
 /* qcow2_cache.c */
 int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
 		     uint32_t entry_len, uint64_t max_len);

@@ -32,8 +32,8 @@ static int read_backing(struct qcow2 *q, uint64_t offset, size_t len,
 }
 
 /* Without the lock. */
-static int read_data(struct qcow2 *q, uint64_t host_offset, size_t len,
-		     struct iov_cursor *cursor, struct error *err)
+static int read_data(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
+		     size_t len, struct iov_cursor *cursor, struct error *err)
 {
 	while (len > 0) {
 		struct iovec parts[IOV_PARTS_MAX];
@@ -42,9 +42,10 @@ static int read_data(struct qcow2 *q, uint64_t host_offset, size_t len,
 		int rc;
 
 		n = iov_take(cursor, len, parts, IOV_PARTS_MAX, &n_parts);
-		rc = image_file_readv(q->file, host_offset, parts, n_parts);
+		rc = qcow2_data_readv(q, offset, host_offset, parts, n_parts);
 		if (rc < 0)
 			return error_set_errno(err, rc, "Could not read data");
+		offset += n;
 		host_offset += n;
 		len -= n;
 	}
@@ -107,7 +108,7 @@ static int read_run(struct qcow2 *q, uint64_t offset, size_t len,
 		break;
 	}
 	pthread_mutex_unlock(&q->lock);
-	rc = read_data(q, run.host_offset + skip, len, cursor, err);
+	rc = read_data(q, offset, run.host_offset + skip, len, cursor, err);
 	pthread_mutex_lock(&q->lock);
 	return rc;
 }

@@ -53,8 +53,8 @@ static bool is_reusable(const struct qcow2_run *run)
 }
 
 /* Without the lock. The cursor gives parts until it is empty. */
-static int write_data(struct qcow2 *q, uint64_t host_offset, size_t len,
-		      struct iov_cursor *cursor, struct error *err)
+static int write_data(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
+		      size_t len, struct iov_cursor *cursor, struct error *err)
 {
 	while (len > 0) {
 		struct iovec parts[IOV_PARTS_MAX];
@@ -63,17 +63,18 @@ static int write_data(struct qcow2 *q, uint64_t host_offset, size_t len,
 		int rc;
 
 		n = iov_take(cursor, len, parts, IOV_PARTS_MAX, &n_parts);
-		rc = image_file_writev(q->file, host_offset, parts, n_parts);
+		rc = qcow2_data_writev(q, offset, host_offset, parts, n_parts);
 		if (rc < 0)
 			return error_set_errno(err, rc, "Could not write data");
+		offset += n;
 		host_offset += n;
 		len -= n;
 	}
 	return 0;
 }
 
-static int overwrite(struct qcow2 *q, uint64_t host_offset, size_t len,
-		     struct iov_cursor *cursor, struct error *err)
+static int overwrite(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
+		     size_t len, struct iov_cursor *cursor, struct error *err)
 {
 	int rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE, host_offset, len,
 				     err);
@@ -81,7 +82,7 @@ static int overwrite(struct qcow2 *q, uint64_t host_offset, size_t len,
 	if (rc < 0)
 		return rc;
 	pthread_mutex_unlock(&q->lock);
-	rc = write_data(q, host_offset, len, cursor, err);
+	rc = write_data(q, offset, host_offset, len, cursor, err);
 	pthread_mutex_lock(&q->lock);
 	return rc;
 }
@@ -114,7 +115,8 @@ static int read_edge(struct qcow2 *q, struct allocation *a, uint64_t offset,
 static int write_clusters(struct qcow2 *q, const struct allocation *a,
 			  struct iov_cursor *cursor, struct error *err)
 {
-	uint64_t at = a->host_offset + a->head;
+	uint64_t skip = a->host_offset - (a->index << q->cluster_bits);
+	uint64_t at = a->offset; /* of the disk; + skip: of the file */
 	struct iovec parts[IOV_PARTS_MAX];
 	unsigned n_parts, n_head = 0;
 	size_t len = a->len, n;
@@ -123,7 +125,7 @@ static int write_clusters(struct qcow2 *q, const struct allocation *a,
 	if (a->head_data != NULL) {
 		parts[0].iov_base = a->head_data;
 		parts[0].iov_len = a->head;
-		at = a->host_offset;
+		at -= a->head;
 		n_head = 1;
 	}
 	n = iov_take(cursor, len, parts + n_head, IOV_PARTS_MAX - 2, &n_parts);
@@ -132,13 +134,15 @@ static int write_clusters(struct qcow2 *q, const struct allocation *a,
 		parts[n_parts].iov_base = a->tail_data;
 		parts[n_parts++].iov_len = a->tail;
 	}
-	rc = image_file_writev(q->file, at, parts, n_parts);
-	at = a->host_offset + a->head + n;
+	rc = qcow2_data_writev(q, at, at + skip, parts, n_parts);
+	at = a->offset + n;
 	if (rc == 0 && n < len) {
-		rc = write_data(q, at, len - n, cursor, err);
+		rc = write_data(q, at, at + skip, len - n, cursor, err);
+		at = a->offset + len;
+		parts[0].iov_base = a->tail_data;
+		parts[0].iov_len = a->tail;
 		if (rc == 0 && a->tail_data != NULL)
-			rc = image_file_write(q->file, at + len - n,
-					      a->tail_data, a->tail);
+			rc = qcow2_data_writev(q, at, at + skip, parts, 1);
 	}
 	return rc < 0 ? error_set_errno(err, rc, "Could not write data") : 0;
 }
@@ -252,7 +256,8 @@ static int write_part(struct qcow2 *q, uint64_t offset, size_t len,
 	qcow2_flight_begin(q, &flight, a.index, a.index + a.n - 1,
 			   !is_in_place(&run));
 	if (is_in_place(&run))
-		rc = overwrite(q, run.host_offset + skip, a.len, cursor, err);
+		rc = overwrite(q, offset, run.host_offset + skip, a.len, cursor,
+			       err);
 	else
 		rc = write_new(q, &a, cursor, err);
 	qcow2_flight_end(q, &flight);
