@@ -1,4 +1,5 @@
 LIB_SRCS += \
+	lib/image/bitmap.c \
 	lib/image/blocks.c \
 	lib/image/blocks_write.c \
 	lib/image/bochs.c \

@@ -9,6 +9,20 @@
 #include "lib/image/file.h"
 #include "lib/image/image.h"
 
+/* As image.h has them. */
+struct image_bitmap_ops {
+	int (*add)(struct image *image, const char *name, uint64_t granularity,
+		   bool is_enabled, struct error *err);
+	int (*remove)(struct image *image, const char *name, struct error *err);
+	int (*clear)(struct image *image, const char *name, struct error *err);
+	int (*enable)(struct image *image, const char *name, bool is_enabled,
+		      struct error *err);
+	int (*merge)(struct image *image, const char *name,
+		     struct image *source, const char *from, struct error *err);
+	int (*get)(struct image *image, const char *name, uint64_t offset,
+		   bool *is_set, uint64_t *len, struct error *err);
+};
+
 struct image_format {
 	const char *name;
 	/* How surely the first bytes (and the size) are this format: 0 no,
@@ -49,6 +63,8 @@ struct image_format {
 			      struct error *err);
 	int (*snapshot_delete)(struct image *image, unsigned index,
 			       struct error *err);
+	/* Bitmaps; NULL: -ENOTSUP. */
+	const struct image_bitmap_ops *bitmaps;
 	int (*flush)(struct image *image, struct error *err);
 	/* This layer only: image.c walks the chain. */
 	int (*map)(struct image *image, uint64_t offset, uint64_t len,

@@ -273,6 +273,15 @@ struct image_info {
 		bool is_compressed;
 	} * extents;
 	unsigned n_extents;
+	/* Bitmaps of what changed, in the image's order. */
+	struct image_bitmap_info {
+		const char *name;
+		uint64_t granularity; /* bytes that one bit stands for */
+		bool is_in_use;	 /* by a writer that was killed: it is worth
+				   nothing, and can only be removed */
+		bool is_enabled; /* told of each write: "auto" */
+	} * bitmaps;
+	unsigned n_bitmaps;
 };
 /* Filled from the image, which owns what it points to. */
 int image_get_info(struct image *image, struct image_info *info,
@@ -293,6 +302,38 @@ int image_snapshot_apply(struct image *image, unsigned index,
 			 struct error *err);
 int image_snapshot_delete(struct image *image, unsigned index,
 			  struct error *err);
+
+/*
+ * Bitmaps inside of an image's file, each with a bit for every granularity
+ * bytes of the disk, set by writes while it is enabled. Each call is done on
+ * the disk when it returns, or not done. -ENOTSUP: the format has none;
+ * -ENOENT: none of that name; -EEXIST: there is one already.
+ */
+
+/* Empty. granularity 0: as is usual for the image. */
+int image_bitmap_add(struct image *image, const char *name,
+		     uint64_t granularity, bool is_enabled, struct error *err);
+int image_bitmap_remove(struct image *image, const char *name,
+			struct error *err);
+int image_bitmap_clear(struct image *image, const char *name,
+		       struct error *err);
+int image_bitmap_enable(struct image *image, const char *name, bool is_enabled,
+			struct error *err);
+/* Each bit of source's bitmap from, of a disk as large, is set in image's
+ * bitmap name as well. source may be image; granularities may differ. */
+int image_bitmap_merge(struct image *image, const char *name,
+		       struct image *source, const char *from,
+		       struct error *err);
+/*
+ * The first run of bits that are alike from offset on, as bytes of the disk,
+ * [offset, offset + *len). An offset at the disk's end is -EINVAL.
+ */
+int image_bitmap_get(struct image *image, const char *name, uint64_t offset,
+		     bool *is_set, uint64_t *len, struct error *err);
+/* Bytes that all bitmaps of image but those in use would take in a qcow2 file
+ * with clusters of cluster_size, all of their bits stored. */
+int image_bitmap_measure(struct image *image, uint64_t cluster_size,
+			 uint64_t *len, struct error *err);
 
 /* What a check found; counts as qemu-img check's. */
 struct image_check {
