@@ -10,7 +10,6 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/format.h"
-#include "lib/image/guid.h"
 #include "lib/image/vmdk.h"
 
 #include <endian.h>
@@ -86,7 +85,7 @@ static int take_versions(struct plan *p, const struct image_create_options *o,
 		return rc;
 	p->tools_version = image_option_find(o, "toolsversion");
 	if (p->tools_version == NULL)
-		p->tools_version = "2147483647";
+		p->tools_version = VMDK_TOOLS_VERSION;
 	p->hw_version = image_option_find(o, "hwversion");
 	if (p->hw_version == NULL || strcmp(p->hw_version, "undefined") == 0)
 		p->hw_version = is_compat6 ? "6" : "4";
@@ -346,33 +345,20 @@ static int create_extents(const struct plan *p, const char *path, FILE *lines,
 	return 0;
 }
 
-/* As QEMU writes it, to the letter. */
 static void write_text(const struct plan *p, const char *lines, FILE *text)
 {
-	unsigned heads = strcmp(p->adapter, "ide") == 0 ? 16 : 255;
-	uint8_t random[GUID_LEN];
-	uint32_t cid;
+	const struct vmdk_text what = {
+		.parent_cid = p->parent_cid,
+		.create_type = p->subformat,
+		.parent_name = p->backing_name,
+		.lines = lines,
+		.size = p->size,
+		.adapter = p->adapter,
+		.hw_version = p->hw_version,
+		.tools_version = p->tools_version,
+	};
 
-	guid_generate(random);
-	memcpy(&cid, random, sizeof(cid));
-	fprintf(text,
-		"# Disk DescriptorFile\nversion=1\nCID=%08x\nparentCID=%08x\n"
-		"createType=\"%s\"\n",
-		cid & (UINT32_MAX - 1), p->parent_cid, p->subformat);
-	if (p->backing_name != NULL)
-		fprintf(text, "parentFileNameHint=\"%s\"\n", p->backing_name);
-	fprintf(text, "\n# Extent description\n%s\n", lines);
-	fprintf(text,
-		"# The Disk Data Base\n#DDB\n\n"
-		"ddb.virtualHWVersion = \"%s\"\n"
-		"ddb.geometry.cylinders = \"%llu\"\n"
-		"ddb.geometry.heads = \"%u\"\n"
-		"ddb.geometry.sectors = \"63\"\n"
-		"ddb.adapterType = \"%s\"\n"
-		"ddb.toolsVersion = \"%s\"\n",
-		p->hw_version,
-		(unsigned long long)(p->size / VMDK_SECTOR / heads / 63), heads,
-		p->adapter, p->tools_version);
+	vmdk_descriptor_print(text, &what);
 }
 
 static int write_descriptor(const struct plan *p, const char *path,

@@ -11,6 +11,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/guid.h"
 #include "protocols/vmdk.h"
 
 #include <ctype.h>
@@ -294,4 +295,32 @@ void vmdk_descriptor_deinit(struct vmdk_descriptor *d)
 	free(d->create_type);
 	free(d->parent_name);
 	*d = (struct vmdk_descriptor){ .parent_cid = VMDK_NO_CID };
+}
+
+void vmdk_descriptor_print(FILE *file, const struct vmdk_text *text)
+{
+	unsigned heads = strcmp(text->adapter, "ide") == 0 ? 16 : 255;
+	uint8_t random[GUID_LEN];
+	uint32_t cid;
+
+	guid_generate(random);
+	memcpy(&cid, random, sizeof(cid));
+	fprintf(file,
+		"# Disk DescriptorFile\nversion=1\nCID=%08x\nparentCID=%08x\n"
+		"createType=\"%s\"\n",
+		cid & (UINT32_MAX - 1), text->parent_cid, text->create_type);
+	if (text->parent_name != NULL)
+		fprintf(file, "parentFileNameHint=\"%s\"\n", text->parent_name);
+	fprintf(file, "\n# Extent description\n%s\n", text->lines);
+	fprintf(file,
+		"# The Disk Data Base\n#DDB\n\n"
+		"ddb.virtualHWVersion = \"%s\"\n"
+		"ddb.geometry.cylinders = \"%llu\"\n"
+		"ddb.geometry.heads = \"%u\"\n"
+		"ddb.geometry.sectors = \"63\"\n"
+		"ddb.adapterType = \"%s\"\n"
+		"ddb.toolsVersion = \"%s\"\n",
+		text->hw_version,
+		(unsigned long long)(text->size / VMDK_SECTOR / heads / 63),
+		heads, text->adapter, text->tools_version);
 }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct error;
 
@@ -43,6 +44,20 @@ struct vmdk_descriptor {
 int vmdk_descriptor_parse(struct vmdk_descriptor *d, const char *text,
 			  size_t len, struct error *err);
 void vmdk_descriptor_deinit(struct vmdk_descriptor *d);
+
+/* What a new one says; NULL: no parent. */
+struct vmdk_text {
+	uint32_t parent_cid;
+	const char *create_type, *parent_name;
+	const char *lines; /* one for each extent */
+	uint64_t size;	   /* of the disk, bytes */
+	const char *adapter, *hw_version, *tools_version;
+};
+
+#define VMDK_TOOLS_VERSION "2147483647"
+
+/* As QEMU writes it, to the letter, with an identity of its own. */
+void vmdk_descriptor_print(FILE *file, const struct vmdk_text *text);
 
 /* Can these bytes, the beginning of a file, be one? */
 bool vmdk_descriptor_probe(const char *text, size_t len);
