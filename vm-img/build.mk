@@ -21,6 +21,10 @@ vm-img_SRCS := \
 	vm-img/report.c \
 	vm-img/resize.c \
 	vm-img/snapshot.c \
+	vm-img/standard.c \
 	vm-img/status.c \
+	vm-img/stream.c \
+	vm-img/stream_qcow2.c \
+	vm-img/stream_vmdk.c \
 	vm-img/workers.c
 vm-img_LIBS = $(IMAGE_LIBS)

@@ -11,6 +11,8 @@
 #include "vm-img/copy.h"
 #include "vm-img/format_options.h"
 #include "vm-img/report.h"
+#include "vm-img/standard.h"
+#include "vm-img/stream.h"
 #include "vm-img/verb.h"
 
 #include <stdio.h>
@@ -22,6 +24,7 @@ enum {
 	SPARSE_MAX = 16 * 1024 * 1024,
 	WORKERS_DEFAULT = 8,
 	SECTOR = 512,
+	FED_SIZE_FIRST = 1 << 30, /* as long as nobody knows */
 };
 
 const struct option_spec convert_options[] = {
@@ -74,6 +77,7 @@ struct job {
 	unsigned n_sources;
 	struct image *target;
 	uint64_t total;
+	bool is_fed;
 };
 
 static void free_request(struct request *request)
@@ -103,6 +107,22 @@ static void end_job(struct job *job, const struct request *request,
 		remove_target(request->target);
 }
 
+static struct image *open_source(const char *path, const char *format,
+				 unsigned flags)
+{
+	struct error err = ERROR_INIT;
+	struct image *image;
+	int rc;
+
+	if (!standard_is(path))
+		return open_or_report(path, format, flags);
+	rc = standard_open(&image, format, flags, &err);
+	if (rc == 0)
+		return image;
+	report_error("%s", error_text(&err, rc));
+	return NULL;
+}
+
 static int open_sources(struct job *job, const struct request *request,
 			unsigned flags)
 {
@@ -116,8 +136,8 @@ static int open_sources(struct job *job, const struct request *request,
 	}
 	while (job->n_sources < request->n_sources) {
 		struct image *source =
-			open_or_report(request->sources[job->n_sources],
-				       request->format, flags);
+			open_source(request->sources[job->n_sources],
+				    request->format, flags);
 
 		if (source == NULL)
 			return -EIO;
@@ -249,6 +269,7 @@ static int copy(struct job *job, const struct request *request)
 		.sources = job->sources,
 		.n_sources = job->n_sources,
 		.target = job->target,
+		.is_fed = job->is_fed,
 		.min_sparse = request->min_sparse,
 		.is_target_zero = request->has_no_create
 					  ? request->is_target_zero
@@ -280,19 +301,111 @@ static int copy(struct job *job, const struct request *request)
 	return rc;
 }
 
+/* To standard output, which nobody can go back on. */
+static int stream_out(const struct job *job, const struct request *request)
+{
+	const struct stream stream = {
+		.sources = job->sources,
+		.n_sources = job->n_sources,
+		.n_workers = arguments_processors(COPY_WORKERS_MAX),
+		.fd = STDOUT_FILENO,
+	};
+	struct error err = ERROR_INIT;
+	int rc = standard_prepare_output(&err);
+
+	if (rc == 0 && strcmp(request->target_format, "raw") == 0)
+		rc = stream_raw(&stream, &err);
+	else if (rc == 0 && strcmp(request->target_format, "qcow2") == 0)
+		rc = stream_qcow2(&stream, &err);
+	else if (rc == 0)
+		rc = stream_vmdk(&stream, &err);
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	return rc;
+}
+
+/* What the options ask for cannot be had in every format that way. */
+static int check_stream(struct request *request)
+{
+	const char *format = request->target_format;
+	bool is_vmdk = strcmp(format, "vmdk") == 0;
+	const char *subformat =
+		format_options_get(&request->options, "subformat");
+
+	if (!is_vmdk && strcmp(format, "raw") != 0 &&
+	    strcmp(format, "qcow2") != 0) {
+		report_error("Format '%s' cannot be written to standard output",
+			     format);
+		return -ENOTSUP;
+	}
+	if (is_vmdk && (subformat == NULL || request->options.n > 1 ||
+			strcmp(subformat, "streamOptimized") != 0)) {
+		report_error("Format 'vmdk' is written to standard output with "
+			     "-o subformat=streamOptimized alone");
+		return -ENOTSUP;
+	}
+	if ((is_vmdk ||
+	     (request->options.n == 0 && !request->wants_compression)) &&
+	    !request->has_no_create && !request->has_sparse &&
+	    !request->is_salvaged && !request->wants_progress &&
+	    request->rate_limit == 0)
+		return 0;
+	report_error("Options -B, -c, -n, -o, -p, -r, -S and --salvage are "
+		     "not available for standard output");
+	return -ENOTSUP;
+}
+
+static int run_stream(struct request *request, unsigned source_flags)
+{
+	struct job job = { .total = 0 };
+	int rc = check_stream(request);
+
+	if (rc == 0)
+		rc = open_sources(&job, request, source_flags);
+	if (rc == 0)
+		rc = stream_out(&job, request);
+	end_job(&job, request, rc == 0, false);
+	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/*
+ * A pipe can go to the target at once if that can grow; else it must be known
+ * first how much there is.
+ */
+static bool can_be_fed(const struct request *request)
+{
+	const char *format = request->target_format;
+
+	return request->n_sources == 1 && standard_is(request->sources[0]) &&
+	       request->format != NULL && strcmp(request->format, "raw") == 0 &&
+	       standard_is_pipe() && !request->has_no_create &&
+	       !standard_is(request->target) &&
+	       (strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0) &&
+	       is_zero_when_new(request) &&
+	       format_options_get(&request->options, "preallocation") == NULL &&
+	       format_options_get(&request->options, "data_file") == NULL &&
+	       format_options_get(&request->options, "backing_file") == NULL;
+}
+
 static int run_request(struct request *request)
 {
 	struct job job = { .total = 0 };
 	unsigned flags, source_flags;
 	bool is_created = false;
-	int rc;
+	int rc = 0;
 
 	if (argument_cache(request->source_cache, &source_flags) < 0) {
 		report_error("Invalid source cache option: %s",
 			     request->source_cache);
 		return EXIT_FAILURE;
 	}
-	rc = open_sources(&job, request, source_flags & IMAGE_DIRECT);
+	if (standard_is(request->target))
+		return run_stream(request, source_flags & IMAGE_DIRECT);
+	job.is_fed = can_be_fed(request);
+	if (job.is_fed)
+		job.total = FED_SIZE_FIRST;
+	else
+		rc = open_sources(&job, request, source_flags & IMAGE_DIRECT);
 	if (rc == 0)
 		rc = check_target_options(request);
 	if (rc == 0 && argument_cache(request->cache, &flags) < 0) {

@@ -22,6 +22,7 @@
 #include "vm-img/progress.h"
 #include "vm-img/rate.h"
 #include "vm-img/report.h"
+#include "vm-img/standard.h"
 #include "vm-img/workers.h"
 #include "vm-img/zero.h"
 
@@ -48,6 +49,10 @@ struct piece {
 struct run {
 	const struct copy *copy;
 	uint64_t total, block_len, chunk_len;
+
+	/* Who is fed; taken before the other one. */
+	pthread_mutex_t feed_lock;
+	bool is_feed_over;
 
 	pthread_mutex_t lock;
 	pthread_cond_t turned;
@@ -205,6 +210,75 @@ static bool take(struct run *run, struct piece *piece)
 	pthread_mutex_unlock(&run->lock);
 	if (rc < 0)
 		fail(run, rc, "reading block status", piece->start, &err);
+	return is_taken && rc == 0;
+}
+
+/*
+ * The target's size follows what was fed: by doubling, and to the exact size
+ * at the end. Nobody writes meanwhile. With the lock held.
+ */
+static int follow(struct run *run, uint64_t end, struct error *err)
+{
+	const struct image_resize_options options = { .may_shrink = true };
+	struct image *target = run->copy->target;
+	uint64_t size = image_size(target);
+
+	while (run->result == 0 && run->turn != run->cursor)
+		pthread_cond_wait(&run->turned, &run->lock);
+	if (run->result < 0)
+		return -ECANCELED;
+	while (size < end && size < INT64_MAX / 2)
+		size *= 2;
+	if (run->is_feed_over)
+		size = end;
+	return size == image_size(target)
+		       ? 0
+		       : image_resize(target, size, &options, err);
+}
+
+/* What comes from standard input, as data in buf. */
+static int feed(struct run *run, struct piece *piece, uint8_t *buf,
+		struct error *err)
+{
+	bool is_raw = image_cluster_size(run->copy->target) == 1;
+	size_t got;
+	int rc = standard_read(buf, run->chunk_len, &got, err);
+
+	piece->start = run->cursor;
+	if (rc < 0)
+		return rc;
+	run->is_feed_over = got < run->chunk_len;
+	/* Other formats' disks are made of sectors. */
+	while (!is_raw && got % SECTOR != 0)
+		buf[got++] = 0;
+	piece->kind = PIECE_DATA;
+	piece->len = got;
+	pthread_mutex_lock(&run->lock);
+	piece->ready_ns = rate_take(&run->rate, got);
+	if (run->is_feed_over ||
+	    run->cursor + got > image_size(run->copy->target))
+		rc = follow(run, run->cursor + got, err);
+	if (rc == 0)
+		run->cursor += got;
+	pthread_mutex_unlock(&run->lock);
+	return rc;
+}
+
+static bool take_fed(struct run *run, struct piece *piece, uint8_t *buf)
+{
+	struct error err = ERROR_INIT;
+	int rc = 0;
+	bool is_taken;
+
+	pthread_mutex_lock(&run->feed_lock);
+	is_taken = !run->is_feed_over;
+	if (is_taken)
+		rc = feed(run, piece, buf, &err);
+	if (rc < 0)
+		run->is_feed_over = true;
+	pthread_mutex_unlock(&run->feed_lock);
+	if (rc < 0)
+		fail(run, rc, "reading", piece->start, &err);
 	return is_taken && rc == 0;
 }
 
@@ -405,7 +479,7 @@ static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 	struct error err = ERROR_INIT;
 	int rc = 0;
 
-	if (piece->kind == PIECE_DATA)
+	if (piece->kind == PIECE_DATA && !run->copy->is_fed)
 		rc = read_data(run, piece, buf, &err);
 	if (rc < 0) {
 		fail(run, rc, "reading", piece->start, &err);
@@ -433,7 +507,9 @@ static void *work(void *context)
 		fail(run, -ENOMEM, "reading", 0, NULL);
 		return NULL;
 	}
-	while (take(run, &piece) && do_piece(run, &piece, buf))
+	while ((run->copy->is_fed ? take_fed(run, &piece, buf)
+				  : take(run, &piece)) &&
+	       do_piece(run, &piece, buf))
 		;
 	return NULL;
 }
@@ -452,11 +528,13 @@ int copy_run(const struct copy *copy, struct error *err)
 	for (unsigned i = 0; i < copy->n_sources; i++)
 		run.total += image_size(copy->sources[i]);
 	pthread_mutex_init(&run.lock, NULL);
+	pthread_mutex_init(&run.feed_lock, NULL);
 	pthread_cond_init(&run.turned, NULL);
 	progress_begin(&run.progress, copy->shows_progress);
 	workers_run(copy->n_workers, work, &run);
 	progress_end(&run.progress, run.result == 0);
 	pthread_cond_destroy(&run.turned);
+	pthread_mutex_destroy(&run.feed_lock);
 	pthread_mutex_destroy(&run.lock);
 	if (run.result < 0 && err != NULL)
 		*err = run.error;

@@ -14,6 +14,9 @@ struct copy {
 	struct image **sources;
 	unsigned n_sources;
 	struct image *target;
+	/* There are no sources: it is standard input that is read, to its end,
+	 * which decides the target's size. */
+	bool is_fed;
 	/* This many zero bytes together become a hole; 0: none do, and
 	 * everything is written. */
 	uint64_t min_sparse;

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: ISC */
+#include "vm-img/stream.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/image/image.h"
+#include "vm-img/status.h"
+#include "vm-img/workers.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum {
+	PAGE = 4096,
+	PIECE = 1024 * 1024,
+};
+
+uint64_t stream_size(const struct stream *stream)
+{
+	uint64_t size = 0;
+
+	for (unsigned i = 0; i < stream->n_sources; i++)
+		size += image_size(stream->sources[i]);
+	return size;
+}
+
+/* The source that start lies in, or NULL beyond the end; *start is then in
+ * that source. */
+static struct image *find_source(const struct stream *stream, uint64_t *start)
+{
+	for (unsigned i = 0; i < stream->n_sources; i++) {
+		uint64_t size = image_size(stream->sources[i]);
+
+		if (*start < size)
+			return stream->sources[i];
+		*start -= size;
+	}
+	return NULL;
+}
+
+int stream_read(const struct stream *stream, uint64_t start, uint8_t *buf,
+		size_t len, struct error *err)
+{
+	while (len > 0) {
+		uint64_t offset = start;
+		struct image *source = find_source(stream, &offset);
+		size_t n = len;
+		int rc;
+
+		if (source == NULL) {
+			memset(buf, 0, len);
+			return 0;
+		}
+		if (n > image_size(source) - offset)
+			n = (size_t)(image_size(source) - offset);
+		rc = image_read(source, offset, buf, n, err);
+		if (rc < 0)
+			return error_prefix(err, rc,
+					    "error while reading at byte %llu",
+					    (unsigned long long)start);
+		start += n;
+		buf += n;
+		len -= n;
+	}
+	return 0;
+}
+
+int stream_write(const struct stream *stream, const void *buf, size_t len,
+		 struct error *err)
+{
+	const char *p = buf;
+
+	while (len > 0) {
+		ssize_t n = write(stream->fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_set_errno(err, -errno,
+					       "Could not write to standard "
+					       "output");
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Does the range that begins at start hold anything, and how far? */
+static int look(const struct stream *stream, uint64_t start, uint64_t *len,
+		bool *is_data, struct error *err)
+{
+	struct image *source = find_source(stream, &start);
+	struct status status;
+	int rc;
+
+	*is_data = false;
+	if (source == NULL)
+		return 0;
+	if (*len > image_size(source) - start)
+		*len = image_size(source) - start;
+	rc = status_get(source, start, *len, &status, err);
+	if (rc < 0)
+		return error_prefix(err, rc,
+				    "error while reading block status "
+				    "at byte %llu",
+				    (unsigned long long)start);
+	*len = status.len;
+	*is_data = !status.is_zero;
+	return 0;
+}
+
+int stream_find_data(const struct stream *stream, uint64_t unit_len,
+		     uint8_t **bits, struct error *err)
+{
+	uint64_t at = 0, size = stream_size(stream);
+
+	*bits = calloc(size / unit_len / STREAM_UNITS + 1, STREAM_UNITS / 8);
+	if (*bits == NULL)
+		return -ENOMEM;
+	while (at < size) {
+		uint64_t len = size - at;
+		bool is_data;
+		int rc = look(stream, at, &len, &is_data, err);
+
+		if (rc < 0)
+			return rc;
+		for (uint64_t i = at / unit_len;
+		     is_data && i <= (at + len - 1) / unit_len; i++)
+			(*bits)[i / 8] |= (uint8_t)(1U << i % 8);
+		at += len;
+	}
+	return 0;
+}
+
+/* The lock guards all but pass, and not what fill does. */
+struct run {
+	const struct stream_pass *pass;
+	pthread_mutex_t lock;
+	pthread_cond_t turned;
+	uint64_t next;	     /* piece to be filled */
+	uint64_t last, turn; /* that was given out, that is to be written */
+	int result;
+	struct error error;
+};
+
+/* With the lock held: the first error is what is told. */
+static void fail(struct run *run, int rc, const struct error *err)
+{
+	if (run->result == 0) {
+		run->result = rc;
+		run->error = *err;
+	}
+	pthread_cond_broadcast(&run->turned);
+}
+
+/* With the lock held, except for the work itself. */
+static void do_piece(struct run *run, struct stream_piece *piece)
+{
+	const struct stream_pass *pass = run->pass;
+	uint64_t index = run->next++, turn = run->last++;
+	struct error err = ERROR_INIT;
+	int rc;
+
+	pthread_mutex_unlock(&run->lock);
+	piece->len = 0;
+	rc = pass->fill(pass, index, piece, &err);
+	pthread_mutex_lock(&run->lock);
+	while (rc == 0 && run->result == 0 && run->turn != turn)
+		pthread_cond_wait(&run->turned, &run->lock);
+	if (rc == 0 && run->result == 0) {
+		pthread_mutex_unlock(&run->lock);
+		rc = pass->emit(pass, index, piece, &err);
+		pthread_mutex_lock(&run->lock);
+	}
+	if (rc < 0)
+		fail(run, rc, &err);
+	run->turn++;
+	pthread_cond_broadcast(&run->turned);
+}
+
+/* With the lock held. */
+static bool find_piece(struct run *run)
+{
+	const struct stream_pass *pass = run->pass;
+
+	while (pass->is_data != NULL && run->next < pass->n &&
+	       !stream_has_any(pass->is_data, run->next))
+		run->next++;
+	return run->result == 0 && run->next < pass->n;
+}
+
+static void *work(void *context)
+{
+	struct run *run = context;
+	const struct stream_pass *pass = run->pass;
+	struct error none = ERROR_INIT;
+	struct stream_piece piece = {
+		.buf = aligned_alloc(PAGE, pass->buf_len),
+	};
+
+	pthread_mutex_lock(&run->lock);
+	if (piece.buf == NULL)
+		fail(run, -ENOMEM, &none);
+	while (find_piece(run))
+		do_piece(run, &piece);
+	pthread_mutex_unlock(&run->lock);
+	if (piece.tool != NULL && pass->free_tool != NULL)
+		pass->free_tool(piece.tool);
+	free(piece.buf);
+	return NULL;
+}
+
+int stream_run(const struct stream_pass *pass, struct error *err)
+{
+	struct run run = { .pass = pass };
+
+	pthread_mutex_init(&run.lock, NULL);
+	pthread_cond_init(&run.turned, NULL);
+	workers_run(pass->stream->n_workers, work, &run);
+	pthread_cond_destroy(&run.turned);
+	pthread_mutex_destroy(&run.lock);
+	if (run.result < 0 && err != NULL)
+		*err = run.error;
+	return run.result;
+}
+
+static int fill_raw(const struct stream_pass *pass, uint64_t index,
+		    struct stream_piece *piece, struct error *err)
+{
+	uint64_t start = index * PIECE;
+	uint64_t left = stream_size(pass->stream) - start;
+
+	piece->len = left < PIECE ? (size_t)left : PIECE;
+	return stream_read(pass->stream, start, piece->buf, piece->len, err);
+}
+
+static int emit_raw(const struct stream_pass *pass, uint64_t index,
+		    struct stream_piece *piece, struct error *err)
+{
+	(void)index;
+	return stream_write(pass->stream, piece->buf, piece->len, err);
+}
+
+int stream_raw(const struct stream *stream, struct error *err)
+{
+	const struct stream_pass pass = {
+		.stream = stream,
+		.n = (stream_size(stream) + PIECE - 1) / PIECE,
+		.buf_len = PIECE,
+		.fill = fill_raw,
+		.emit = emit_raw,
+	};
+
+	return stream_run(&pass, err);
+}
