@@ -37,6 +37,7 @@ LIB_SRCS += \
 	lib/image/qcow2_data.c \
 	lib/image/qcow2_deflate.c \
 	lib/image/qcow2_empty.c \
+	lib/image/qcow2_external.c \
 	lib/image/qcow2_features.c \
 	lib/image/qcow2_grow.c \
 	lib/image/qcow2_header.c \

@@ -92,6 +92,9 @@ struct image {
 	uint64_t size;
 	uint32_t cluster_size;
 	uint64_t cache_size; /* as the caller wants it; 0: as is usual */
+	/* For other files that an image names: image_open_options. */
+	image_backing_policy *may_open;
+	void *policy_context;
 	/* While it is being opened: the caller's, or NULL. */
 	const struct secrets *secrets;
 	const char *key_secret;

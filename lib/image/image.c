@@ -94,6 +94,8 @@ int image_open_file(struct image **opened, struct image_file *file,
 	image->file = file;
 	image->flags = options->flags;
 	image->cache_size = options->cache_size;
+	image->may_open = options->may_open;
+	image->policy_context = options->policy_context;
 	image->secrets = options->secrets;
 	image->key_secret = options->key_secret;
 	image->depth = above != NULL ? above->depth + 1 : 0;

@@ -145,7 +145,9 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 	if (rc < 0)
 		return rc;
 	/* What others stand for is not kept up to date here. */
-	kept = q->header.autoclear & QCOW2_AUTOCLEAR_BITMAPS;
+	kept = q->header.autoclear &
+	       (QCOW2_AUTOCLEAR_BITMAPS |
+		(q->has_data_file ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0));
 	if (q->header.autoclear == kept)
 		return 0;
 	rc = qcow2_set_autoclear(q, kept);
@@ -180,6 +182,7 @@ static void deinit(struct qcow2 *q)
 	qcow2_filters_deinit(q);
 	qcow2_snapshots_deinit(q);
 	qcow2_bitmaps_deinit(q);
+	qcow2_external_close(q);
 	qcow2_cache_deinit(&q->l2_cache);
 	qcow2_cache_deinit(&q->refcount_cache);
 	free(q->l1);
@@ -224,6 +227,8 @@ static int qcow2_open(struct image *image, struct error *err)
 		set_geometry(q);
 		rc = load_tables(q, err);
 	}
+	if (rc == 0)
+		rc = qcow2_external_open(q, err);
 	if (rc == 0)
 		rc = open_caches(q, image->cache_size);
 	if (rc == 0 && !q->is_read_only)

@@ -122,6 +122,12 @@ struct qcow2_raw {
 struct qcow2 {
 	struct image *image;
 	const struct image_file *file;
+	/* Where guest data is: file, or an external data file, which then is
+	 * owned here, unless metadata alone is looked at. */
+	const struct image_file *data_file;
+	struct image_file *own_data_file;
+	bool has_data_file;
+	bool is_data_raw; /* and it must read as the disk does by itself */
 	/* Constant after open, but for what resize and flags change. */
 	struct qcow2_header header;
 	uint32_t cluster_len;
@@ -210,6 +216,25 @@ struct qcow2_switch;
 /* Size, L1 table, refcount table (as long as the old one), snapshot table. */
 int qcow2_switch_tables(struct qcow2 *q, const struct qcow2_switch *to,
 			uint64_t refcount_table_offset);
+
+/* qcow2_external.c: an external data file. */
+/* If the header asks for one; it sets all four fields. */
+int qcow2_external_open(struct qcow2 *q, struct error *err);
+void qcow2_external_close(struct qcow2 *q);
+/* Made, or emptied and made anew, with size bytes of nothing. */
+int qcow2_external_create(const char *image_path, const char *name,
+			  uint64_t size, struct error *err);
+/* Does [offset, offset + len) of the data file read as zeroes? */
+bool qcow2_external_is_fresh(const struct qcow2 *q, uint64_t offset,
+			     uint64_t len);
+/* Guest clusters lose their places. */
+void qcow2_external_punch(struct qcow2 *q, uint64_t offset, uint64_t len);
+/* The disk has another size from now on, or will have. */
+int qcow2_external_grow(struct qcow2 *q, uint64_t size, struct error *err);
+int qcow2_external_shrink(struct qcow2 *q, uint64_t size, struct error *err);
+/* -ENOTSUP with a text, if there is one. */
+int qcow2_external_refuse(const struct qcow2 *q, const char *what,
+			  struct error *err);
 
 /* qcow2_snapshot.c */
 int qcow2_snapshots_read(struct qcow2 *q, struct error *err);
@@ -362,6 +387,9 @@ struct qcow2_run {
 };
 
 enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, uint64_t entry);
+/* Does the entry of a standard cluster refer to a host cluster? In a data
+ * file there is one at offset 0 too. */
+bool qcow2_entry_has_host(const struct qcow2 *q, uint64_t entry);
 /*
  * The run that begins at index, of at most max clusters; it may end before
  * the next one differs. nowait: -EAGAIN rather than read.

@@ -3,7 +3,7 @@
  * Waiting: for stable storage (barriers), and for one another (flights).
  *
  * Flushes are numbered as they begin, and one runs at a time. What was written
- * before a call is on stable storage once a flush that began after the call
+ * before a call is on stable storage, guest data before metadata, once a flush that began after the call
  * has ended well; everyone who waits for the same number shares it.
  *
  * A flight is data I/O on some guest clusters by a thread that does not hold
@@ -22,7 +22,9 @@ static void flush_once(struct qcow2 *q)
 
 	q->is_flushing = true;
 	pthread_mutex_unlock(&q->lock);
-	rc = image_file_flush(q->file);
+	rc = q->has_data_file ? image_file_flush(q->data_file) : 0;
+	if (rc == 0)
+		rc = image_file_flush(q->file);
 	pthread_mutex_lock(&q->lock);
 	q->is_flushing = false;
 	q->n_flush_ended = number;

@@ -24,16 +24,21 @@ uint64_t qcow2_l2_left(const struct qcow2 *q, uint64_t index)
 	return per_table - (index & (per_table - 1));
 }
 
+bool qcow2_entry_has_host(const struct qcow2 *q, uint64_t entry)
+{
+	return entry & QCOW2_OFFSET_MASK ||
+	       (q->has_data_file && entry & QCOW2_COPIED);
+}
+
 enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, uint64_t entry)
 {
-	(void)q;
 	if (entry & QCOW2_COMPRESSED)
 		return QCOW2_KIND_COMPRESSED;
 	if (entry & QCOW2_ZERO)
 		return entry & QCOW2_OFFSET_MASK ? QCOW2_KIND_ZERO_ALLOCATED
 						 : QCOW2_KIND_ZERO;
-	return entry & QCOW2_OFFSET_MASK ? QCOW2_KIND_DATA
-					 : QCOW2_KIND_UNALLOCATED;
+	return qcow2_entry_has_host(q, entry) ? QCOW2_KIND_DATA
+					      : QCOW2_KIND_UNALLOCATED;
 }
 
 /* "Compressed Clusters Descriptor": x = 62 - (cluster_bits - 8). */
@@ -108,11 +113,36 @@ static int load_entries(struct qcow2 *q, uint64_t index, bool nowait,
 	return 0;
 }
 
+/* Guest data is where it is on the disk, and never compressed. */
+static int check_data_entry(struct qcow2 *q, uint64_t index, uint64_t entry,
+			    enum qcow2_kind kind, struct error *err)
+{
+	uint64_t guest_offset = index << q->cluster_bits;
+
+	if (kind == QCOW2_KIND_COMPRESSED)
+		return qcow2_corruption(q, err,
+					"Compressed cluster entry found in "
+					"image with external data file (guest "
+					"offset: %#llx)",
+					(unsigned long long)guest_offset);
+	if ((kind == QCOW2_KIND_DATA || kind == QCOW2_KIND_ZERO_ALLOCATED) &&
+	    (entry & QCOW2_OFFSET_MASK) != guest_offset)
+		return qcow2_corruption(
+			q, err,
+			"External data file host cluster offset %#llx does "
+			"not match guest cluster offset: %#llx",
+			(unsigned long long)(entry & QCOW2_OFFSET_MASK),
+			(unsigned long long)guest_offset);
+	return 0;
+}
+
 static int check_entry(struct qcow2 *q, uint64_t index, uint64_t entry,
 		       enum qcow2_kind kind, struct error *err)
 {
 	uint64_t offset = entry & QCOW2_OFFSET_MASK;
 
+	if (q->has_data_file)
+		return check_data_entry(q, index, entry, kind, err);
 	if (kind == QCOW2_KIND_COMPRESSED)
 		return 0;
 	if (entry & QCOW2_ZERO && q->header.version < 3)
@@ -296,6 +326,12 @@ static int release(struct qcow2 *q, uint64_t old, uint64_t entry,
 {
 	uint64_t offset = old & QCOW2_OFFSET_MASK, len, n = 1;
 
+	if (q->has_data_file) {
+		if (!(old & QCOW2_COMPRESSED) && qcow2_entry_has_host(q, old) &&
+		    !qcow2_entry_has_host(q, entry))
+			qcow2_external_punch(q, offset, q->cluster_len);
+		return 0;
+	}
 	if (old & QCOW2_COMPRESSED) {
 		qcow2_raw_forget(q, old);
 		qcow2_compressed_range(q, old, &offset, &len);

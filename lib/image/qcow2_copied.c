@@ -79,7 +79,8 @@ static uint64_t check_l2(struct qcow2_checker *c, uint64_t *l2, bool is_fixed)
 	for (uint64_t i = 0; i < 1ULL << c->q->l2_bits; i++) {
 		uint64_t entry = be64toh(l2[i]);
 
-		if (entry & QCOW2_COMPRESSED || !(entry & QCOW2_OFFSET_MASK) ||
+		if (c->q->has_data_file || entry & QCOW2_COMPRESSED ||
+		    !(entry & QCOW2_OFFSET_MASK) ||
 		    !is_wrong(c, entry, &refcount))
 			continue;
 		qcow2_found(c,

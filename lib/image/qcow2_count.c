@@ -24,6 +24,7 @@ struct walk {
 	bool is_active; /* the disk's: its copied flags and totals count */
 	uint64_t *l2;	/* of one cluster */
 	uint64_t l2_offset;
+	uint64_t guest_index; /* of its first entry */
 };
 
 static void corrupt(struct qcow2_checker *c)
@@ -90,10 +91,19 @@ static void note_copied(struct qcow2_checker *c, uint64_t entry)
 		c->has_wrong_copied = true;
 }
 
-static void count_compressed(struct walk *w, uint64_t entry)
+static void count_compressed(struct walk *w, uint64_t i, uint64_t entry)
 {
 	struct qcow2_checker *c = w->c;
 	uint64_t offset, len;
+
+	if (c->q->has_data_file) {
+		corrupt(c);
+		qcow2_found(c,
+			    "ERROR compressed cluster %llu with data file, "
+			    "entry=0x%llx",
+			    (unsigned long long)i, (unsigned long long)entry);
+		return;
+	}
 
 	qcow2_compressed_range(c->q, entry, &offset, &len);
 	if (entry & QCOW2_COPIED) {
@@ -150,6 +160,19 @@ static bool is_aligned(struct walk *w, uint64_t i, uint64_t entry)
 	return !is_dropped;
 }
 
+/* In a data file each cluster is where it is on the disk. */
+static void wrong_place(struct walk *w, uint64_t i, uint64_t offset)
+{
+	uint64_t guest_offset = (w->guest_index + i) << w->c->q->cluster_bits;
+
+	corrupt(w->c);
+	qcow2_found(w->c,
+		    "ERROR: data file offset %llx does not match guest offset "
+		    "%llx",
+		    (unsigned long long)offset,
+		    (unsigned long long)guest_offset);
+}
+
 /* Entry i. next: the offset that would follow the last one; 0 at first. */
 static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
 			   uint64_t *next)
@@ -164,12 +187,11 @@ static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
 			    "%llx",
 			    (unsigned long long)entry);
 	}
-	if (offset == 0)
-		return;
-	if (!is_aligned(w, i, entry))
+	if (!qcow2_entry_has_host(c->q, entry) || !is_aligned(w, i, entry))
 		return;
 	if (w->is_active) {
-		note_copied(c, entry);
+		if (!c->q->has_data_file)
+			note_copied(c, entry);
 		if (c->is_first) {
 			c->result->allocated_clusters++;
 			if (*next != 0 && offset != *next)
@@ -177,7 +199,10 @@ static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
 		}
 		*next = offset + c->q->cluster_len;
 	}
-	count_range(c, offset, c->q->cluster_len);
+	if (!c->q->has_data_file)
+		count_range(c, offset, c->q->cluster_len);
+	else if (offset != (w->guest_index + i) << c->q->cluster_bits)
+		wrong_place(w, i, offset);
 }
 
 static int count_l2(struct walk *w, uint64_t offset)
@@ -198,7 +223,7 @@ static int count_l2(struct walk *w, uint64_t offset)
 		if (entry == 0)
 			continue;
 		if (entry & QCOW2_COMPRESSED)
-			count_compressed(w, entry);
+			count_compressed(w, i, entry);
 		else
 			count_standard(w, i, entry, &next);
 	}
@@ -248,8 +273,10 @@ static int count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
 		int rc = image_file_read(c->q->file, offset, l1,
 					 n * sizeof(*l1));
 
-		for (uint64_t i = 0; rc == 0 && i < n; i++)
+		for (uint64_t i = 0; rc == 0 && i < n; i++) {
 			rc = count_l1_entry(&w, be64toh(l1[i]));
+			w.guest_index += 1ULL << c->q->l2_bits;
+		}
 		if (rc < 0)
 			return rc;
 		offset += n * sizeof(*l1);

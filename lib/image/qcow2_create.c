@@ -90,6 +90,11 @@ static void fill_fixed(const struct qcow2_plan *p, struct qcow2_wire_header *w)
 	if (p->compression_type != QCOW2_COMPRESSION_ZLIB)
 		w->incompatible_features =
 			htobe64(QCOW2_INCOMPATIBLE_COMPRESSION);
+	if (p->data_file != NULL)
+		w->incompatible_features |=
+			htobe64(QCOW2_INCOMPATIBLE_DATA_FILE);
+	if (p->is_data_raw)
+		w->autoclear_features = htobe64(QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	if (p->has_lazy_refcounts)
 		w->compatible_features =
 			htobe64(QCOW2_COMPATIBLE_LAZY_REFCOUNTS);
@@ -108,6 +113,13 @@ static int fill_header(const struct qcow2_plan *p, struct qcow2_page *page,
 					      QCOW2_EXTENSION_BACKING_FORMAT,
 					      p->backing_format,
 					      strlen(p->backing_format), err);
+		if (rc < 0)
+			return rc;
+	}
+	if (p->data_file != NULL) {
+		rc = qcow2_page_add_extension(page, QCOW2_EXTENSION_DATA_FILE,
+					      p->data_file,
+					      strlen(p->data_file), err);
 		if (rc < 0)
 			return rc;
 	}
@@ -251,6 +263,9 @@ int qcow2_create(const char *path, const struct image_create_options *o,
 
 	if (rc == 0)
 		rc = lay_out(&plan, err);
+	if (rc == 0 && plan.data_file != NULL)
+		rc = qcow2_external_create(path, plan.data_file, plan.size,
+					   err);
 	if (rc == 0)
 		rc = write_file(&plan, path, err);
 	if (rc == 0 && strcmp(plan.preallocation, "off") != 0)

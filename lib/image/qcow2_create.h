@@ -17,6 +17,8 @@ struct qcow2_plan {
 	uint8_t compression_type;
 	const char *preallocation; /* never NULL */
 	const char *backing_name, *backing_format;
+	const char *data_file; /* or NULL */
+	bool is_data_raw;
 
 	/* Layout, in clusters; found by qcow2_create(). */
 	uint64_t l1_size; /* entries */

@@ -201,6 +201,8 @@ int qcow2_write_compressed(struct image *image, uint64_t offset,
 	size_t n = 0;
 	int rc;
 
+	if (q->has_data_file)
+		return error_set(err, -ENOTSUP, "%s", strerror(ENOTSUP));
 	if (out == NULL)
 		return -ENOMEM;
 	if (len < q->cluster_len) {

@@ -82,10 +82,6 @@ static int check_compression(const struct qcow2_header *h, struct error *err)
 
 static int refuse_missing(const struct qcow2_header *h, struct error *err)
 {
-	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
-		return error_set(err, -ENOTSUP,
-				 "qcow2 feature 'external data file' is not "
-				 "supported yet");
 	if (h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2)
 		return error_set(err, -ENOTSUP,
 				 "qcow2 feature 'extended L2 entries' is not "

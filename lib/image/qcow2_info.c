@@ -50,6 +50,11 @@ static void add_rows(const struct qcow2_header *h, struct image_info *info)
 			 h->compatible & QCOW2_COMPATIBLE_LAZY_REFCOUNTS);
 	add_number(info, "refcount bits", "refcount-bits",
 		   1U << h->refcount_order);
+	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE) {
+		add_text(info, "data file", "data-file", h->data_file);
+		add_bool(info, "data file raw", "data-file-raw",
+			 h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
+	}
 	if (h->version < 3)
 		return;
 	add_bool(info, "corrupt", "corrupt",

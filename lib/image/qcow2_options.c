@@ -110,11 +110,9 @@ static int refuse(const struct image_option *o, struct error *err)
 	int rc = 0;
 
 	if (strcmp(o->name, "extended_l2") == 0 ||
-	    strcmp(o->name, "data_file_raw") == 0 ||
 	    strcmp(o->name, "encryption") == 0)
 		rc = set_switch(&is_on, o, err);
-	else if (strcmp(o->name, "data_file") != 0 &&
-		 strncmp(o->name, "encrypt.", 8) != 0)
+	else if (strncmp(o->name, "encrypt.", 8) != 0)
 		return error_set(err, -EINVAL, "Invalid parameter '%s'",
 				 o->name);
 	if (rc < 0 || !is_on)
@@ -148,6 +146,12 @@ static int take(struct qcow2_plan *p, const struct image_option *o,
 		p->preallocation = o->value;
 		return qcow2_check_preallocation(o->value, err);
 	}
+	if (strcmp(o->name, "data_file") == 0) {
+		p->data_file = o->value;
+		return 0;
+	}
+	if (strcmp(o->name, "data_file_raw") == 0)
+		return set_switch(&p->is_data_raw, o, err);
 	return refuse(o, err);
 }
 
@@ -182,6 +186,29 @@ static int check_version_2(const struct qcow2_plan *p, struct error *err)
 				 "Non-zlib compression type is only supported "
 				 "with compatibility level 1.1 and above (use "
 				 "version=v3 or greater)");
+	if (p->data_file != NULL)
+		return error_set(err, -EINVAL,
+				 "External data files are only supported with "
+				 "compatibility level 1.1 and above (use "
+				 "version=v3 or greater)");
+	return 0;
+}
+
+static int check_data_file(struct qcow2_plan *p, struct error *err)
+{
+	if (p->is_data_raw && p->data_file == NULL)
+		return error_set(err, -EINVAL,
+				 "data-file-raw requires data-file");
+	if (p->is_data_raw && p->backing_name != NULL)
+		return error_set(err, -EINVAL,
+				 "Backing file and data-file-raw cannot be "
+				 "used at the same time");
+	if (p->data_file != NULL &&
+	    strlen(p->data_file) > QCOW2_BACKING_NAME_MAX)
+		return error_set(err, -EINVAL, "Data file name too long");
+	/* Without its entries the metadata would say other than the file. */
+	if (p->is_data_raw && strcmp(p->preallocation, "off") == 0)
+		p->preallocation = "metadata";
 	return 0;
 }
 
@@ -202,6 +229,8 @@ int qcow2_plan_init(struct qcow2_plan *plan,
 		rc = take(plan, &o->options[i], err);
 	if (rc == 0)
 		rc = check_version_2(plan, err);
+	if (rc == 0)
+		rc = check_data_file(plan, err);
 	if (rc < 0)
 		return rc;
 	/* Sizes are in sectors, as QEMU has them. */

@@ -11,37 +11,53 @@
 #include <errno.h>
 #include <string.h>
 
+/* Or where it is on the disk, in a data file. */
+static int find_place(struct qcow2 *q, uint64_t index, uint64_t *n,
+		      uint64_t *host_offset, bool *is_fresh, struct error *err)
+{
+	if (!q->has_data_file)
+		return qcow2_alloc(q, n, host_offset, is_fresh, err);
+	*host_offset = index << q->cluster_bits;
+	*is_fresh =
+		qcow2_external_is_fresh(q, *host_offset, *n << q->cluster_bits);
+	return 0;
+}
+
 static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 		bool is_fresh, const char *mode)
 {
 	int rc = 0;
 
 	if (strcmp(mode, "full") == 0)
-		return image_file_write_zeroes(q->file, host_offset, len);
+		return image_file_write_zeroes(q->data_file, host_offset, len);
 	if (!is_fresh)
-		rc = image_file_zero(q->file, host_offset, len, true);
+		rc = image_file_zero(q->data_file, host_offset, len, true);
 	if (rc == 0 && strcmp(mode, "falloc") == 0)
-		rc = image_file_allocate(q->file, host_offset, len);
+		rc = image_file_allocate(q->data_file, host_offset, len);
 	return rc;
 }
 
 /* n unallocated guest clusters of one L2 table, from index on. */
 static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
-			const char *mode, struct error *err)
+			uint64_t end, const char *mode, struct error *err)
 {
-	uint64_t host_offset = 0;
+	uint64_t host_offset = 0, len;
 	bool is_fresh = false;
 	int rc = qcow2_own_l2(q, index, err);
 
 	if (rc == 0)
-		rc = qcow2_alloc(q, n, &host_offset, &is_fresh, err);
+		rc = find_place(q, index, n, &host_offset, &is_fresh, err);
 	if (rc < 0)
 		return rc;
-	rc = fill(q, host_offset, *n << q->cluster_bits, is_fresh, mode);
+	len = *n << q->cluster_bits;
+	if (q->has_data_file && len > end - host_offset)
+		len = end - host_offset;
+	rc = fill(q, host_offset, len, is_fresh, mode);
 	if (rc == 0 && !is_fresh)
 		rc = qcow2_barrier(q);
 	if (rc < 0) {
-		qcow2_alloc_undo(q, host_offset, *n);
+		if (!q->has_data_file)
+			qcow2_alloc_undo(q, host_offset, *n);
 		return error_set_errno(err, rc, "Could not preallocate data");
 	}
 	return qcow2_set_entries(q, index, *n, host_offset | QCOW2_COPIED,
@@ -66,7 +82,7 @@ int qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t end,
 			break;
 		n = run.n;
 		if (run.kind == QCOW2_KIND_UNALLOCATED)
-			rc = allocate_run(q, index, &n, mode, err);
+			rc = allocate_run(q, index, &n, end, mode, err);
 		index += n;
 	}
 	return rc;

@@ -124,6 +124,8 @@ int qcow2_readv(struct image *image, uint64_t offset, const struct iovec *iov,
 	struct qcow2_flight flight;
 	int rc = 0;
 
+	if (q->has_data_file && q->own_data_file == NULL)
+		return error_set(err, -EINVAL, "Data file is not open");
 	pthread_mutex_lock(&q->lock);
 	qcow2_flight_wait(q, first, last, false);
 	qcow2_flight_begin(q, &flight, first, last, false);
@@ -240,9 +242,10 @@ static void fill_extent(struct qcow2 *q, const struct qcow2_run *run,
 		run->kind == QCOW2_KIND_DATA && run->is_copied &&
 		!q->is_read_only && !q->is_corrupt &&
 		qcow2_bitmaps_know(q, extent->offset, extent->len) &&
-		qcow2_find_overlap(q, 0, run->host_offset,
-				   run->n << q->cluster_bits) ==
-			QCOW2_SECTION_NONE;
+		(q->has_data_file ||
+		 qcow2_find_overlap(q, 0, run->host_offset,
+				    run->n << q->cluster_bits) ==
+			 QCOW2_SECTION_NONE);
 }
 
 int qcow2_map(struct image *image, uint64_t offset, uint64_t len,
@@ -258,7 +261,8 @@ int qcow2_map(struct image *image, uint64_t offset, uint64_t len,
 		.offset = offset,
 		.len = len,
 		.layer = image,
-		.host_fd = q->file->fd,
+		.host_fd = q->data_file->fd,
+		.has_own_fd = q->has_data_file,
 	};
 	if (!nowait)
 		pthread_mutex_lock(&q->lock);

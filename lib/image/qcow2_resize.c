@@ -118,7 +118,11 @@ static int grow(struct qcow2 *q, uint64_t size, const char *mode,
 	if (rc == 0 && zero_end(q, size) > before)
 		rc = qcow2_zero_range(q, before, zero_end(q, size) - before,
 				      err);
-	if (rc == 0 && mode != NULL && strcmp(mode, "off") != 0)
+	if (mode == NULL || strcmp(mode, "off") == 0)
+		mode = q->is_data_raw ? "metadata" : NULL;
+	if (rc == 0)
+		rc = qcow2_external_grow(q, size, err);
+	if (rc == 0 && mode != NULL)
 		rc = qcow2_preallocate(q, before, size, mode, err);
 	return rc < 0 ? rc : set_size(q, size, err);
 }
@@ -128,7 +132,7 @@ static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
 	uint64_t first = qcow2_n_clusters(q, size);
 	uint64_t end = qcow2_n_clusters(q, q->header.size);
 	struct qcow2_flight flight;
-	int rc;
+	int rc = 0;
 
 	if (first < end) {
 		qcow2_flight_wait(q, first, end - 1, true);
@@ -138,7 +142,8 @@ static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
 		if (rc < 0)
 			return rc;
 	}
-	return set_size(q, size, err);
+	rc = set_size(q, size, err);
+	return rc < 0 ? rc : qcow2_external_shrink(q, size, err);
 }
 
 static int check_resize(struct qcow2 *q, uint64_t size,

@@ -276,8 +276,11 @@ static int write_tables(struct qcow2 *q, struct change *c, struct error *err)
 static int change_run(struct qcow2 *q, struct change *c, struct error *err)
 {
 	uint64_t table_len = 0;
-	int rc = qcow2_barrier(q);
+	int rc = qcow2_external_refuse(q, "Snapshots are", err);
 
+	if (rc < 0)
+		return rc;
+	rc = qcow2_barrier(q);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not flush");
 	rc = qcow2_free_pending(q, err);

@@ -44,6 +44,11 @@ static int count_entry(struct qcow2 *q, struct span *span, uint64_t entry,
 {
 	uint64_t offset = entry & QCOW2_OFFSET_MASK, n = 1, len;
 
+	if (q->has_data_file) {
+		if (delta < 0 && qcow2_entry_has_host(q, entry))
+			qcow2_external_punch(q, offset, q->cluster_len);
+		return 0;
+	}
 	if (entry & QCOW2_COMPRESSED) {
 		qcow2_compressed_range(q, entry, &offset, &len);
 		n = ((offset + len - 1) >> q->cluster_bits) -

@@ -73,11 +73,19 @@ static int write_data(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
 	return 0;
 }
 
+/* Guest data may not go over metadata, which a data file has none of. */
+static int check_place(struct qcow2 *q, uint64_t host_offset, uint64_t len,
+		       struct error *err)
+{
+	return q->has_data_file ? 0
+				: qcow2_check_overlap(q, QCOW2_SECTION_NONE,
+						      host_offset, len, err);
+}
+
 static int overwrite(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
 		     size_t len, struct iov_cursor *cursor, struct error *err)
 {
-	int rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE, host_offset, len,
-				     err);
+	int rc = check_place(q, host_offset, len, err);
 
 	if (rc < 0)
 		return rc;
@@ -172,6 +180,15 @@ static int fill(struct qcow2 *q, struct allocation *a,
 	return rc;
 }
 
+/* There, each guest cluster has a place of its own. */
+static void use_data_file(const struct qcow2 *q, struct allocation *a)
+{
+	a->is_reused = true;
+	a->host_offset = a->index << q->cluster_bits;
+	a->is_fresh = qcow2_external_is_fresh(q, a->host_offset,
+					      a->n << q->cluster_bits);
+}
+
 /* Clusters of a are this thread's (a flight says so). */
 static int write_new(struct qcow2 *q, struct allocation *a,
 		     struct iov_cursor *cursor, struct error *err)
@@ -180,7 +197,9 @@ static int write_new(struct qcow2 *q, struct allocation *a,
 	int rc;
 
 	rc = qcow2_own_l2(q, a->index, err);
-	if (rc == 0 && !a->is_reused)
+	if (rc == 0 && q->has_data_file)
+		use_data_file(q, a);
+	else if (rc == 0 && !a->is_reused)
 		rc = qcow2_alloc(q, &a->n, &a->host_offset, &a->is_fresh, err);
 	if (rc < 0)
 		return rc;
@@ -188,9 +207,12 @@ static int write_new(struct qcow2 *q, struct allocation *a,
 	a->head = a->offset & (q->cluster_len - 1);
 	if (a->len > end - a->offset)
 		a->len = end - a->offset;
+	/* A data file ends where the disk ends. */
+	if (q->has_data_file && end > q->header.size)
+		end = q->header.size > a->offset + a->len ? q->header.size
+							  : a->offset + a->len;
 	a->tail = end - a->offset - a->len;
-	rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE, a->host_offset,
-				 a->n << q->cluster_bits, err);
+	rc = check_place(q, a->host_offset, a->n << q->cluster_bits, err);
 	if (rc == 0)
 		rc = fill(q, a, cursor, err);
 	if (rc < 0) {

@@ -121,6 +121,21 @@ static int change_entries(struct qcow2 *q, uint64_t index,
 	return qcow2_set_entries(q, index, run->n, first, step, err);
 }
 
+/* A raw data file reads as the disk does. */
+static int zero_raw(struct qcow2 *q, uint64_t index, uint64_t n,
+		    const struct range *r, struct error *err)
+{
+	uint64_t offset = index << q->cluster_bits;
+	uint64_t end = (index + n) << q->cluster_bits;
+	int rc;
+
+	if (end > q->header.size)
+		end = q->header.size;
+	rc = image_file_zero(q->data_file, offset, end - offset,
+			     !r->is_discard && !r->may_unmap);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write data") : 0;
+}
+
 /* One run of whole clusters from index on, of at most n. */
 static int change_run(struct qcow2 *q, uint64_t index, uint64_t n,
 		      const struct range *r, uint64_t *done, struct error *err)
@@ -145,7 +160,9 @@ static int change_run(struct qcow2 *q, uint64_t index, uint64_t n,
 					       run.n << q->cluster_bits, err);
 	} while (qcow2_flight_wait(q, index, index + run.n - 1, true));
 	qcow2_flight_begin(q, &flight, index, index + run.n - 1, true);
-	rc = change_entries(q, index, &run, action, err);
+	rc = q->is_data_raw ? zero_raw(q, index, run.n, r, err) : 0;
+	if (rc == 0)
+		rc = change_entries(q, index, &run, action, err);
 	qcow2_flight_end(q, &flight);
 	return rc;
 }

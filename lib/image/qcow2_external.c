@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * An external data file (incompatible bit 2): guest data is there, each
+ * cluster where it is on the disk, and nothing counts references to it; the
+ * image's own file holds metadata alone. A raw one (autoclear bit 1) must at
+ * any time read as the disk does.
+ *
+ * The name is a plain path, taken from the image's own folder as a backing
+ * file's is. The data file is flushed before the image's own (qcow2_barrier.c),
+ * so that metadata is never newer than what it promises.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static unsigned file_flags(const struct image *image)
+{
+	unsigned flags = 0;
+
+	if (image->file->is_read_only)
+		flags |= IMAGE_FILE_READ_ONLY;
+	if (image->flags & IMAGE_DIRECT && image->file->is_direct)
+		flags |= IMAGE_FILE_DIRECT;
+	if (image->flags & IMAGE_UNSAFE)
+		flags |= IMAGE_FILE_UNSAFE;
+	if (image->flags & IMAGE_FORCE_SHARE)
+		flags |= IMAGE_FILE_NO_LOCK;
+	return flags;
+}
+
+static int resolve(const char *image_path, const char *name, char **path,
+		   struct error *err)
+{
+	if (image_name_has_protocol(name))
+		return error_set(err, -ENOTSUP,
+				 "Data file name '%s' is not a plain path",
+				 name);
+	*path = image_backing_resolve(image_path, name);
+	return *path == NULL ? -ENOMEM : 0;
+}
+
+static bool is_same_file(const struct image_file *a, const struct image_file *b)
+{
+	struct stat x, y;
+
+	return fstat(a->fd, &x) == 0 && fstat(b->fd, &y) == 0 &&
+	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static int open_file(struct qcow2 *q, struct error *err)
+{
+	const struct image *image = q->image;
+	_cleanup_free_ char *path = NULL;
+	int rc = resolve(image->path, q->header.data_file, &path, err);
+
+	if (rc < 0)
+		return rc;
+	if (image->may_open != NULL &&
+	    !image->may_open(image->policy_context, path))
+		return error_set(err, -EACCES, "Data file '%s' is not allowed",
+				 path);
+	rc = image_file_open(&q->own_data_file, path, file_flags(image), err);
+	if (rc < 0)
+		return rc;
+	if (is_same_file(q->own_data_file, q->file))
+		return error_set(err, -EINVAL,
+				 "Data file '%s' is the image itself", path);
+	q->data_file = q->own_data_file;
+	return 0;
+}
+
+int qcow2_external_open(struct qcow2 *q, struct error *err)
+{
+	q->data_file = q->file;
+	if (!(q->header.incompatible & QCOW2_INCOMPATIBLE_DATA_FILE))
+		return 0;
+	q->has_data_file = true;
+	q->is_data_raw = q->header.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+	if (q->header.data_file == NULL)
+		return error_set(err, -EINVAL,
+				 "'data-file' is required for this image");
+	if (q->image->flags & IMAGE_METADATA_ONLY)
+		return 0;
+	return open_file(q, err);
+}
+
+void qcow2_external_close(struct qcow2 *q)
+{
+	image_file_close(q->own_data_file);
+	q->own_data_file = NULL;
+}
+
+int qcow2_external_create(const char *image_path, const char *name,
+			  uint64_t size, struct error *err)
+{
+	_cleanup_free_ char *path = NULL;
+	struct image_file *file;
+	int rc = resolve(image_path, name, &path, err);
+
+	if (path == NULL)
+		return rc;
+	if (strcmp(path, image_path) == 0)
+		return error_set(err, -EINVAL,
+				 "Data file '%s' is the image itself", path);
+	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	if (rc < 0)
+		return rc;
+	rc = image_file_truncate(file, size);
+	image_file_close(file);
+	return rc < 0 ? error_set_errno(err, rc, "Could not resize data file")
+		      : 0;
+}
+
+bool qcow2_external_is_fresh(const struct qcow2 *q, uint64_t offset,
+			     uint64_t len)
+{
+	uint64_t hole_len;
+	bool is_data;
+
+	return image_file_extent(q->data_file, offset, len, &is_data,
+				 &hole_len) == 0 &&
+	       !is_data && hole_len == len;
+}
+
+void qcow2_external_punch(struct qcow2 *q, uint64_t offset, uint64_t len)
+{
+	/* Space is given back where the file system can. */
+	(void)image_file_punch(q->data_file, offset, len);
+}
+
+int qcow2_external_grow(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	uint64_t now;
+	int rc = 0;
+
+	if (q->has_data_file)
+		rc = image_file_size(q->data_file, &now);
+	if (rc == 0 && q->has_data_file && now < size)
+		rc = image_file_truncate(q->data_file, size);
+	return rc < 0 ? error_set_errno(err, rc, "Could not resize data file")
+		      : 0;
+}
+
+int qcow2_external_shrink(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	int rc = 0;
+
+	if (q->has_data_file && !q->data_file->is_block_device)
+		rc = image_file_truncate(q->data_file, size);
+	return rc < 0 ? error_set_errno(err, rc, "Could not resize data file")
+		      : 0;
+}
+
+int qcow2_external_refuse(const struct qcow2 *q, const char *what,
+			  struct error *err)
+{
+	if (!q->has_data_file)
+		return 0;
+	return error_set(err, -ENOTSUP,
+			 "%s not supported with an external data file", what);
+}

@@ -1,0 +1,168 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# External data files, both ways: images that either side made are written by
+# both, checked and compared; a raw one reads as the disk does at any time.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/qcow2.sh
+
+setUp() {
+	qcow2_dir
+	image=$dir/a.qcow2
+	data=$dir/a.data
+}
+
+tearDown() {
+	test_cleanup
+}
+
+create() { # PROGRAM OPTIONS SIZE
+	rm -f "$image" "$data"
+	"$1" create -q -f qcow2 -o "data_file=$data,$2" "$image" "$3"
+	assertEquals "$1 create $2" 0 $?
+}
+
+refused() { # WHAT COMMAND...
+	what=$1
+	shift
+	"$@" >"$dir/out" 2>&1
+	assertEquals "$*" 1 $?
+	assertContains "$*" "$(cat "$dir/out")" "$what"
+}
+
+test_random_operations() {
+	for program in vm-img qemu-img; do
+		for options in cluster_size=64k cluster_size=512 \
+			cluster_size=4k,preallocation=metadata \
+			cluster_size=2M; do
+			for size in 5M 700k; do
+				create $program $options $size
+				ops "$image" ${#size}${#options} 200
+				assert_sound "$options $size" "$image"
+			done
+		done
+	done
+}
+
+test_raw_data_file_is_the_disk() {
+	for program in vm-img qemu-img; do
+		for options in cluster_size=64k cluster_size=1k \
+			cluster_size=64k,preallocation=falloc; do
+			create $program "data_file_raw=on,$options" 3M
+			for seed in 1 2 3; do
+				ops "$image" $seed 120
+				assert_sound "$options" "$image"
+				cmp "$data" "$dir/mirror"
+				assertEquals "$options: $seed" 0 $?
+			done
+			qemu-io -c 'write -P 7 1k 9k' -c 'write -z 0 2k' \
+				-c 'discard 64k 64k' "$image" >"$dir/out"
+			vm-img compare -F raw "$image" "$data" >"$dir/out"
+			assertEquals "$options: by both" 0 $?
+		done
+	done
+}
+
+test_over_a_backing_image() {
+	seq 1 300000 >"$dir/base"
+	for options in cluster_size=64k cluster_size=4k; do
+		vm-img create -q -f qcow2 -o "data_file=$data,$options" \
+			-b "$dir/base" -F raw "$image"
+		ops "$image" 5 150
+		assert_sound "$options" "$image"
+	done
+	qemu-io -c 'write -P 1 0 1M' "$image" >"$dir/out"
+	vm-img commit "$image" >"$dir/out"
+	assertEquals 'committed' 0 $?
+	qemu-img check "$image" >"$dir/check"
+	assertEquals 'emptied' 0 $?
+	qemu-img compare -F raw "$image" "$dir/base" >"$dir/out"
+	assertEquals 'empty' 0 $?
+}
+
+test_same_bytes_and_same_words() {
+	for options in data_file_raw=off data_file_raw=on \
+		data_file_raw=on,preallocation=full; do
+		create vm-img $options 2M
+		cp "$image" "$dir/ours"
+		vm-img info "$image" | grep -v 'disk size' >"$dir/info"
+		create qemu-img $options 2M
+		cmp -n 65536 "$image" "$dir/ours"
+		assertEquals "$options: header" 0 $?
+		qemu-img info "$image" | grep -v 'disk size' |
+			diff - "$dir/info"
+		assertEquals "$options: info" 0 $?
+	done
+}
+
+test_converted() {
+	seq 1 200000 >"$dir/raw"
+	truncate -s 2M "$dir/raw"
+	vm-img convert -f raw -O qcow2 \
+		-o "data_file=$data,data_file_raw=on" "$dir/raw" "$image"
+	assertEquals 0 $?
+	cmp "$dir/raw" "$data"
+	assertEquals 0 $?
+	refused 'error while writing at byte 0: Operation not supported' \
+		vm-img convert -c -f raw -O qcow2 -o "data_file=$data" \
+		"$dir/raw" "$image"
+}
+
+# A name without a slash is one in the image's own folder.
+test_found_beside_the_image() {
+	mkdir "$dir/sub"
+	vm-img create -q -f qcow2 -o data_file=b.data "$dir/sub/b.qcow2" 1M
+	vm-img dd -f raw -O raw "if=$dir/sub/b.data" "of=$dir/out"
+	ops "$dir/sub/b.qcow2" 3 30
+	mv "$dir/sub" "$dir/other"
+	ops "$dir/other/b.qcow2" 3 30
+	mv "$dir/other/b.data" "$dir/other/c.data"
+	vm-img info "$dir/other/b.qcow2" >"$dir/out"
+	assertEquals 'info needs no data' 0 $?
+	refused 'b.data' vm-img check "$dir/other/b.qcow2"
+}
+
+test_refused() {
+	truncate -s 1M "$dir/base"
+	refused 'data-file-raw requires data-file' vm-img create -f qcow2 \
+		-o data_file_raw=on "$image" 1M
+	refused 'Backing file and data-file-raw cannot be used at the same' \
+		vm-img create -f qcow2 -o "data_file=$data,data_file_raw=on" \
+		-b "$dir/base" -F raw "$image" 1M
+	refused 'only supported with compatibility level 1.1' vm-img create \
+		-f qcow2 -o "data_file=$data,compat=0.10" "$image" 1M
+	refused 'is the image itself' vm-img create -f qcow2 \
+		-o "data_file=$image" "$image" 1M
+	create vm-img data_file_raw=off 1M
+	refused 'not supported with an external data file' \
+		vm-img snapshot -c one "$image"
+	sed -i "s,$data,nbd:$(printf %s "$data" | cut -c5-)," "$image"
+	refused 'is not a plain path' vm-img check "$image"
+}
+
+# Without its name; with an entry that leads elsewhere; compressed.
+test_corrupt() {
+	create vm-img data_file_raw=off 1M
+	qemu-io -c 'write 0 1M' "$image" >"$dir/out"
+	cp "$image" "$dir/good"
+	poke "$image" 112 "$(be32 1)"
+	refused "'data-file' is required for this image" vm-img check "$image"
+	cp "$dir/good" "$image"
+	l2=$(peek_entry "$image" "$(peek64 "$image" 40)")
+	poke "$image" $((l2 + 8)) "$(be64 $((1 << 63 | 5 << 16)))"
+	vm-img check "$image" >"$dir/out" 2>&1
+	assertEquals 'entry' 2 $?
+	assertContains "$(cat "$dir/out")" 'does not match guest offset 10000'
+	"$B/tests/tools/image-do" "$image" write 65536 512 2>"$dir/out"
+	assertEquals 'written' 1 $?
+	assertContains "$(cat "$dir/out")" 'does not match guest cluster'
+	cp "$dir/good" "$image"
+	poke "$image" $((l2 + 8)) "$(be64 $((1 << 62 | 5 << 16)))"
+	vm-img check "$image" >"$dir/ours" 2>&1
+	assertEquals 'compressed' 2 $?
+	qemu-img check "$image" >"$dir/theirs" 2>&1
+	diff "$dir/theirs" "$dir/ours"
+	assertEquals 'compressed' 0 $?
+}
+
+. shunit2
