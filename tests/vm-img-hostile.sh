@@ -218,14 +218,5 @@ test_strange_files() {
 	same info -f qcow2 empty
 }
 
-# What is no disk must not be shown as one.
-test_other_formats_are_refused_by_name() {
-	for format in vmdk vdi vhdx vpc qed parallels qcow; do
-		qemu-img create -q -f $format a.$format 10M
-		refused "Could not open 'a.$format': Image format '$format' is not supported yet" \
-			info a.$format
-	done
-}
-
 # shellcheck disable=SC1091 # found in PATH
 . shunit2

@@ -23,7 +23,8 @@ enum {
 	RACE_WRITES = 2000,
 };
 
-static const uint8_t magic[4] = { 'Q', 'F', 'I', 0xfb };
+/* qcow2, version 2. */
+static const uint8_t magic[8] = { 'Q', 'F', 'I', 0xfb, 0, 0, 0, 2 };
 static char path[64];
 
 static int set_up(void **state)
@@ -57,16 +58,16 @@ static void test_guessed_format_cannot_be_changed(void **state)
 {
 	struct image *image = open_image(NULL);
 	struct error err = ERROR_INIT;
-	uint8_t got[4];
+	uint8_t got[8];
 
 	(void)state;
-	assert_int_equal(image_write(image, 0, magic, 4, &err), -EPERM);
+	assert_int_equal(image_write(image, 0, magic, 8, &err), -EPERM);
 	assert_non_null(strstr(err.text, "block 0"));
-	assert_int_equal(image_read(image, 0, got, 4, NULL), 0);
-	assert_memory_equal(got, "\0\0\0\0", 4);
+	assert_int_equal(image_read(image, 0, got, 8, NULL), 0);
+	assert_memory_equal(got, "\0\0\0\0\0\0\0\0", 8);
 	/* Nor one byte at a time. */
-	assert_int_equal(image_write(image, 0, magic, 3, NULL), 0);
-	assert_int_equal(image_write(image, 3, magic + 3, 1, NULL), -EPERM);
+	assert_int_equal(image_write(image, 0, magic, 7, NULL), 0);
+	assert_int_equal(image_write(image, 7, magic + 7, 1, NULL), -EPERM);
 	image_abandon(image);
 }
 
@@ -75,7 +76,7 @@ static void test_named_format_takes_any_block_0(void **state)
 	struct image *image = open_image("raw");
 
 	(void)state;
-	assert_int_equal(image_write(image, 0, magic, 4, NULL), 0);
+	assert_int_equal(image_write(image, 0, magic, 8, NULL), 0);
 	image_abandon(image);
 }
 
@@ -121,18 +122,18 @@ static void *race(void *argument)
 /* A guest with two CPUs: the magic comes and goes while the other writes. */
 static void test_memory_that_changes_during_the_write(void **state)
 {
-	uint8_t buffer[512] = { 0 }, got[4];
+	uint8_t buffer[512] = { 0 }, got[8];
 	struct racer racer = { .shared = buffer };
 	struct image *image = open_image(NULL);
 	pthread_t thread;
 
 	(void)state;
-	memcpy(buffer, magic, 4);
+	memcpy(buffer, magic, 8);
 	assert_int_equal(pthread_create(&thread, NULL, race, &racer), 0);
 	for (int i = 0; i < RACE_WRITES; i++) {
 		(void)image_write(image, 0, buffer, sizeof(buffer), NULL);
-		assert_int_equal(image_read(image, 0, got, 4, NULL), 0);
-		assert_memory_not_equal(got, magic, 4);
+		assert_int_equal(image_read(image, 0, got, 8, NULL), 0);
+		assert_memory_not_equal(got, magic, 8);
 	}
 	racer.is_over = true;
 	pthread_join(thread, NULL);
