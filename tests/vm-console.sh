@@ -484,7 +484,9 @@ test_hostile_clients() {
 	wait_for "$dir/silent.log" here
 	echo 'beside it' >&7
 	assertTrue 'others go on' "wait_for '$dir/viewer.log' 'beside it'"
-	stop silent
+	# Then it is dropped, for there is one place only.
+	wait_for "$dir/console.log" 'connection closed: silent'
+	assertEquals 'the silent one is told of' 0 $?
 	head -c 100000 /dev/urandom | socat -u - "UNIX-CONNECT:$dir/v" \
 		2>/dev/null
 	printf '\5\0\0\0\1\0\0\0\377\377\377\377' |

@@ -151,7 +151,8 @@ static bool has_guest(const struct vm_console *vm)
 static int guest_came(struct server *server, int fd)
 {
 	struct vm_console *vm = container_of(server, struct vm_console, server);
-	int ret = virtio_console_connect(&vm->virtio, fd);
+	int ret =
+		virtio_console_connect(&vm->virtio, fd, server_is_open(server));
 
 	if (ret < 0)
 		log_warn("a connection was refused: %s", strerror(-ret));

@@ -167,10 +167,15 @@ void virtio_console_init(struct virtio_console *device, struct console *console)
 	console->sides[CONSOLE_VIRTIO] = &device->side;
 }
 
-int virtio_console_connect(struct virtio_console *device, int fd)
+int virtio_console_connect(struct virtio_console *device, int fd,
+			   bool must_greet)
 {
-	return vhost_backend_new(&device->backend, device->console->loop, fd,
-				 &device_ops, N_QUEUES, "console", device);
+	int ret = vhost_backend_new(&device->backend, device->console->loop, fd,
+				    &device_ops, N_QUEUES, "console", device);
+
+	if (ret == 0 && must_greet)
+		(void)vhost_backend_expect_greeting(device->backend);
+	return ret;
 }
 
 void virtio_console_deinit(struct virtio_console *device)

@@ -22,7 +22,8 @@ struct virtio_console {
 void virtio_console_init(struct virtio_console *device,
 			 struct console *console);
 /* Serve the connection fd, which is taken over, also on failure. */
-int virtio_console_connect(struct virtio_console *device, int fd);
+int virtio_console_connect(struct virtio_console *device, int fd,
+			   bool must_greet);
 void virtio_console_deinit(struct virtio_console *device);
 
 #endif

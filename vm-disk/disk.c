@@ -24,8 +24,6 @@
 #include <unistd.h>
 
 enum {
-	/* For the first message; others wait meanwhile. */
-	GREETING_MS = 5000,
 	/* For a lock that somebody holds. */
 	LOCK_TRIES = 100,
 	LOCK_TRY_US = 10000,
@@ -33,10 +31,7 @@ enum {
 
 static uint64_t get_features(void *context)
 {
-	struct disk *disk = context;
-
-	event_timer_set(&disk->greeting, 0, 0);
-	return config_features(disk);
+	return config_features(context);
 }
 
 static void set_features(void *context, uint64_t features)
@@ -77,7 +72,6 @@ static void disconnected(void *context, const char *reason)
 {
 	struct disk *disk = context;
 
-	event_timer_set(&disk->greeting, 0, 0);
 	if (reason)
 		log_warn("%s: connection dropped: %s", image_path(disk->image),
 			 reason);
@@ -88,16 +82,6 @@ static void disconnected(void *context, const char *reason)
 	};
 	image_queue_submit(disk->queue, &disk->last_flush);
 	image_queue_kick(disk->queue);
-}
-
-/* While it keeps silent nobody else is served. */
-static void greeting_expired(struct event_timer *timer)
-{
-	struct disk *disk = container_of(timer, struct disk, greeting);
-
-	log_warn("%s: connection dropped: silent for %d s",
-		 image_path(disk->image), GREETING_MS / 1000);
-	vhost_backend_close(disk->backend);
 }
 
 static int connected(struct server *server, int fd)
@@ -114,9 +98,8 @@ static int connected(struct server *server, int fd)
 	}
 	disk->stats.n_connections++;
 	disk->is_write_through = false;
-	/* A front end that we were given, or went to, may take its time. */
-	if (disk->server.listener.fd >= 0)
-		event_timer_set(&disk->greeting, GREETING_MS, 0);
+	if (server_is_open(server))
+		(void)vhost_backend_expect_greeting(disk->backend);
 	return 0;
 }
 
@@ -188,8 +171,6 @@ int disk_start(struct disk *disk, struct event_loop *loop, struct error *err)
 	if (r < 0)
 		return r;
 	r = serve_init(disk);
-	if (r == 0)
-		r = event_timer_init(loop, &disk->greeting, greeting_expired);
 	if (r < 0)
 		return error_set_errno(err, r, "event loop");
 	return 0;
@@ -215,7 +196,6 @@ int disk_close(struct disk *disk, struct error *err)
 	while (disk->queue && image_queue_n_active(disk->queue) > 0 && r == 0)
 		r = event_loop_step(disk->loop, -1);
 	serve_deinit(disk);
-	event_timer_deinit(&disk->greeting);
 	image_queue_free(steal_ptr(&disk->queue));
 	r = image_close(steal_ptr(&disk->image), err);
 	vhost_backend_free(steal_ptr(&disk->backend));

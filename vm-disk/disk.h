@@ -48,7 +48,6 @@ struct disk {
 	struct blk_limits limits;
 
 	struct vhost_backend *backend; /* the connection, or NULL */
-	struct event_timer greeting;   /* a silent one's time is up */
 	struct image_request last_flush;
 	bool is_closing;       /* the connection is over but for the flush */
 	bool is_stopping;      /* no connection is to follow */
@@ -68,8 +67,8 @@ struct disk {
 
 #define DISK_INIT \
 	{ \
-		.server = SERVER_INIT, .greeting = EVENT_TIMER_INIT, \
-		.again = EVENT_SOURCE_INIT, .again_fd = -1 \
+		.server = SERVER_INIT, .again = EVENT_SOURCE_INIT, \
+		.again_fd = -1 \
 	}
 
 /* Open the image, and lock it. No thread yet: server_open() may fork. */

@@ -117,8 +117,8 @@ static int guest_came(struct server *server, int fd)
 	/* The server hands out no more than there are places. */
 	while (net->guests[i] != NULL)
 		i++;
-	ret = vhost_port_new(&net->guests[i], &net->bridge, fd, guest_left,
-			     net);
+	ret = vhost_port_new(&net->guests[i], &net->bridge, fd,
+			     server_is_open(server), guest_left, net);
 	if (ret < 0)
 		log_warn("a connection was refused: %s", strerror(-ret));
 	return ret;

@@ -299,6 +299,7 @@ static void name_after_peer(struct vhost_port *vp, int fd)
 }
 
 int vhost_port_new(struct vhost_port **port, struct bridge *bridge, int fd,
+		   bool must_greet,
 		   void (*closed)(void *context, struct vhost_port *port),
 		   void *context)
 {
@@ -323,6 +324,8 @@ int vhost_port_new(struct vhost_port **port, struct bridge *bridge, int fd,
 		vhost_port_free(vp);
 		return ret;
 	}
+	if (must_greet)
+		(void)vhost_backend_expect_greeting(vp->backend);
 	*port = vp;
 	return 0;
 }

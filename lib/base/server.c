@@ -221,6 +221,11 @@ int server_start(struct server *server, struct event_loop *loop,
 	return 0;
 }
 
+bool server_is_open(const struct server *server)
+{
+	return server->listener.fd >= 0;
+}
+
 void server_closed(struct server *server)
 {
 	if (server->is_single)

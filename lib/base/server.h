@@ -121,6 +121,12 @@ int server_start(struct server *server, struct event_loop *loop,
 		 const struct server_options *options, unsigned n_max,
 		 struct error *err);
 
+/*
+ * Anybody may connect, and a silent one keeps others waiting. Where the only
+ * connection was given, or we went to it, it may take its time.
+ */
+bool server_is_open(const struct server *server);
+
 /* A connection handed out is over: the next may come. */
 void server_closed(struct server *server);
 

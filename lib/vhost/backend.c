@@ -341,6 +341,7 @@ int vhost_backend_new(struct vhost_backend **out, struct event_loop *loop,
 	backend->source = (struct event_source)EVENT_SOURCE_INIT;
 	backend->wake = (struct event_source)EVENT_SOURCE_INIT;
 	backend->channel = (struct event_source)EVENT_SOURCE_INIT;
+	backend->greeting = (struct event_timer)EVENT_TIMER_INIT;
 	backend->poll = (struct event_timer)EVENT_TIMER_INIT;
 	backend->fd = steal_fd(&owned);
 	backend->channel_fd = -1;
@@ -368,6 +369,26 @@ int vhost_backend_new(struct vhost_backend **out, struct event_loop *loop,
 	return 0;
 }
 
+static void greeting_expired(struct event_timer *timer)
+{
+	struct vhost_backend *backend =
+		container_of(timer, struct vhost_backend, greeting);
+	char reason[32];
+
+	snprintf(reason, sizeof(reason), "silent for %d s", VHOST_GREETING_S);
+	close_for(backend, NULL, reason);
+}
+
+int vhost_backend_expect_greeting(struct vhost_backend *backend)
+{
+	int r = event_timer_init(backend->loop, &backend->greeting,
+				 greeting_expired);
+
+	if (r < 0)
+		return r;
+	return event_timer_set(&backend->greeting, VHOST_GREETING_S * 1000, 0);
+}
+
 void vhost_backend_free(struct vhost_backend *backend)
 {
 	if (!backend)
@@ -375,6 +396,7 @@ void vhost_backend_free(struct vhost_backend *backend)
 	assert(backend->n_out == 0);
 	for (unsigned i = 0; i < backend->n_queues; i++)
 		queue_deinit(&backend->queues[i]);
+	event_timer_deinit(&backend->greeting);
 	event_timer_deinit(&backend->poll);
 	event_source_remove(&backend->source);
 	event_source_remove(&backend->wake);

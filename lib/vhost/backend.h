@@ -31,6 +31,7 @@ struct vhost_queue;
 
 enum {
 	VHOST_QUEUES_MAX = 256,
+	VHOST_GREETING_S = 5,
 };
 
 /* What a device is; const, one for each kind. Hooks may be NULL if said. */
@@ -94,6 +95,11 @@ struct vhost_device_ops {
 int vhost_backend_new(struct vhost_backend **backend, struct event_loop *loop,
 		      int fd, const struct vhost_device_ops *ops,
 		      unsigned n_queues, const char *label, void *context);
+/*
+ * For a connection that keeps others waiting: it is dropped unless the front
+ * end asks for the features within VHOST_GREETING_S seconds from now.
+ */
+int vhost_backend_expect_greeting(struct vhost_backend *backend);
 /* At any time outside of its own hooks but disconnected(); requests that are
  * still out must have been pushed or dropped. */
 void vhost_backend_free(struct vhost_backend *backend);

@@ -56,6 +56,7 @@ static int reply_u64(struct vhost_message *message, uint64_t value)
 int backend_get_features(struct vhost_backend *backend,
 			 struct vhost_message *message)
 {
+	event_timer_deinit(&backend->greeting);
 	return reply_u64(message, backend_offered(backend));
 }
 

@@ -79,7 +79,8 @@ struct vhost_backend {
 	struct vhost_receiver channel_receiver;
 	struct vhost_sender channel_sender;
 
-	struct event_timer poll; /* for queues without a kick descriptor */
+	struct event_timer greeting; /* a silent peer's time is up */
+	struct event_timer poll;     /* for queues without a kick descriptor */
 	unsigned n_polling;
 
 	unsigned n_out; /* of all queues */
