@@ -67,6 +67,15 @@ test_time_limit() {
 	assertTrue 'says so' "file_has '$dir/err' 'lab: timed out after 1 s'"
 }
 
+test_host_that_stands_still() {
+	tests/lab/run --force --timeout 100 --patience 20 -- sh -c '
+		pkill -STOP -f "[w]hile echo" && echo stopped; sleep 1000' \
+		>"$dir/out" 2>"$dir/err"
+	assertEquals 125 $?
+	assertEquals 'it began' stopped "$(cat "$dir/out")"
+	assertTrue 'says so' "file_has '$dir/err' 'stood still for 20 s'"
+}
+
 test_crash_is_no_success() {
 	lab -- sh -c 'echo c >/proc/sysrq-trigger'
 	assertEquals 125 $?
