@@ -29,6 +29,7 @@ enum {
 	OPTION_FLUSH_INTERVAL,
 	OPTION_NO_DRAIN,
 	OPTION_COMPAT,
+	OPTION_FORCE,
 };
 
 /* --compat: whose words to use where versions of qemu-img differ. */

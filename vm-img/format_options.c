@@ -216,30 +216,42 @@ int format_options_check(struct format_options *options,
 	return 0;
 }
 
-void format_options_apply(const struct format_options *options,
-			  const struct image_option_spec *specs,
-			  struct image_option *list,
-			  struct image_create_options *create)
+unsigned format_options_list(const struct format_options *options,
+			     const struct image_option_spec *specs,
+			     struct image_option *list)
 {
-	create->options = list;
-	create->n_options = 0;
 	for (unsigned i = 0; i < options->n; i++) {
 		const char *name = options->names[i];
 		const char *value = options->values[i];
 
 		if (is_bool(find_spec(specs, name)))
 			value = plain_bool(value);
-		if (strcmp(name, "backing_file") == 0)
-			create->backing_path = value;
-		else if (strcmp(name, "backing_fmt") == 0)
-			create->backing_format = value;
-		else if (strcmp(name, "size") == 0)
+		list[i] = (struct image_option){ .name = name, .value = value };
+	}
+	return options->n;
+}
+
+void format_options_apply(const struct format_options *options,
+			  const struct image_option_spec *specs,
+			  struct image_option *list,
+			  struct image_create_options *create)
+{
+	unsigned n = format_options_list(options, specs, list);
+
+	create->options = list;
+	create->n_options = 0;
+	for (unsigned i = 0; i < n; i++) {
+		const struct image_option *o = &list[i];
+
+		if (strcmp(o->name, "backing_file") == 0)
+			create->backing_path = o->value;
+		else if (strcmp(o->name, "backing_fmt") == 0)
+			create->backing_format = o->value;
+		else if (strcmp(o->name, "size") == 0)
 			create->has_size =
-				size_parse(value, 'b', &create->size) == 0;
+				size_parse(o->value, 'b', &create->size) == 0;
 		else
-			list[create->n_options++] =
-				(struct image_option){ .name = name,
-						       .value = value };
+			list[create->n_options++] = *o;
 	}
 }
 

@@ -37,6 +37,11 @@ int format_options_check(struct format_options *options,
 			 const struct image_option_spec *specs,
 			 const char *noun);
 
+/* Options that were checked, all of them in list, of FORMAT_OPTIONS_MAX; how
+ * many. */
+unsigned format_options_list(const struct format_options *options,
+			     const struct image_option_spec *specs,
+			     struct image_option *list);
 /* Of options that were checked: fill in the fields that have options of their
  * own, and point list, of FORMAT_OPTIONS_MAX, to the others. */
 void format_options_apply(const struct format_options *options,

@@ -13,6 +13,7 @@
 #include <string.h>
 
 static const struct verb verbs[] = {
+	{ "amend", amend_run, amend_options, "FILENAME" },
 	{ "bench", bench_run, bench_options, "FILENAME" },
 	{ "check", check_run, check_options, "FILENAME" },
 	{ "commit", commit_run, commit_options, "FILENAME" },
@@ -29,7 +30,6 @@ static const struct verb verbs[] = {
 	{ "resize", resize_run, resize_options, "FILENAME [+|-]SIZE" },
 	{ "snapshot", snapshot_run, snapshot_options, "FILENAME" },
 
-	{ "amend", NULL, NULL, NULL },
 	{ "bitmap", NULL, NULL, NULL },
 };
 

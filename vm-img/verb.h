@@ -13,6 +13,7 @@ struct verb {
 	const char *operands;
 };
 
+int amend_run(int argc, char **argv);
 int bench_run(int argc, char **argv);
 int check_run(int argc, char **argv);
 int commit_run(int argc, char **argv);
@@ -27,6 +28,7 @@ int rebase_run(int argc, char **argv);
 int resize_run(int argc, char **argv);
 int snapshot_run(int argc, char **argv);
 
+extern const struct option_spec amend_options[];
 extern const struct option_spec bench_options[];
 extern const struct option_spec check_options[];
 extern const struct option_spec commit_options[];

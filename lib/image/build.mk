@@ -24,6 +24,9 @@ LIB_SRCS += \
 	lib/image/queue_workers.c \
 	lib/image/qcow2.c \
 	lib/image/qcow2_alloc.c \
+	lib/image/qcow2_amend.c \
+	lib/image/qcow2_amend_expand.c \
+	lib/image/qcow2_amend_refcount.c \
 	lib/image/qcow2_backing.c \
 	lib/image/qcow2_barrier.c \
 	lib/image/qcow2_bitmap.c \

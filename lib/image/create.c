@@ -7,6 +7,13 @@
 
 #include <string.h>
 
+const struct image_option_spec *image_amend_specs(const char *format)
+{
+	const struct image_format *f = image_format_find(format);
+
+	return f != NULL ? f->amend_specs : NULL;
+}
+
 const struct image_option_spec *image_create_specs(const char *name)
 {
 	const struct image_format *format = image_format_find(name);

@@ -55,6 +55,11 @@ struct image_format {
 	int (*change_backing)(struct image *image, const char *name,
 			      const char *format, struct error *err);
 	int (*make_empty)(struct image *image, struct error *err);
+	/* Both or neither. */
+	int (*amend)(struct image *image,
+		     const struct image_amend_options *options,
+		     struct error *err);
+	const struct image_option_spec *amend_specs;
 	/* Internal snapshots. NULL: -ENOTSUP. */
 	int (*snapshot_create)(struct image *image,
 			       const struct image_snapshot_info *what,

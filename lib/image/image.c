@@ -419,6 +419,21 @@ int image_change_backing(struct image *image, const char *name,
 	return image->backing_path == NULL ? -ENOMEM : 0;
 }
 
+int image_amend(struct image *image, const struct image_amend_options *options,
+		struct error *err)
+{
+	int rc = check_writable(image, err);
+
+	if (rc < 0)
+		return rc;
+	if (image->format->amend == NULL)
+		return error_set(err, -ENOTSUP,
+				 "Format driver '%s' does not support option "
+				 "amendment",
+				 image->format->name);
+	return image->format->amend(image, options, err);
+}
+
 int image_make_empty(struct image *image, struct error *err)
 {
 	int rc = check_writable(image, err);

@@ -154,6 +154,23 @@ int image_change_backing(struct image *image, const char *name,
  */
 int image_make_empty(struct image *image, struct error *err);
 
+/*
+ * Options of an image that is there already, as after qemu-img amend's -o:
+ * vm-img has checked their kinds, as for create. All are checked before the
+ * first is changed; each change is done or not done, whenever it is killed.
+ * -ENOTSUP: the format has none.
+ */
+struct image_amend_options {
+	const struct image_option *options;
+	unsigned n_options;
+	bool is_forced; /* what may lock the user out */
+	const struct secrets *secrets;
+};
+int image_amend(struct image *image, const struct image_amend_options *options,
+		struct error *err);
+/* NULL: no such format, or nothing of it can be amended. */
+const struct image_option_spec *image_amend_specs(const char *format);
+
 enum image_map_flags {
 	IMAGE_MAP_NOWAIT = 1 << 0, /* -EAGAIN rather than read metadata */
 	IMAGE_MAP_CHAIN = 1 << 1,  /* look through to backing images */

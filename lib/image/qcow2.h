@@ -209,6 +209,9 @@ int qcow2_set_autoclear(struct qcow2 *q, uint64_t value);
 /* One write each: the switch to a new table. */
 int qcow2_set_refcount_table(struct qcow2 *q, uint64_t offset,
 			     uint32_t n_clusters);
+/* The same, of version 3, with counts of another width. */
+int qcow2_set_refcounts(struct qcow2 *q, uint64_t offset, uint32_t n_clusters,
+			uint32_t order);
 int qcow2_set_size(struct qcow2 *q, uint64_t size, uint32_t l1_size,
 		   uint64_t l1_offset);
 
@@ -464,6 +467,17 @@ int qcow2_change_backing(struct image *image, const char *name,
 			 const char *format, struct error *err);
 int qcow2_make_empty(struct image *image, struct error *err);
 
+/* qcow2_amend.c: without the lock. */
+int qcow2_amend(struct image *image, const struct image_amend_options *options,
+		struct error *err);
+extern const struct image_option_spec qcow2_amend_specs[];
+/* With the lock, and nobody else at work. Refcounts of 1 << order bits.
+ * Pauses. qcow2_amend_refcount.c */
+int qcow2_amend_refcounts(struct qcow2 *q, uint32_t order, struct error *err);
+/* The same; no cluster is marked as zero afterwards.
+ * qcow2_amend_expand.c */
+int qcow2_expand_zeroes(struct qcow2 *q, struct error *err);
+
 /* qcow2_snapshot_change.c: without the lock. */
 int qcow2_snapshot_create(struct image *image,
 			  const struct image_snapshot_info *what,
@@ -472,6 +486,8 @@ int qcow2_snapshot_apply(struct image *image, unsigned index,
 			 struct error *err);
 int qcow2_snapshot_delete(struct image *image, unsigned index,
 			  struct error *err);
+/* With the lock, and nobody else at work: the table as version 3 wants it. */
+int qcow2_snapshots_rewrite(struct qcow2 *q, struct error *err);
 
 /* qcow2_create.c, qcow2_resize.c, qcow2_info.c, qcow2_check.c */
 int qcow2_create(const char *path, const struct image_create_options *o,

@@ -15,31 +15,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* old has been read at open, so that its extensions fit. */
-static int copy_extensions(struct qcow2_page *page, const uint8_t *old,
-			   size_t at, size_t end, struct error *err)
-{
-	struct qcow2_wire_extension w;
-
-	while (at + sizeof(w) <= end) {
-		uint32_t type, len;
-		int rc = 0;
-
-		memcpy(&w, old + at, sizeof(w));
-		type = be32toh(w.type);
-		len = be32toh(w.len);
-		at += sizeof(w);
-		if (type == QCOW2_EXTENSION_END || len > end - at)
-			break;
-		if (type != QCOW2_EXTENSION_BACKING_FORMAT)
-			rc = qcow2_page_add_extension(page, type, old + at, len,
-						      err);
-		if (rc < 0)
-			return rc;
-		at += ((size_t)len + 7) & ~(size_t)7;
-	}
-	return qcow2_page_add_extension(page, QCOW2_EXTENSION_END, "", 0, err);
-}
+static const uint32_t replaced[] = { QCOW2_EXTENSION_BACKING_FORMAT,
+				     QCOW2_EXTENSION_END };
 
 static int put_together(const struct qcow2_header *h, struct qcow2_page *page,
 			const uint8_t *old, const char *name,
@@ -55,7 +32,8 @@ static int put_together(const struct qcow2_header *h, struct qcow2_page *page,
 					      QCOW2_EXTENSION_BACKING_FORMAT,
 					      format, strlen(format), err);
 	if (rc == 0)
-		rc = copy_extensions(page, old, h->header_len, end, err);
+		rc = qcow2_page_copy_extensions(page, old, h->header_len, end,
+						replaced, err);
 	if (rc < 0)
 		return rc;
 	w->backing_name_offset = name != NULL ? htobe64(page->at) : 0;

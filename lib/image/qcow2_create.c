@@ -18,22 +18,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* Below this cluster size QEMU leaves the names out, for the backing name. */
-enum {
-	FEATURE_NAMES_CLUSTER_BITS = 13,
-};
-
-static const struct qcow2_wire_feature_name feature_names[] = {
-	{ QCOW2_FEATURE_INCOMPATIBLE, 0, "dirty bit" },
-	{ QCOW2_FEATURE_INCOMPATIBLE, 1, "corrupt bit" },
-	{ QCOW2_FEATURE_INCOMPATIBLE, 2, "external data file" },
-	{ QCOW2_FEATURE_INCOMPATIBLE, 3, "compression type" },
-	{ QCOW2_FEATURE_INCOMPATIBLE, 4, "extended L2 entries" },
-	{ QCOW2_FEATURE_COMPATIBLE, 0, "lazy refcounts" },
-	{ QCOW2_FEATURE_AUTOCLEAR, 0, "bitmaps" },
-	{ QCOW2_FEATURE_AUTOCLEAR, 1, "raw external data" },
-};
-
 static uint64_t divide_up(uint64_t n, uint64_t by)
 {
 	return n / by + (n % by != 0);
@@ -123,11 +107,8 @@ static int fill_header(const struct qcow2_plan *p, struct qcow2_page *page,
 		if (rc < 0)
 			return rc;
 	}
-	if (p->version >= 3 && p->cluster_bits >= FEATURE_NAMES_CLUSTER_BITS) {
-		rc = qcow2_page_add_extension(page,
-					      QCOW2_EXTENSION_FEATURE_NAMES,
-					      feature_names,
-					      sizeof(feature_names), err);
+	if (p->version >= 3) {
+		rc = qcow2_page_add_feature_names(page, err);
 		if (rc < 0)
 			return rc;
 	}

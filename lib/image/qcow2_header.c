@@ -371,6 +371,39 @@ int qcow2_set_refcount_table(struct qcow2 *q, uint64_t offset,
 	return 0;
 }
 
+int qcow2_set_refcounts(struct qcow2 *q, uint64_t offset, uint32_t n_clusters,
+			uint32_t order)
+{
+	const struct qcow2_header *h = &q->header;
+	struct {
+		uint64_t offset;
+		uint32_t n_clusters, n_snapshots;
+		uint64_t snapshots_offset;
+		uint64_t incompatible, compatible, autoclear;
+		uint32_t order;
+	} __attribute__((packed)) wire = {
+		.offset = htobe64(offset),
+		.n_clusters = htobe32(n_clusters),
+		.n_snapshots = htobe32(h->n_snapshots),
+		.snapshots_offset = htobe64(h->snapshots_offset),
+		.incompatible = htobe64(h->incompatible),
+		.compatible = htobe64(h->compatible),
+		.autoclear = htobe64(h->autoclear),
+		.order = htobe32(order),
+	};
+	int rc;
+
+	rc = write_field(
+		q, offsetof(struct qcow2_wire_header, refcount_table_offset),
+		&wire, sizeof(wire));
+	if (rc < 0)
+		return rc;
+	q->header.refcount_table_offset = offset;
+	q->header.refcount_table_clusters = n_clusters;
+	q->header.refcount_order = order;
+	return 0;
+}
+
 int qcow2_set_size(struct qcow2 *q, uint64_t size, uint32_t l1_size,
 		   uint64_t l1_offset)
 {

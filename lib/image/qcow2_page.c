@@ -5,7 +5,24 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
+
+/* Below this cluster size QEMU leaves the names out, for the backing name. */
+enum {
+	FEATURE_NAMES_CLUSTER_LEN = 1 << 13,
+};
+
+static const struct qcow2_wire_feature_name feature_names[] = {
+	{ QCOW2_FEATURE_INCOMPATIBLE, 0, "dirty bit" },
+	{ QCOW2_FEATURE_INCOMPATIBLE, 1, "corrupt bit" },
+	{ QCOW2_FEATURE_INCOMPATIBLE, 2, "external data file" },
+	{ QCOW2_FEATURE_INCOMPATIBLE, 3, "compression type" },
+	{ QCOW2_FEATURE_INCOMPATIBLE, 4, "extended L2 entries" },
+	{ QCOW2_FEATURE_COMPATIBLE, 0, "lazy refcounts" },
+	{ QCOW2_FEATURE_AUTOCLEAR, 0, "bitmaps" },
+	{ QCOW2_FEATURE_AUTOCLEAR, 1, "raw external data" },
+};
 
 int qcow2_page_add(struct qcow2_page *page, const void *data, size_t len,
 		   struct error *err)
@@ -35,4 +52,48 @@ int qcow2_page_add_extension(struct qcow2_page *page, uint32_t type,
 	if (rc == 0)
 		rc = qcow2_page_add(page, padding, -len & 7, err);
 	return rc;
+}
+
+static bool is_among(const uint32_t *types, uint32_t type)
+{
+	for (; *types != QCOW2_EXTENSION_END; types++)
+		if (*types == type)
+			return true;
+	return false;
+}
+
+/* old has been read at open, so that its extensions fit. */
+int qcow2_page_copy_extensions(struct qcow2_page *page, const uint8_t *old,
+			       size_t at, size_t end, const uint32_t *skipped,
+			       struct error *err)
+{
+	struct qcow2_wire_extension w;
+
+	while (at + sizeof(w) <= end) {
+		uint32_t type, len;
+		int rc = 0;
+
+		memcpy(&w, old + at, sizeof(w));
+		type = be32toh(w.type);
+		len = be32toh(w.len);
+		at += sizeof(w);
+		if (type == QCOW2_EXTENSION_END || len > end - at)
+			break;
+		if (!is_among(skipped, type))
+			rc = qcow2_page_add_extension(page, type, old + at, len,
+						      err);
+		if (rc < 0)
+			return rc;
+		at += ((size_t)len + 7) & ~(size_t)7;
+	}
+	return qcow2_page_add_extension(page, QCOW2_EXTENSION_END, "", 0, err);
+}
+
+int qcow2_page_add_feature_names(struct qcow2_page *page, struct error *err)
+{
+	if (page->len < FEATURE_NAMES_CLUSTER_LEN)
+		return 0;
+	return qcow2_page_add_extension(page, QCOW2_EXTENSION_FEATURE_NAMES,
+					feature_names, sizeof(feature_names),
+					err);
 }

@@ -21,4 +21,14 @@ int qcow2_page_add(struct qcow2_page *page, const void *data, size_t len,
 int qcow2_page_add_extension(struct qcow2_page *page, uint32_t type,
 			     const void *data, size_t len, struct error *err);
 
+/* The names of all features, if clusters are large enough for them. */
+int qcow2_page_add_feature_names(struct qcow2_page *page, struct error *err);
+/*
+ * Those of the old first cluster, in [at, end) of it, in their order, but for
+ * the types in skipped, which QCOW2_EXTENSION_END ends; and the end.
+ */
+int qcow2_page_copy_extensions(struct qcow2_page *page, const uint8_t *old,
+			       size_t at, size_t end, const uint32_t *skipped,
+			       struct error *err);
+
 #endif

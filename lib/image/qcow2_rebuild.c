@@ -102,13 +102,19 @@ static int write_table(struct qcow2 *q, const struct layout *l, uint64_t *table,
 		      : 0;
 }
 
+/* The width of the counts may be another one than the header says. */
 static int switch_over(struct qcow2 *q, const struct layout *l,
 		       struct error *err)
 {
-	int rc = qcow2_set_refcount_table(
-		q, (l->start + l->n_blocks) << q->cluster_bits,
-		(uint32_t)l->n_table);
+	uint64_t offset = (l->start + l->n_blocks) << q->cluster_bits;
+	uint32_t order = (uint32_t)__builtin_ctz(q->refcount_bits);
+	int rc;
 
+	if (order == q->header.refcount_order)
+		rc = qcow2_set_refcount_table(q, offset, (uint32_t)l->n_table);
+	else
+		rc = qcow2_set_refcounts(q, offset, (uint32_t)l->n_table,
+					 order);
 	if (rc == 0)
 		rc = qcow2_barrier(q);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write header") : 0;

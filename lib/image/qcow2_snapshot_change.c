@@ -493,3 +493,16 @@ int qcow2_snapshot_delete(struct image *image, unsigned index,
 	end(q, &flight);
 	return rc;
 }
+
+int qcow2_snapshots_rewrite(struct qcow2 *q, struct error *err)
+{
+	struct change c;
+	int rc = change_init(q, &c);
+
+	if (rc == 0) {
+		c.l1 = copy_l1(q->l1, c.to.l1_size, c.to.l1_size);
+		rc = c.l1 == NULL ? -ENOMEM : change_run(q, &c, err);
+	}
+	change_deinit(q, &c);
+	return rc;
+}

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 # A kill or a power failure in the middle of a snapshot made, applied or
-# deleted, of a repair, of another backing file's name, of an image made empty:
+# deleted, of a repair, of options amended, of another backing file's name, of an image made empty:
 # recorded system call by system call. Each state is sound, the disk holds what
 # it held before or what it is to hold, and so do the snapshots: qemu-img
 # checks, applies and compares some of them.
@@ -110,6 +110,31 @@ test_backing() {
 	for options in cluster_size=64k cluster_size=512; do
 		make_image "$options"
 		crash backing "$dir/one" "$dir/one"
+	done
+}
+
+# With a snapshot, and clusters that are zero by a flag in both. Nothing is
+# under the image, or a file of zeroes.
+test_amend() {
+	for options in cluster_size=64k cluster_size=512; do
+		make_snapshot "$options"
+		qemu-io -c 'write -z 100k 200k' "$image" >"$dir/io"
+		qemu-img snapshot -c zero "$image"
+		qemu-img convert -O raw "$image" "$dir/two"
+		crash refcount_bits=8 "$dir/two" "$dir/two"
+		assert_snapshot one "$dir/one"
+		crash refcount_bits=16 "$dir/two" "$dir/two"
+		crash lazy_refcounts=on "$dir/two" "$dir/two"
+		crash compat=0.10 "$dir/two" "$dir/two"
+		assert_snapshot zero "$dir/two"
+		crash compat=1.1 "$dir/two" "$dir/two"
+		assert_snapshot one "$dir/one"
+		qemu-img rebase -u -b "$dir/zero" -F raw "$image"
+		qemu-io -c 'write -z 500k 100k' "$image" >"$dir/io"
+		qemu-img snapshot -c more "$image"
+		qemu-img convert -O raw "$image" "$dir/two"
+		crash compat=0.10 "$dir/two" "$dir/two"
+		assert_snapshot more "$dir/two"
 	done
 }
 

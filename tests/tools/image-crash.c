@@ -17,7 +17,8 @@
  * programs to check: the first forty.
  *
  * With --do one action is recorded: create (a snapshot named new), apply or
- * delete (the first one), empty, backing (a name, "new") or repair. Each
+ * delete (the first one), empty, backing (a name, "new"), repair, or an option
+ * to be amended, NAME=VALUE. Each
  * sector of each state holds what it holds in ORIGINAL or in OTHER; of repair,
  * after another one. A header of more than a sector is taken to be written
  * whole: there is no other way to write it.
@@ -466,6 +467,20 @@ static void try_state(char **argv, unsigned long i, struct file *f,
 	model_deinit(&model);
 }
 
+/* "refcount_bits=8" */
+static int amend(struct image *image, const char *text, struct error *err)
+{
+	size_t len = strcspn(text, "=");
+	char name[64];
+	const struct image_option option = { .name = name,
+					     .value = text + len + 1 };
+	const struct image_amend_options options = { .options = &option,
+						     .n_options = 1 };
+
+	snprintf(name, sizeof(name), "%.*s", (int)len, text);
+	return image_amend(image, &options, err);
+}
+
 static int act(struct image *image, const char *action, struct error *err)
 {
 	const struct image_snapshot_info new = { .name = "new" };
@@ -481,6 +496,8 @@ static int act(struct image *image, const char *action, struct error *err)
 		return image_make_empty(image, err);
 	if (strcmp(action, "backing") == 0)
 		return image_change_backing(image, "new", "raw", err);
+	if (strchr(action, '=') != NULL)
+		return amend(image, action, err);
 	return image_repair(image, IMAGE_REPAIR_LEAKS | IMAGE_REPAIR_ERRORS,
 			    &check, err);
 }

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Options of an image that is there already (sections "Header" and "Header
+ * extensions"). All of them are read and checked, then changed one after the
+ * other in an order in which each is allowed: up to version 3 before what
+ * version 2 has not, down to version 2 last. Messages are QEMU's.
+ *
+ * What goes into the header alone is one write of it.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+#include "lib/image/qcow2_page.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+const struct image_option_spec qcow2_amend_specs[] = {
+	{ "compat", "str", "Compatibility level (v2 [0.10] or v3 [1.1])",
+	  NULL },
+	{ "backing_file", "str", "File name of a base image", NULL },
+	{ "backing_fmt", "str", "Image format of the base image", NULL },
+	{ "data_file", "str", "File name of an external data file", NULL },
+	{ "data_file_raw", "bool (on/off)",
+	  "The external data file must stay valid as a raw image", NULL },
+	{ "encrypt.iter-time", "num", "Time to spend in PBKDF in milliseconds",
+	  NULL },
+	{ "encrypt.keyslot", "num",
+	  "Select a single keyslot to modify explicitly", NULL },
+	{ "encrypt.new-secret", "str",
+	  "New secret to set in the matching keyslots. Empty string to erase",
+	  NULL },
+	{ "encrypt.old-secret", "str",
+	  "Select all keyslots that match this password", NULL },
+	{ "encrypt.state", "str",
+	  "Select new state of affected keyslots (active/inactive)", NULL },
+	{ "lazy_refcounts", "bool (on/off)", "Postpone refcount updates",
+	  NULL },
+	{ "refcount_bits", "num", "Width of a reference count entry in bits",
+	  NULL },
+	{ "size", "size", "Virtual disk size", NULL },
+	{ NULL, NULL, NULL, NULL },
+};
+
+struct wish {
+	uint32_t version, refcount_order;
+	bool has_size, wants_lazy, is_backing_changed;
+	uint64_t size;
+};
+
+static int take_version(struct wish *w, const char *text, struct error *err)
+{
+	if (text == NULL)
+		return 0;
+	if (strcmp(text, "0.10") == 0 || strcmp(text, "v2") == 0)
+		w->version = 2;
+	else if (strcmp(text, "1.1") == 0 || strcmp(text, "v3") == 0)
+		w->version = 3;
+	else
+		return error_set(err, -EINVAL, "Unknown compatibility level %s",
+				 text);
+	return 0;
+}
+
+static int take_width(struct wish *w, const struct image_create_options *o,
+		      struct error *err)
+{
+	uint64_t bits = 1ULL << w->refcount_order;
+	int rc = image_option_number(o, "refcount_bits", &bits, err);
+
+	if (rc < 0)
+		return rc;
+	if (bits == 0 || bits > 64 || (bits & (bits - 1)) != 0)
+		return error_set(err, -EINVAL,
+				 "Refcount width must be a power of two and "
+				 "may not exceed 64 bits");
+	w->refcount_order = (uint32_t)__builtin_ctzll(bits);
+	return 0;
+}
+
+static bool is_other(const char *wanted, const char *now)
+{
+	return wanted != NULL && (now == NULL || strcmp(wanted, now) != 0);
+}
+
+static bool has_prefix(const struct image_create_options *o, const char *prefix)
+{
+	for (unsigned i = 0; i < o->n_options; i++)
+		if (strncmp(o->options[i].name, prefix, strlen(prefix)) == 0)
+			return true;
+	return false;
+}
+
+static int check_data_file(const struct qcow2 *q,
+			   const struct image_create_options *o,
+			   struct error *err)
+{
+	bool is_raw = q->header.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+	bool wants_raw = is_raw;
+	int rc = image_option_bool(o, "data_file_raw", &wants_raw, err);
+
+	if (rc == 0 && image_option_find(o, "data_file") != NULL)
+		rc = error_set(err, -EINVAL,
+			       "data-file can only be set for images that use "
+			       "an external data file");
+	if (rc == 0 && wants_raw && !is_raw)
+		rc = error_set(err, -EINVAL,
+			       "data-file-raw cannot be set on existing "
+			       "images");
+	if (rc == 0 && wants_raw != is_raw)
+		rc = error_set(err, -ENOTSUP,
+			       "data-file-raw cannot be changed");
+	return rc;
+}
+
+/* What goes wrong later on the way in QEMU is known here as well. */
+static int check_wish(const struct qcow2 *q, const struct wish *w,
+		      struct error *err)
+{
+	if (w->refcount_order != q->header.refcount_order && w->version < 3)
+		return error_set(err, -EINVAL,
+				 "Refcount widths other than 16 bits require "
+				 "compatibility level 1.1 or above (use "
+				 "compat=1.1 or greater)");
+	if (w->is_backing_changed)
+		return error_set(err, -EINVAL, "Cannot amend the backing file");
+	if (w->wants_lazy && w->version < 3)
+		return error_set(err, -EINVAL,
+				 "Lazy refcounts only supported with "
+				 "compatibility level 1.1 and above (use "
+				 "compat=1.1 or greater)");
+	if (w->has_size && w->size % IMAGE_SECTOR != 0)
+		return error_set(err, -EINVAL,
+				 "The new size must be a multiple of 512");
+	return 0;
+}
+
+static int take_wish(struct qcow2 *q, const struct image_create_options *o,
+		     struct wish *w, struct error *err)
+{
+	const struct image *image = q->image;
+	bool is_lazy = q->header.compatible & QCOW2_COMPATIBLE_LAZY_REFCOUNTS;
+	int rc;
+
+	*w = (struct wish){
+		.version = q->header.version,
+		.refcount_order = q->header.refcount_order,
+		.wants_lazy = is_lazy,
+		.has_size = image_option_find(o, "size") != NULL,
+	};
+	rc = image_options_check(o, qcow2_amend_specs, err);
+	if (rc == 0)
+		rc = take_version(w, image_option_find(o, "compat"), err);
+	if (rc == 0)
+		rc = image_option_number(o, "size", &w->size, err);
+	if (rc == 0 && has_prefix(o, "encrypt."))
+		rc = q->header.crypt_method == QCOW2_CRYPT_NONE
+			     ? error_set(err, -EINVAL,
+					 "Can't amend encryption options - "
+					 "encryption not present")
+			     : error_set(err, -ENOTSUP,
+					 "Only LUKS encryption options can be "
+					 "amended for qcow2 with this method");
+	/* Going down takes it away, if it is not asked for. */
+	if (rc == 0 && w->version < 3)
+		w->wants_lazy = false;
+	if (rc == 0)
+		rc = image_option_bool(o, "lazy_refcounts", &w->wants_lazy,
+				       err);
+	if (rc == 0)
+		rc = take_width(w, o, err);
+	if (rc == 0)
+		rc = check_data_file(q, o, err);
+	w->is_backing_changed = is_other(image_option_find(o, "backing_file"),
+					 image->backing_name) ||
+				is_other(image_option_find(o, "backing_fmt"),
+					 image->backing_format);
+	return rc == 0 ? check_wish(q, w, err) : rc;
+}
+
+static int check_down(const struct qcow2 *q, const struct wish *w,
+		      struct error *err)
+{
+	const struct qcow2_header *h = &q->header;
+	uint64_t size = w->has_size ? w->size : h->size;
+
+	if (w->refcount_order != QCOW2_REFCOUNT_ORDER_V2)
+		return error_set(err, -ENOTSUP,
+				 "compat=0.10 requires refcount_bits=16");
+	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
+		return error_set(err, -ENOTSUP,
+				 "Cannot downgrade an image with a data file");
+	if (h->incompatible & ~(uint64_t)QCOW2_INCOMPATIBLE_DIRTY)
+		return error_set(err, -ENOTSUP,
+				 "Cannot downgrade an image with incompatible "
+				 "features set");
+	if (h->has_bitmaps && h->n_bitmaps > 0)
+		return error_set(err, -ENOTSUP,
+				 "Bitmaps prevent downgrade of image");
+	for (uint32_t i = 0; i < h->n_snapshots; i++)
+		if (q->snapshot_infos[i].vm_state_size > UINT32_MAX ||
+		    q->snapshot_infos[i].disk_size != size)
+			return error_set(err, -ENOTSUP,
+					 "Internal snapshots prevent downgrade "
+					 "of image");
+	return 0;
+}
+
+/* The header's first cluster as it is, but for the version, what version 3
+ * alone has, and the names of features. */
+static int put_together(const struct qcow2 *q, uint32_t version,
+			uint64_t compatible, const uint8_t *old,
+			struct qcow2_page *page, struct error *err)
+{
+	static const uint32_t replaced[] = { QCOW2_EXTENSION_BACKING_FORMAT,
+					     QCOW2_EXTENSION_FEATURE_NAMES,
+					     QCOW2_EXTENSION_END };
+	const struct qcow2_header *h = &q->header;
+	const char *format = h->backing_format;
+	struct qcow2_wire_header w = { 0 };
+	size_t fixed_len = h->version < version ? sizeof(w) : h->header_len;
+	size_t end = h->backing_name_offset != 0 ? h->backing_name_offset
+						 : page->len;
+	int rc;
+
+	memcpy(&w, old, h->header_len < sizeof(w) ? h->header_len : sizeof(w));
+	w.version = htobe32(version);
+	w.compatible_features = htobe64(compatible);
+	w.refcount_order = htobe32(h->refcount_order);
+	if (version < 3)
+		fixed_len = QCOW2_HEADER_V2_LEN;
+	w.header_len = htobe32((uint32_t)fixed_len);
+	/* What is longer than what is known here stays. */
+	rc = qcow2_page_add(page, old, fixed_len, err);
+	if (rc < 0)
+		return rc;
+	memcpy(page->data, &w, fixed_len < sizeof(w) ? fixed_len : sizeof(w));
+	if (format != NULL)
+		rc = qcow2_page_add_extension(page,
+					      QCOW2_EXTENSION_BACKING_FORMAT,
+					      format, strlen(format), err);
+	if (rc == 0 && version >= 3)
+		rc = qcow2_page_add_feature_names(page, err);
+	if (rc == 0)
+		rc = qcow2_page_copy_extensions(page, old, h->header_len, end,
+						replaced, err);
+	if (rc < 0 || h->backing_name_offset == 0)
+		return rc;
+	w.backing_name_offset = htobe64(page->at);
+	memcpy(page->data, &w, fixed_len < sizeof(w) ? fixed_len : sizeof(w));
+	return qcow2_page_add(page, old + h->backing_name_offset,
+			      h->backing_name_len, err);
+}
+
+static int barrier(struct qcow2 *q, struct error *err)
+{
+	int rc = qcow2_barrier(q);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
+}
+
+/* Up to where either of the two ends. */
+static int write_page(struct qcow2 *q, const uint8_t *old,
+		      const struct qcow2_page *page, struct error *err)
+{
+	size_t end = page->len;
+	int rc = barrier(q, err);
+
+	while (end > page->at && old[end - 1] == 0)
+		end--;
+	if (rc < 0)
+		return rc;
+	rc = image_file_write(q->file, 0, page->data, end);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write header") : 0;
+}
+
+static int rewrite(struct qcow2 *q, uint32_t version, uint64_t compatible,
+		   struct error *err)
+{
+	struct qcow2_header *h = &q->header;
+	_cleanup_free_ uint8_t *old = calloc(1, q->cluster_len);
+	_cleanup_free_ uint8_t *new = calloc(1, q->cluster_len);
+	struct qcow2_page page = { .data = new, .len = q->cluster_len };
+	int rc;
+
+	if (old == NULL || new == NULL)
+		return -ENOMEM;
+	rc = image_file_read(q->file, 0, old, q->cluster_len);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read header");
+	rc = put_together(q, version, compatible, old, &page, err);
+	if (rc == 0)
+		rc = write_page(q, old, &page, err);
+	if (rc < 0)
+		return rc;
+	h->header_len =
+		version < 3 ? QCOW2_HEADER_V2_LEN
+			    : be32toh(((struct qcow2_wire_header *)page.data)
+					      ->header_len);
+	h->version = version;
+	h->compatible = compatible;
+	if (h->backing_name_offset != 0)
+		h->backing_name_offset = page.at - h->backing_name_len;
+	return barrier(q, err);
+}
+
+/* Snapshots of version 3 say how large the disk is; one more field does no
+ * harm to version 2. */
+static int go_up(struct qcow2 *q, struct error *err)
+{
+	int rc = 0;
+
+	if (q->header.n_snapshots > 0)
+		rc = qcow2_snapshots_rewrite(q, err);
+	return rc == 0 ? rewrite(q, 3, 0, err) : rc;
+}
+
+static int go_down(struct qcow2 *q, struct error *err)
+{
+	int rc = qcow2_expand_zeroes(q, err);
+
+	if (rc == 0 && q->header.incompatible != 0)
+		rc = qcow2_set_incompatible(q, 0, QCOW2_INCOMPATIBLE_DIRTY);
+	return rc == 0 ? rewrite(q, 2, 0, err) : rc;
+}
+
+static int amend_header(struct qcow2 *q, const struct wish *w,
+			struct error *err)
+{
+	uint64_t compatible = q->header.compatible;
+	int rc = 0;
+
+	if (w->version > q->header.version)
+		rc = go_up(q, err);
+	if (rc == 0 && w->refcount_order != q->header.refcount_order)
+		rc = qcow2_amend_refcounts(q, w->refcount_order, err);
+	compatible &= ~(uint64_t)QCOW2_COMPATIBLE_LAZY_REFCOUNTS;
+	if (w->wants_lazy)
+		compatible |= QCOW2_COMPATIBLE_LAZY_REFCOUNTS;
+	if (rc == 0 && w->version >= 3 && compatible != q->header.compatible)
+		rc = rewrite(q, q->header.version, compatible, err);
+	return rc;
+}
+
+/* Alone at work: flights are over, and nobody makes a table. */
+static int alone(struct qcow2 *q, const struct wish *w,
+		 int (*work)(struct qcow2 *q, const struct wish *w,
+			     struct error *err),
+		 struct error *err)
+{
+	struct qcow2_flight flight;
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	qcow2_flight_wait(q, 0, UINT64_MAX, true);
+	qcow2_flight_begin(q, &flight, 0, UINT64_MAX, true);
+	qcow2_begin_table(q);
+	rc = qcow2_check_writable(q, err);
+	if (rc == 0)
+		rc = work(q, w, err);
+	qcow2_end_table(q);
+	qcow2_flight_end(q, &flight);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
+
+static int finish(struct qcow2 *q, const struct wish *w, struct error *err)
+{
+	return w->version < q->header.version ? go_down(q, err) : 0;
+}
+
+int qcow2_amend(struct image *image, const struct image_amend_options *options,
+		struct error *err)
+{
+	const struct image_resize_options resize = { .may_shrink = true };
+	const struct image_create_options o = {
+		.options = options->options,
+		.n_options = options->n_options,
+	};
+	struct qcow2 *q = image->state;
+	struct wish wish;
+	int rc = take_wish(q, &o, &wish, err);
+
+	if (rc == 0 && wish.version < q->header.version)
+		rc = check_down(q, &wish, err);
+	if (rc == 0)
+		rc = alone(q, &wish, amend_header, err);
+	if (rc == 0 && wish.has_size && wish.size != image->size)
+		rc = qcow2_resize(image, wish.size, &resize, err);
+	return rc == 0 ? alone(q, &wish, finish, err) : rc;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Version 2 has no clusters that are zero by a flag. Where nothing is under
+ * the image they become unallocated; else each gets a cluster of zeroes. An L2
+ * table that the disk and snapshots share is changed for all of them at once,
+ * and its new clusters are counted as often as it is.
+ *
+ * The order: the new clusters' counts and zeroes, then the table, then the
+ * counts of what the table referred to. A kill leaves leaks alone.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+
+struct expansion {
+	struct qcow2 *q;
+	uint64_t *l2;  /* one table, as in the file */
+	uint64_t *old; /* host clusters that it no longer refers to */
+	uint64_t n_old;
+	uint64_t offset, count; /* of the table */
+	bool is_changed;
+};
+
+static int barrier(struct qcow2 *q, struct error *err)
+{
+	int rc = qcow2_barrier(q);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
+}
+
+/* A cluster of zeroes that is counted as often as the table. */
+static int make_zeroes(struct expansion *x, uint64_t *entry, struct error *err)
+{
+	struct qcow2 *q = x->q;
+	uint64_t n = 1, host_offset;
+	bool is_fresh;
+	int rc = qcow2_alloc(q, &n, &host_offset, &is_fresh, err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_file_zero(q->file, host_offset, q->cluster_len, true);
+	if (rc < 0)
+		error_set_errno(err, rc, "Could not write zeroes");
+	for (uint64_t i = 1; rc == 0 && i < x->count; i++)
+		rc = qcow2_add_refcount(q, host_offset >> q->cluster_bits, 1, 1,
+					err);
+	*entry = host_offset | (x->count == 1 ? QCOW2_COPIED : 0);
+	return rc;
+}
+
+static int expand_entry(struct expansion *x, uint64_t i, struct error *err)
+{
+	struct qcow2 *q = x->q;
+	uint64_t old = be64toh(x->l2[i]), new = 0;
+	enum qcow2_kind kind = qcow2_entry_kind(q, old);
+	int rc = 0;
+
+	if (kind != QCOW2_KIND_ZERO && kind != QCOW2_KIND_ZERO_ALLOCATED)
+		return 0;
+	if (q->header.backing_name_offset != 0)
+		rc = make_zeroes(x, &new, err);
+	if (rc < 0)
+		return rc;
+	if (kind == QCOW2_KIND_ZERO_ALLOCATED)
+		x->old[x->n_old++] = old & QCOW2_OFFSET_MASK;
+	x->l2[i] = htobe64(new);
+	x->is_changed = true;
+	return 0;
+}
+
+static int free_old(struct expansion *x, struct error *err)
+{
+	int rc = 0;
+
+	for (uint64_t i = 0; i < x->n_old; i++)
+		for (uint64_t n = 0; rc == 0 && n < x->count; n++)
+			rc = qcow2_free_now(
+				x->q, x->old[i] >> x->q->cluster_bits, 1, err);
+	return rc;
+}
+
+static int expand_table(struct expansion *x, struct error *err)
+{
+	struct qcow2 *q = x->q;
+	int rc;
+
+	x->is_changed = false;
+	x->n_old = 0;
+	rc = image_file_read(q->file, x->offset, x->l2, q->cluster_len);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read L2 table");
+	rc = qcow2_get_refcount(q, x->offset >> q->cluster_bits, &x->count,
+				err);
+	for (uint64_t i = 0; rc == 0 && i < 1ULL << q->l2_bits; i++)
+		rc = expand_entry(x, i, err);
+	if (rc < 0 || !x->is_changed)
+		return rc;
+	rc = barrier(q, err);
+	if (rc == 0)
+		rc = qcow2_check_overlap(q, QCOW2_SECTION_L2, x->offset,
+					 q->cluster_len, err);
+	if (rc < 0)
+		return rc;
+	rc = qcow2_cache_write(&q->l2_cache, x->offset, x->l2, q->cluster_len);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write L2 table");
+	if (x->n_old > 0)
+		rc = barrier(q, err);
+	return rc == 0 ? free_old(x, err) : rc;
+}
+
+static int expand_tables(struct expansion *x, const uint64_t *l1,
+			 uint64_t l1_size, struct error *err)
+{
+	int rc = 0;
+
+	for (uint64_t i = 0; rc == 0 && i < l1_size; i++) {
+		x->offset = l1[i] & QCOW2_OFFSET_MASK;
+		if (x->offset & (x->q->cluster_len - 1))
+			return qcow2_corruption(
+				x->q, err, "L2 table offset %#llx unaligned",
+				(unsigned long long)x->offset);
+		if (x->offset != 0)
+			rc = expand_table(x, err);
+	}
+	return rc;
+}
+
+static int expand_snapshot(struct expansion *x, const struct qcow2_snapshot *s,
+			   struct error *err)
+{
+	uint64_t len = s->l1_size * sizeof(uint64_t), file_size;
+	_cleanup_free_ uint64_t *l1 = NULL;
+	int rc = image_file_size(x->q->file, &file_size);
+
+	if (rc < 0 || s->l1_offset > file_size ||
+	    len > file_size - s->l1_offset)
+		return error_set(err, -EIO, "Could not read snapshot L1 table");
+	l1 = malloc(len + 1);
+	if (l1 == NULL)
+		return -ENOMEM;
+	rc = image_file_read(x->q->file, s->l1_offset, l1, len);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not read snapshot L1 table");
+	for (uint32_t i = 0; i < s->l1_size; i++)
+		l1[i] = be64toh(l1[i]);
+	return expand_tables(x, l1, s->l1_size, err);
+}
+
+int qcow2_expand_zeroes(struct qcow2 *q, struct error *err)
+{
+	_cleanup_free_ uint64_t *l2 = malloc(q->cluster_len);
+	_cleanup_free_ uint64_t *old = malloc(q->cluster_len);
+	struct expansion x = { .q = q, .l2 = l2, .old = old };
+	int rc;
+
+	if (l2 == NULL || old == NULL)
+		return -ENOMEM;
+	rc = expand_tables(&x, q->l1, q->header.l1_size, err);
+	for (uint32_t i = 0; rc == 0 && i < q->header.n_snapshots; i++)
+		rc = expand_snapshot(&x, &q->snapshots[i], err);
+	return rc == 0 ? barrier(q, err) : rc;
+}

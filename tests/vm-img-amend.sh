@@ -1,0 +1,146 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# vm-img amend: what changes, what is refused, and in whose words.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+# shellcheck disable=SC2317 # called by same
+setUp() {
+	img_dir
+	before() {
+		cp orig a.qcow2
+	}
+}
+
+tearDown() {
+	img_cleanup
+}
+
+make_image() { # OPTIONS
+	rm -f orig
+	qemu-img create -q -f qcow2 -o "$1" orig 10M
+	qemu-io -c 'write -P 3 1M 300k' orig >.io
+}
+
+# Zeroes by a flag, in the disk alone and in what a snapshot shares with it.
+make_zeroes() { # [QEMU-IMG CREATE'S OPTION...]
+	make_image compat=1.1
+	[ -e base ] || random base 10M
+	rm orig
+	qemu-img create -q -f qcow2 "$@" orig 10M
+	qemu-io -c 'write -P 3 1M 3M' -c 'write -z 2M 100k' \
+		-c 'write -z 5M 1M' orig >.io
+	qemu-img snapshot -c one orig
+	qemu-io -c 'write -z 7M 128k' -c 'write -P 4 5M 10k' orig >.io
+}
+
+# The image that vm-img has left is sound, holds what it held, and says of
+# itself what qemu-img's says.
+like_theirs() { # ARG...
+	same amend "$@"
+	assertTrue "check $*" 'qemu-img check -q a.qcow2'
+	ours=$(qemu-img info --output=json a.qcow2 | grep -v actual-size)
+	cp orig a.qcow2
+	timeout 60 qemu-img amend "$@"
+	assertEquals "info $*" "$(qemu-img info --output=json a.qcow2 |
+		grep -v actual-size)" "$ours"
+	cp orig a.qcow2
+	vm-img amend "$@"
+	assertTrue "compare $*" 'qemu-img compare -q orig a.qcow2'
+}
+
+test_options() {
+	make_image compat=1.1
+	for options in compat=0.10 compat=v3 refcount_bits=8 \
+		refcount_bits=1 \
+		lazy_refcounts=on lazy_refcounts=off lazy_refcounts \
+		size=20M \
+		refcount_bits=32,lazy_refcounts=on,size=10240k; do
+		like_theirs -f qcow2 -o "$options" a.qcow2
+	done
+	same amend -o size=5M a.qcow2
+	assertTrue 'qemu-img check -q a.qcow2'
+}
+
+test_version_2() {
+	make_image compat=0.10
+	for options in compat=1.1 compat=v3,refcount_bits=64 \
+		compat=1.1,lazy_refcounts=on size=40M refcount_bits=16; do
+		like_theirs -o "$options" a.qcow2
+	done
+	for options in lazy_refcounts=on refcount_bits=8; do
+		same amend -o "$options" a.qcow2
+	done
+	same amend -o compat=1.1 a.qcow2
+	mv a.qcow2 ours
+	cp orig a.qcow2
+	qemu-img amend -o compat=1.1 a.qcow2
+	assertTrue 'the same bytes' 'cmp ours a.qcow2'
+	qemu-img snapshot -c one orig
+	like_theirs -o compat=1.1 a.qcow2
+}
+
+test_zeroes() {
+	make_zeroes
+	like_theirs -o compat=0.10 a.qcow2
+	make_zeroes -b base -F raw
+	like_theirs -o compat=0.10 a.qcow2
+	qemu-img snapshot -a one orig
+	qemu-img snapshot -a one a.qcow2
+	assertTrue 'the snapshot' 'qemu-img compare -q orig a.qcow2'
+	same amend -o refcount_bits=1 a.qcow2
+	like_theirs -o refcount_bits=2 a.qcow2
+	like_theirs -o backing_file=base,backing_fmt=raw a.qcow2
+}
+
+test_small_clusters() {
+	make_image cluster_size=512
+	for bits in 4 64; do
+		like_theirs -o refcount_bits=$bits a.qcow2
+	done
+	like_theirs -o compat=0.10 a.qcow2
+}
+
+test_refused() {
+	make_image compat=1.1
+	for options in cluster_size=512 preallocation=full refcount_bits=3 \
+		refcount_bits=128 compat=0.10,refcount_bits=8 data_file=x \
+		data_file_raw=on extended_l2=on encrypt.format=luks \
+		compat=0.9 size=20000001 backing_file=xx backing_fmt=raw \
+		foo=1 data_file= size=1 backing_file= encrypt.state=active \
+		compat=0.10,lazy_refcounts=on refcount_bits=abc size=abc \
+		lazy_refcounts=maybe 'compat=0.10,,' compat= refcount_bits=0; do
+		same amend -f qcow2 -o "$options" a.qcow2
+	done
+	qemu-img snapshot -c one orig
+	qemu-img resize -q orig 20M
+	same amend -o compat=0.10 a.qcow2
+}
+
+# They are lost to qemu-img, with a warning.
+test_bitmaps_stay() {
+	make_image compat=1.1
+	qemu-img bitmap --add orig b
+	cp orig a.qcow2
+	refused 'Bitmaps prevent downgrade of image' \
+		amend -o compat=0.10 a.qcow2
+	assertTrue 'cmp orig a.qcow2'
+}
+
+test_usage() {
+	make_image compat=1.1
+	for arguments in 'a.qcow2' '-o help' '-o help -f qcow2' \
+		'-o help a.qcow2' '-o help -f raw' '-o help -f foo' \
+		'-o size=1 a.qcow2 b.qcow2' '-t foo -o size=1M a.qcow2' \
+		'-f raw -o size=1M a.qcow2' '-o size=1M x.qcow2' \
+		'-q -o size=1M a.qcow2' '-o size=1M -o lazy_refcounts a.qcow2' \
+		'--force -o size=1M a.qcow2' '-p -o size=11M a.qcow2' \
+		'-p -q -o size=11M a.qcow2' '-z' '-o'; do
+		# shellcheck disable=SC2086 # words
+		same amend $arguments
+	done
+}
+
+# shellcheck disable=SC1091 # not part of the tree
+. shunit2

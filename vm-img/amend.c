@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: ISC */
+/* amend: creation options of an image that is there already. */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/image.h"
+#include "vm-img/arguments.h"
+#include "vm-img/format_options.h"
+#include "vm-img/progress.h"
+#include "vm-img/report.h"
+#include "vm-img/verb.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct option_spec amend_options[] = {
+	{ 'f', "format", "FMT", "the image's format (default: guess)" },
+	{ 't', "cache", "MODE", "for writing (default: writeback)" },
+	{ 'o', "options", "OPTIONS", "NAME=VALUE,... to set, or help" },
+	{ 'p', "progress", NULL, "show how far it is" },
+	{ 'q', "quiet", NULL, "print errors only" },
+	{ OPTION_FORCE, "force", NULL, "also what may lose the last key" },
+	OPTIONS_LATER,
+	OPTIONS_END,
+};
+
+struct request {
+	const char *path, *format, *cache;
+	bool has_options, wants_progress, is_quiet, is_forced;
+	struct format_options options;
+};
+
+static void free_request(struct request *request)
+{
+	format_options_deinit(&request->options);
+}
+
+static int refuse_format(const char *format)
+{
+	report_error("Format driver '%s' does not support option amendment",
+		     format);
+	return EXIT_FAILURE;
+}
+
+static bool is_format(const char *format)
+{
+	const char *const *name = image_format_names();
+
+	while (*name != NULL && strcmp(*name, format) != 0)
+		name++;
+	return *name != NULL;
+}
+
+static int show_help(const char *format)
+{
+	const struct image_option_spec *specs = image_amend_specs(format);
+
+	if (!is_format(format)) {
+		report_error("Unknown file format '%s'", format);
+		return EXIT_FAILURE;
+	}
+	if (specs == NULL)
+		return refuse_format(format);
+	printf("Amend options for '%s':\n", format);
+	format_options_help(specs);
+	return EXIT_SUCCESS;
+}
+
+static bool has_option(const struct image_option_spec *specs, const char *name)
+{
+	for (; specs != NULL && specs->name != NULL; specs++)
+		if (strcmp(specs->name, name) == 0)
+			return true;
+	return false;
+}
+
+static int check_names(const struct format_options *options, const char *format)
+{
+	for (unsigned i = 0; i < options->n; i++) {
+		const char *name = options->names[i];
+
+		if (has_option(image_amend_specs(format), name))
+			continue;
+		report_error("Invalid parameter '%s'", name);
+		if (has_option(image_create_specs(format), name))
+			report_hint("This option is only supported for image "
+				    "creation");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int amend(struct image *image, const struct request *request)
+{
+	struct image_option list[FORMAT_OPTIONS_MAX];
+	const struct image_amend_options options = {
+		.options = list,
+		.n_options = format_options_list(
+			&request->options,
+			image_amend_specs(image_format_name(image)), list),
+		.is_forced = request->is_forced,
+	};
+	struct error err = ERROR_INIT;
+	struct progress progress;
+	int rc;
+
+	progress_begin(&progress,
+		       request->wants_progress && !request->is_quiet);
+	rc = image_amend(image, &options, &err);
+	progress_end(&progress, rc == 0);
+	if (rc == 0)
+		return 0;
+	report_error("%s", error_text(&err, rc));
+	if (strcmp(err.text, "Cannot amend the backing file") == 0)
+		report_hint("You can use 'qemu-img rebase' instead.");
+	return rc;
+}
+
+static int amend_open(struct image *image, struct request *request)
+{
+	const char *format = image_format_name(image);
+
+	if (request->options.wants_help)
+		return show_help(format);
+	if (image_amend_specs(format) == NULL)
+		return refuse_format(format);
+	if (check_names(&request->options, format) < 0 ||
+	    format_options_check(&request->options, image_amend_specs(format),
+				 NULL) < 0 ||
+	    amend(image, request) < 0)
+		return EXIT_FAILURE;
+	return EXIT_SUCCESS;
+}
+
+static int run_request(struct request *request)
+{
+	struct error err = ERROR_INIT;
+	struct image *image;
+	unsigned flags;
+	int rc, status;
+
+	if (argument_cache(request->cache, &flags) < 0) {
+		report_error("Invalid cache option: %s", request->cache);
+		return EXIT_FAILURE;
+	}
+	/* It is no image that is made anew. */
+	flags &= ~(unsigned)IMAGE_UNSAFE;
+	image = open_or_report(request->path, request->format, flags);
+	if (image == NULL)
+		return EXIT_FAILURE;
+	status = amend_open(image, request);
+	rc = image_close(image, &err);
+	if (rc < 0 && status == EXIT_SUCCESS) {
+		report_error("%s", error_text(&err, rc));
+		status = EXIT_FAILURE;
+	}
+	return status;
+}
+
+static int take_option(struct request *request, int id, const char *value)
+{
+	switch (id) {
+	case 'f':
+		request->format = value;
+		return 0;
+	case 't':
+		request->cache = value;
+		return 0;
+	case 'p':
+		request->wants_progress = true;
+		return 0;
+	case 'q':
+		request->is_quiet = true;
+		return 0;
+	case OPTION_FORCE:
+		request->is_forced = true;
+		return 0;
+	default:
+		request->has_options = true;
+		return format_options_parse(&request->options, value);
+	}
+}
+
+int amend_run(int argc, char **argv)
+{
+	_cleanup_(free_request) struct request request = {
+		.cache = "writeback",
+	};
+	struct arguments a = { .specs = amend_options,
+			       .argc = argc,
+			       .argv = argv };
+	int id;
+
+	while ((id = arguments_next(&a)) >= 0)
+		if (take_option(&request, id, a.value) < 0)
+			return EXIT_FAILURE;
+	if (!request.has_options)
+		report_usage("Must specify options (-o)");
+	if (request.format != NULL && request.options.wants_help)
+		return show_help(request.format);
+	if (a.n_operands != 1) {
+		report_error("Expecting one image file name");
+		return EXIT_FAILURE;
+	}
+	request.path = a.operands[0];
+	return run_request(&request);
+}
