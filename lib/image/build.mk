@@ -30,6 +30,8 @@ LIB_SRCS += \
 	lib/image/qcow2_backing.c \
 	lib/image/qcow2_barrier.c \
 	lib/image/qcow2_bitmap.c \
+	lib/image/qcow2_bitmap_change.c \
+	lib/image/qcow2_bitmap_ops.c \
 	lib/image/qcow2_cache.c \
 	lib/image/qcow2_check.c \
 	lib/image/qcow2_cluster.c \

@@ -126,6 +126,20 @@ static int open_caches(struct qcow2 *q, uint64_t wanted)
 	return rc;
 }
 
+/* The disk can be read without them; a repair changes nothing in them. */
+static int open_bitmaps(struct qcow2 *q, struct error *err)
+{
+	int rc;
+
+	if (q->image->flags & IMAGE_CHECK)
+		return 0;
+	rc = qcow2_bitmaps_read(q, q->is_read_only ? NULL : err);
+	if (rc == 0 || rc == -ENOMEM || !q->is_read_only)
+		return rc;
+	qcow2_bitmaps_deinit(q);
+	return 0;
+}
+
 static int open_for_writing(struct qcow2 *q, struct error *err)
 {
 	uint64_t file_size = 0, kept;
@@ -141,9 +155,6 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 	/* A repair changes nothing that they stand for. */
 	if (q->image->flags & IMAGE_CHECK)
 		return 0;
-	rc = qcow2_bitmaps_read(q, err);
-	if (rc < 0)
-		return rc;
 	/* What others stand for is not kept up to date here. */
 	kept = q->header.autoclear &
 	       (QCOW2_AUTOCLEAR_BITMAPS |
@@ -231,6 +242,8 @@ static int qcow2_open(struct image *image, struct error *err)
 		rc = qcow2_external_open(q, err);
 	if (rc == 0)
 		rc = open_caches(q, image->cache_size);
+	if (rc == 0)
+		rc = open_bitmaps(q, err);
 	if (rc == 0 && !q->is_read_only)
 		rc = open_for_writing(q, err);
 	if (rc == 0)
@@ -315,6 +328,7 @@ const struct image_format image_format_qcow2 = {
 	.snapshot_create = qcow2_snapshot_create,
 	.snapshot_apply = qcow2_snapshot_apply,
 	.snapshot_delete = qcow2_snapshot_delete,
+	.bitmaps = &qcow2_bitmap_ops,
 	.flush = qcow2_flush,
 	.map = qcow2_map,
 	.create = qcow2_create,

@@ -103,11 +103,15 @@ struct qcow2_snapshot {
 };
 
 struct qcow2_bitmap {
+	char *name;
+	uint8_t *extra; /* data that is not known, as it was read */
+	uint32_t extra_len;
 	uint64_t entry_offset; /* in the directory, in the file */
 	uint64_t table_offset;
 	uint32_t table_size, flags;
 	unsigned granularity_bits;
-	/* Kept up to date if there are bits; len bytes, as in the file. */
+	/* If they were read; kept up to date if the bitmap is enabled. len
+	 * bytes, as in the file. */
 	uint64_t *table;
 	uint8_t *bits;
 	uint64_t len;
@@ -146,11 +150,12 @@ struct qcow2 {
 	struct qcow2_filter l2_filter, refcount_filter;
 	struct qcow2_snapshot *snapshots; /* header.n_snapshots of both */
 	struct image_snapshot_info *snapshot_infos; /* texts owned here */
-	uint64_t snapshots_len;	      /* bytes of the table in the file */
-	struct qcow2_bitmap *bitmaps; /* opened for writing only */
+	uint64_t snapshots_len; /* bytes of the table in the file */
+	struct qcow2_bitmap *bitmaps;
 	uint32_t n_bitmaps;
-	bool are_bitmaps_in_use; /* and so marked on the disk */
-	bool is_corrupt;	 /* found here, or in the header */
+	struct image_bitmap_info *bitmap_infos; /* as they were asked for */
+	bool are_bitmaps_in_use;		/* and so marked on the disk */
+	bool is_corrupt; /* found here, or in the header */
 	struct qcow2_flight *flights;
 	unsigned n_waiting;
 
@@ -248,7 +253,23 @@ int qcow2_snapshots_encode(const struct qcow2_snapshot *snapshots,
 			   uint8_t **table, uint64_t *len, struct error *err);
 
 /* qcow2_bitmap.c */
+enum {
+	QCOW2_BITMAP_NAME_MAX = 1023,
+	QCOW2_BITMAP_GRANULARITY_BITS_MIN = 9,
+	QCOW2_BITMAP_GRANULARITY_BITS_MAX = 31,
+	QCOW2_BITMAP_DIRECTORY_LEN_MAX = 64 << 20,
+	QCOW2_BITMAP_BITS_LEN_MAX = 64 << 20, /* of all that are kept */
+};
+
 int qcow2_bitmaps_read(struct qcow2 *q, struct error *err);
+/* Bytes of bits that a disk of size bytes has. */
+uint64_t qcow2_bitmap_len(uint64_t size, unsigned granularity_bits);
+/* Its table and its bits. */
+int qcow2_bitmap_load(struct qcow2 *q, struct qcow2_bitmap *b,
+		      struct error *err);
+void qcow2_bitmap_deinit(struct qcow2_bitmap *b);
+/* All that are enabled are marked as in use on the disk, and are no more. */
+int qcow2_bitmaps_mark(struct qcow2 *q, bool is_in_use, struct error *err);
 void qcow2_bitmaps_deinit(struct qcow2 *q);
 /* Before [offset, offset + len) of the disk changes. Pauses. */
 int qcow2_bitmaps_touch(struct qcow2 *q, uint64_t offset, uint64_t len,
@@ -257,6 +278,14 @@ int qcow2_bitmaps_touch(struct qcow2 *q, uint64_t offset, uint64_t len,
 bool qcow2_bitmaps_know(const struct qcow2 *q, uint64_t offset, uint64_t len);
 /* Back to the disk, and no longer in use. Pauses. */
 int qcow2_bitmaps_store(struct qcow2 *q, struct error *err);
+
+/* qcow2_bitmap_ops.c, qcow2_bitmap_change.c */
+extern const struct image_bitmap_ops qcow2_bitmap_ops;
+/* May the disk get another size? */
+int qcow2_bitmaps_may_resize(struct qcow2 *q, struct error *err);
+/* The size in the header is about to change, and has changed. */
+int qcow2_bitmaps_begin_resize(struct qcow2 *q, struct error *err);
+int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err);
 
 /* qcow2_data.c: the guest's data at offset of the disk, which is, or will be,
  * at host_offset. Without the lock. */
@@ -477,6 +506,17 @@ int qcow2_amend_refcounts(struct qcow2 *q, uint32_t order, struct error *err);
 /* The same; no cluster is marked as zero afterwards.
  * qcow2_amend_expand.c */
 int qcow2_expand_zeroes(struct qcow2 *q, struct error *err);
+
+/* What is to stand in the first cluster, beside what stands there already. */
+struct qcow2_new_header {
+	const char *backing_name, *backing_format; /* or NULL */
+	bool has_bitmaps; /* else the extension stays as it is */
+	struct qcow2_wire_bitmaps bitmaps; /* none of them: no extension */
+	uint64_t autoclear;
+};
+/* One write, with a barrier before it and one after it. With the lock. */
+int qcow2_rewrite_header(struct qcow2 *q, const struct qcow2_new_header *header,
+			 struct error *err);
 
 /* qcow2_snapshot_change.c: without the lock. */
 int qcow2_snapshot_create(struct image *image,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Another backing file's name in the header (sections "Header extensions" and
- * "Header"). The first cluster is put together anew: the fixed fields as they
+ * "Header"), or another place of the bitmaps. The first cluster is put together anew: the fixed fields as they
  * are, whatever they hold; the format of the backing file; all other
  * extensions, known here or not, in their order; the name. One write replaces
  * it, up to where the old or the new one ends.
@@ -17,11 +17,30 @@
 
 static const uint32_t replaced[] = { QCOW2_EXTENSION_BACKING_FORMAT,
 				     QCOW2_EXTENSION_END };
+static const uint32_t replaced_too[] = { QCOW2_EXTENSION_BACKING_FORMAT,
+					 QCOW2_EXTENSION_BITMAPS,
+					 QCOW2_EXTENSION_END };
+
+static int add_bitmaps(struct qcow2_page *page,
+		       const struct qcow2_new_header *new, struct error *err)
+{
+	const struct qcow2_wire_bitmaps w = {
+		.n_bitmaps = htobe32(new->bitmaps.n_bitmaps),
+		.directory_len = htobe64(new->bitmaps.directory_len),
+		.directory_offset = htobe64(new->bitmaps.directory_offset),
+	};
+
+	if (!new->has_bitmaps || w.n_bitmaps == 0)
+		return 0;
+	return qcow2_page_add_extension(page, QCOW2_EXTENSION_BITMAPS, &w,
+					sizeof(w), err);
+}
 
 static int put_together(const struct qcow2_header *h, struct qcow2_page *page,
-			const uint8_t *old, const char *name,
-			const char *format, struct error *err)
+			const uint8_t *old, const struct qcow2_new_header *new,
+			struct error *err)
 {
+	const char *name = new->backing_name, *format = new->backing_format;
 	struct qcow2_wire_header *w = (void *)page->data;
 	size_t end = h->backing_name_offset != 0 ? h->backing_name_offset
 						 : page->len;
@@ -32,10 +51,15 @@ static int put_together(const struct qcow2_header *h, struct qcow2_page *page,
 					      QCOW2_EXTENSION_BACKING_FORMAT,
 					      format, strlen(format), err);
 	if (rc == 0)
-		rc = qcow2_page_copy_extensions(page, old, h->header_len, end,
-						replaced, err);
+		rc = add_bitmaps(page, new, err);
+	if (rc == 0)
+		rc = qcow2_page_copy_extensions(
+			page, old, h->header_len, end,
+			new->has_bitmaps ? replaced_too : replaced, err);
 	if (rc < 0)
 		return rc;
+	if (h->version >= 3)
+		w->autoclear_features = htobe64(new->autoclear);
 	w->backing_name_offset = name != NULL ? htobe64(page->at) : 0;
 	w->backing_name_len =
 		name != NULL ? htobe32((uint32_t)strlen(name)) : 0;
@@ -51,9 +75,11 @@ static int barrier(struct qcow2 *q, struct error *err)
 	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
 }
 
-static int rewrite(struct qcow2 *q, const char *name, const char *format,
-		   struct error *err)
+int qcow2_rewrite_header(struct qcow2 *q, const struct qcow2_new_header *header,
+			 struct error *err)
 {
+	const char *name = header->backing_name;
+	const char *format = header->backing_format;
 	struct qcow2_header *h = &q->header;
 	/* Without an offset the length means nothing, and was not checked. */
 	size_t old_end = h->backing_name_offset != 0
@@ -72,7 +98,7 @@ static int rewrite(struct qcow2 *q, const char *name, const char *format,
 	if (rc < 0)
 		error_set_errno(err, rc, "Could not read header");
 	if (rc == 0)
-		rc = put_together(h, &page, old, name, format, err);
+		rc = put_together(h, &page, old, header, err);
 	if (rc == -ENOSPC)
 		error_set(err, rc, "No space left in the file header");
 	if (rc == 0)
@@ -82,6 +108,8 @@ static int rewrite(struct qcow2 *q, const char *name, const char *format,
 				      page.at > old_end ? page.at : old_end);
 		if (rc < 0)
 			error_set_errno(err, rc, "Could not write header");
+		/* -ENOSPC says that nothing was written. */
+		rc = rc == -ENOSPC ? -EIO : rc;
 	}
 	if (rc < 0) {
 		free(copy);
@@ -91,6 +119,7 @@ static int rewrite(struct qcow2 *q, const char *name, const char *format,
 	h->backing_format = copy;
 	h->backing_name_len = name != NULL ? (uint32_t)strlen(name) : 0;
 	h->backing_name_offset = name != NULL ? page.at - strlen(name) : 0;
+	h->autoclear = header->autoclear;
 	return barrier(q, err);
 }
 
@@ -98,6 +127,10 @@ int qcow2_change_backing(struct image *image, const char *name,
 			 const char *format, struct error *err)
 {
 	struct qcow2 *q = image->state;
+	struct qcow2_new_header new = {
+		.backing_name = name,
+		.backing_format = format,
+	};
 	int rc;
 
 	if (name != NULL && strlen(name) > QCOW2_BACKING_NAME_MAX)
@@ -105,7 +138,9 @@ int qcow2_change_backing(struct image *image, const char *name,
 	pthread_mutex_lock(&q->lock);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
-		rc = rewrite(q, name, format, err);
+		new.autoclear = q->header.autoclear;
+	if (rc == 0)
+		rc = qcow2_rewrite_header(q, &new, err);
 	pthread_mutex_unlock(&q->lock);
 	return rc;
 }

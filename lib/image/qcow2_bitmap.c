@@ -16,13 +16,6 @@
 #include <stddef.h>
 #include <string.h>
 
-enum {
-	DIRECTORY_LEN_MAX = 64 << 20,
-	BITS_LEN_MAX = 64 << 20, /* bytes of all that are kept */
-	GRANULARITY_BITS_MIN = 9,
-	GRANULARITY_BITS_MAX = 31,
-};
-
 static int decode(struct qcow2 *q, struct qcow2_bitmap *b,
 		  const struct qcow2_wire_bitmap *w, struct error *err)
 {
@@ -34,8 +27,8 @@ static int decode(struct qcow2 *q, struct qcow2_bitmap *b,
 	b->granularity_bits = w->granularity_bits;
 	if (flags & ~(uint32_t)QCOW2_BITMAP_KNOWN ||
 	    w->type != QCOW2_BITMAP_DIRTY_TRACKING ||
-	    b->granularity_bits < GRANULARITY_BITS_MIN ||
-	    b->granularity_bits > GRANULARITY_BITS_MAX ||
+	    b->granularity_bits < QCOW2_BITMAP_GRANULARITY_BITS_MIN ||
+	    b->granularity_bits > QCOW2_BITMAP_GRANULARITY_BITS_MAX ||
 	    (be32toh(w->extra_len) > 0 &&
 	     !(flags & QCOW2_BITMAP_EXTRA_COMPATIBLE)))
 		return error_set(
@@ -44,16 +37,37 @@ static int decode(struct qcow2 *q, struct qcow2_bitmap *b,
 			"which cannot be kept up to date; it can be "
 			"opened read-only");
 	return qcow2_check_table(&q->header, b->table_offset, b->table_size,
-				 sizeof(uint64_t), BITS_LEN_MAX, "Bitmap table",
-				 err);
+				 sizeof(uint64_t), QCOW2_BITMAP_BITS_LEN_MAX,
+				 "Bitmap table", err);
+}
+
+/* What follows an entry: data that is not known, and the name. */
+static int decode_rest(struct qcow2_bitmap *b,
+		       const struct qcow2_wire_bitmap *w, const uint8_t *rest)
+{
+	b->extra_len = be32toh(w->extra_len);
+	if (b->extra_len > 0) {
+		b->extra = malloc(b->extra_len);
+		if (b->extra == NULL)
+			return -ENOMEM;
+		memcpy(b->extra, rest, b->extra_len);
+	}
+	b->name = strndup((const char *)rest + b->extra_len,
+			  be16toh(w->name_len));
+	return b->name == NULL ? -ENOMEM : 0;
+}
+
+uint64_t qcow2_bitmap_len(uint64_t size, unsigned granularity_bits)
+{
+	uint64_t n =
+		(size + (1ULL << granularity_bits) - 1) >> granularity_bits;
+
+	return (n + 7) / 8;
 }
 
 static uint64_t bits_len(const struct qcow2 *q, const struct qcow2_bitmap *b)
 {
-	uint64_t n = (q->header.size + (1ULL << b->granularity_bits) - 1) >>
-		     b->granularity_bits;
-
-	return (n + 7) / 8;
+	return qcow2_bitmap_len(q->header.size, b->granularity_bits);
 }
 
 /* What one entry of the table says, of len bytes. */
@@ -73,13 +87,19 @@ static int load_part(struct qcow2 *q, uint64_t entry, uint8_t *bits,
 	return rc < 0 ? error_set_errno(err, rc, "Could not read bitmap") : 0;
 }
 
-static int load(struct qcow2 *q, struct qcow2_bitmap *b, struct error *err)
+int qcow2_bitmap_load(struct qcow2 *q, struct qcow2_bitmap *b,
+		      struct error *err)
 {
 	uint64_t len = bits_len(q, b), at = 0;
 	int rc;
 
+	if (b->bits != NULL)
+		return 0;
+	if (len > QCOW2_BITMAP_BITS_LEN_MAX)
+		return error_set(err, -EFBIG, "Bitmaps are too large");
 	if (b->table_size != qcow2_n_clusters(q, len))
 		return error_set(err, -EINVAL, "Bitmap table size invalid");
+	free(b->table);
 	b->table = calloc(b->table_size + 1ULL, sizeof(*b->table));
 	b->bits = calloc(1, len + 1);
 	if (b->table == NULL || b->bits == NULL)
@@ -100,10 +120,12 @@ static int load(struct qcow2 *q, struct qcow2_bitmap *b, struct error *err)
 	return rc;
 }
 
-static bool is_kept(const struct qcow2_bitmap *b)
+/* Up to date, by this opener. */
+static bool is_kept(const struct qcow2 *q, const struct qcow2_bitmap *b)
 {
-	return (b->flags & (QCOW2_BITMAP_AUTO | QCOW2_BITMAP_IN_USE)) ==
-	       QCOW2_BITMAP_AUTO;
+	return !q->is_read_only &&
+	       (b->flags & (QCOW2_BITMAP_AUTO | QCOW2_BITMAP_IN_USE)) ==
+		       QCOW2_BITMAP_AUTO;
 }
 
 static int read_directory(struct qcow2 *q, const uint8_t *directory,
@@ -116,28 +138,33 @@ static int read_directory(struct qcow2 *q, const uint8_t *directory,
 		struct qcow2_wire_bitmap w;
 		int rc;
 
+		uint64_t end;
+
 		if (len - at < sizeof(w))
 			return error_set(err, -EINVAL,
 					 "Bitmap directory is too short");
 		memcpy(&w, directory + at, sizeof(w));
+		end = at + sizeof(w) + be32toh(w.extra_len) +
+		      be16toh(w.name_len);
+		end = (end + 7) & ~7ULL;
+		if (end > len || be16toh(w.name_len) > QCOW2_BITMAP_NAME_MAX)
+			return error_set(err, -EINVAL,
+					 "Bitmap directory entry is corrupt");
 		b->entry_offset = q->header.bitmap_directory_offset + at;
 		q->n_bitmaps = i + 1;
 		rc = decode(q, b, &w, err);
+		if (rc == 0)
+			rc = decode_rest(b, &w, directory + at + sizeof(w));
 		if (rc < 0)
 			return rc;
-		total += is_kept(b) ? bits_len(q, b) : 0;
-		if (total > BITS_LEN_MAX)
+		total += is_kept(q, b) ? bits_len(q, b) : 0;
+		if (total > QCOW2_BITMAP_BITS_LEN_MAX)
 			return error_set(err, -EFBIG, "Bitmaps are too large");
-		if (is_kept(b))
-			rc = load(q, b, err);
+		if (is_kept(q, b))
+			rc = qcow2_bitmap_load(q, b, err);
 		if (rc < 0)
 			return rc;
-		at += (sizeof(w) + be32toh(w.extra_len) + be16toh(w.name_len) +
-		       7) &
-		      ~7ULL;
-		if (at > len)
-			return error_set(err, -EINVAL,
-					 "Bitmap directory is too short");
+		at = end;
 	}
 	return 0;
 }
@@ -153,7 +180,8 @@ int qcow2_bitmaps_read(struct qcow2 *q, struct error *err)
 	if (h->n_bitmaps > QCOW2_BITMAPS_MAX)
 		return error_set(err, -EINVAL, "Too many bitmaps");
 	rc = qcow2_check_table(h, h->bitmap_directory_offset,
-			       h->bitmap_directory_len, 1, DIRECTORY_LEN_MAX,
+			       h->bitmap_directory_len, 1,
+			       QCOW2_BITMAP_DIRECTORY_LEN_MAX,
 			       "Bitmap directory", err);
 	if (rc < 0)
 		return rc;
@@ -169,19 +197,27 @@ int qcow2_bitmaps_read(struct qcow2 *q, struct error *err)
 	return read_directory(q, directory, h->bitmap_directory_len, err);
 }
 
+void qcow2_bitmap_deinit(struct qcow2_bitmap *b)
+{
+	free(b->name);
+	free(b->extra);
+	free(b->bits);
+	free(b->table);
+}
+
 void qcow2_bitmaps_deinit(struct qcow2 *q)
 {
-	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
-		free(q->bitmaps[i].bits);
-		free(q->bitmaps[i].table);
-	}
+	for (uint32_t i = 0; i < q->n_bitmaps; i++)
+		qcow2_bitmap_deinit(&q->bitmaps[i]);
 	free(q->bitmaps);
+	free(q->bitmap_infos);
+	q->bitmap_infos = NULL;
 	q->bitmaps = NULL;
 	q->n_bitmaps = 0;
 }
 
 /* The flags of all that are kept, and a barrier. */
-static int write_flags(struct qcow2 *q, bool is_in_use, struct error *err)
+int qcow2_bitmaps_mark(struct qcow2 *q, bool is_in_use, struct error *err)
 {
 	int rc = 0;
 
@@ -190,7 +226,7 @@ static int write_flags(struct qcow2 *q, bool is_in_use, struct error *err)
 		uint32_t wire = htobe32(b->flags |
 					(is_in_use ? QCOW2_BITMAP_IN_USE : 0));
 
-		if (b->bits != NULL)
+		if (is_kept(q, b))
 			rc = image_file_write(
 				q->file,
 				b->entry_offset +
@@ -221,16 +257,16 @@ int qcow2_bitmaps_touch(struct qcow2 *q, uint64_t offset, uint64_t len,
 	int rc = 0;
 
 	for (uint32_t i = 0; i < q->n_bitmaps; i++)
-		has_any |= q->bitmaps[i].bits != NULL;
+		has_any |= is_kept(q, &q->bitmaps[i]);
 	if (!has_any || len == 0)
 		return 0;
 	if (!q->are_bitmaps_in_use)
-		rc = write_flags(q, true, err);
+		rc = qcow2_bitmaps_mark(q, true, err);
 	if (rc < 0)
 		return rc;
 	q->are_bitmaps_in_use = true;
 	for (uint32_t i = 0; i < q->n_bitmaps; i++)
-		if (q->bitmaps[i].bits != NULL)
+		if (is_kept(q, &q->bitmaps[i]))
 			set_bits(&q->bitmaps[i], offset, len);
 	return 0;
 }
@@ -242,7 +278,7 @@ bool qcow2_bitmaps_know(const struct qcow2 *q, uint64_t offset, uint64_t len)
 		uint64_t first = offset >> b->granularity_bits;
 		uint64_t last = (offset + len - 1) >> b->granularity_bits;
 
-		for (uint64_t j = first; b->bits != NULL && j <= last; j++)
+		for (uint64_t j = first; is_kept(q, b) && j <= last; j++)
 			if (!(b->bits[j / 8] >> j % 8 & 1))
 				return false;
 	}
@@ -329,7 +365,7 @@ int qcow2_bitmaps_store(struct qcow2 *q, struct error *err)
 	if (cluster == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
-		if (q->bitmaps[i].bits == NULL || q->bitmaps[i].len == 0)
+		if (!is_kept(q, &q->bitmaps[i]) || q->bitmaps[i].len == 0)
 			continue;
 		rc = store(q, &q->bitmaps[i], cluster, err);
 		if (rc < 0)
@@ -337,7 +373,7 @@ int qcow2_bitmaps_store(struct qcow2 *q, struct error *err)
 	}
 	if (qcow2_barrier(q) < 0)
 		return error_set_errno(err, q->flush_error, "Could not flush");
-	rc = write_flags(q, false, err);
+	rc = qcow2_bitmaps_mark(q, false, err);
 	q->are_bitmaps_in_use = rc < 0;
 	return rc;
 }

@@ -63,11 +63,34 @@ static void add_rows(const struct qcow2_header *h, struct image_info *info)
 		 h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2);
 }
 
+static int add_bitmaps(struct qcow2 *q, struct image_info *info)
+{
+	free(q->bitmap_infos);
+	q->bitmap_infos = calloc(q->n_bitmaps + 1ULL, sizeof(*q->bitmap_infos));
+	if (q->bitmap_infos == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
+		const struct qcow2_bitmap *b = &q->bitmaps[i];
+
+		q->bitmap_infos[i] = (struct image_bitmap_info){
+			.name = b->name,
+			.granularity = 1ULL << b->granularity_bits,
+			.is_in_use = b->flags & QCOW2_BITMAP_IN_USE,
+			.is_enabled = b->flags & QCOW2_BITMAP_AUTO,
+		};
+	}
+	info->bitmaps = q->bitmap_infos;
+	info->n_bitmaps = q->n_bitmaps;
+	return 0;
+}
+
 int qcow2_get_info(struct image *image, struct image_info *info,
 		   struct error *err)
 {
 	struct qcow2 *q = image->state;
 	const struct qcow2_header *h = &q->header;
+
+	int rc;
 
 	(void)err;
 	pthread_mutex_lock(&q->lock);
@@ -78,6 +101,7 @@ int qcow2_get_info(struct image *image, struct image_info *info,
 	info->snapshots = q->snapshot_infos;
 	info->n_snapshots = h->n_snapshots;
 	add_rows(h, info);
+	rc = add_bitmaps(q, info);
 	pthread_mutex_unlock(&q->lock);
-	return 0;
+	return rc;
 }

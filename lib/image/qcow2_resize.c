@@ -162,9 +162,6 @@ static int check_resize(struct qcow2 *q, uint64_t size,
 		return error_set(err, -ENOTSUP,
 				 "Can't resize a version 2 image which has "
 				 "snapshots");
-	if (q->header.has_bitmaps)
-		return error_set(err, -ENOTSUP,
-				 "Can't resize an image which has bitmaps");
 	if (size > INT64_MAX)
 		return error_set(err, -EFBIG, "Image is too big");
 	if (size < q->header.size && !o->may_shrink)
@@ -176,21 +173,29 @@ static int check_resize(struct qcow2 *q, uint64_t size,
 		return error_set(err, -EINVAL,
 				 "Preallocation can't be used for shrinking "
 				 "an image");
-	return 0;
+	return qcow2_bitmaps_may_resize(q, err);
 }
 
 int qcow2_resize(struct image *image, uint64_t size,
 		 const struct image_resize_options *options, struct error *err)
 {
 	struct qcow2 *q = image->state;
-	int rc;
+	bool is_begun = false;
+	int rc, end_rc = 0;
 
 	pthread_mutex_lock(&q->lock);
 	rc = check_resize(q, size, options, err);
+	if (rc == 0 && size != q->header.size) {
+		rc = qcow2_bitmaps_begin_resize(q, err);
+		is_begun = rc == 0;
+	}
 	if (rc == 0 && size > q->header.size)
 		rc = grow(q, size, options->preallocation, err);
 	else if (rc == 0 && size < q->header.size)
 		rc = shrink(q, size, err);
+	/* Of the old size, if it failed. */
+	if (is_begun)
+		end_rc = qcow2_bitmaps_end_resize(q, rc < 0 ? NULL : err);
 	pthread_mutex_unlock(&q->lock);
-	return rc;
+	return rc < 0 ? rc : end_rc;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# Bitmaps that qemu-img made: after the same changes by qemu-io and by ours
+# Bitmaps that qemu-img made, and ours: after the same changes by qemu-io and by ours
 # they say the same; those that are disabled say what they said; after a kill
 # they are known to be worth nothing.
 # shellcheck disable=SC2154 # dir is set by test_dir
@@ -108,6 +108,125 @@ test_opened_only() {
 	"$B/tests/tools/image-ops" "$image" 1 0
 	cmp "$image" "$dir/b.qcow2"
 	assertEquals 0 $?
+}
+
+# The same on both images: first what image-do is told, then qemu-img.
+both() { # OURS... -- THEIRS...
+	ours=
+	while [ "$1" != -- ]; do
+		ours="$ours $1"
+		shift
+	done
+	shift
+	# shellcheck disable=SC2086 # words
+	act $ours
+	qemu-img bitmap "$@" || fail "qemu-img bitmap $*"
+}
+
+assert_same_bitmaps() { # WHAT
+	vm-img info "$image" | sed -n '/bitmaps:/,/refcount/p' >"$dir/ours"
+	qemu-img info "$image" | sed -n '/bitmaps:/,/refcount/p' >"$dir/theirs"
+	qemu-img info "$dir/b.qcow2" | sed -n '/bitmaps:/,/refcount/p' \
+		>"$dir/wanted"
+	diff "$dir/wanted" "$dir/theirs"
+	assertEquals "$1: as qemu-img reads it" 0 $?
+	sed -n 's/.*name: //p' "$dir/wanted" >"$dir/names"
+	while read -r name; do
+		bits "$dir/b.qcow2" "$name" >"$dir/theirs"
+		bits "$image" "$name" >"$dir/ours"
+		diff "$dir/theirs" "$dir/ours"
+		assertEquals "$1: $name" 0 $?
+	done <"$dir/names"
+	qemu-img check "$image" >"$dir/check" 2>&1
+	assertEquals "$1: $(cat "$dir/check")" 0 $?
+}
+
+test_changed() {
+	for options in cluster_size=64k cluster_size=512; do
+		make_image $options 12000256
+		b=$dir/b.qcow2
+		act write 1000000 5000
+		theirs 'write 1000000 5000'
+		both bitmap-add new 65536 -- --add -g 64k "$b" new
+		both bitmap-add-off empty 512 -- --add --disable -g 512 "$b" \
+			empty
+		assert_same_bitmaps "$options: added"
+		act write 5000000 70000
+		theirs 'write 5000000 70000'
+		both bitmap-merge off = small -- --merge small "$b" off
+		both bitmap-merge large = new -- --merge new "$b" large
+		both bitmap-merge empty = large -- --merge large "$b" empty
+		assert_same_bitmaps "$options: merged"
+		both bitmap-off large -- --disable "$b" large
+		both bitmap-on empty -- --enable "$b" empty
+		act write 9000000 1
+		theirs 'write 9000000 1'
+		assert_same_bitmaps "$options: switched"
+		both bitmap-clear small -- --clear "$b" small
+		both bitmap-remove new -- --remove "$b" new
+		assert_same_bitmaps "$options: cleared and removed"
+		for name in small large off empty; do
+			both bitmap-remove $name -- --remove "$b" $name
+		done
+		assert_same_bitmaps "$options: all removed"
+	done
+}
+
+test_merged_from_another_image() {
+	make_image cluster_size=64k 4M
+	qemu-img create -q -f qcow2 "$dir/c.qcow2" 4M
+	qemu-img bitmap --add -g 4k "$dir/c.qcow2" other
+	qemu-io -c 'write 3M 12k' "$dir/c.qcow2" >"$dir/out"
+	both bitmap-merge large "$dir/c.qcow2" other -- --merge other \
+		-b "$dir/c.qcow2" -F qcow2 "$dir/b.qcow2" large
+	assert_same_bitmaps merged
+	vm-img resize -q "$dir/c.qcow2" 5M
+	refused "Bitmaps are of different sizes (destination size is 4194304, \
+source size is 5242880) and can't be merged" \
+		bitmap-merge large "$dir/c.qcow2" other
+}
+
+refused() { # TEXT VERB...
+	text=$1
+	shift
+	"$B/tests/tools/image-do" "$image" "$@" 2>"$dir/err"
+	assertEquals "$*" 1 $?
+	assertContains "$*" "$(cat "$dir/err")" "$text"
+}
+
+test_refused() {
+	make_image cluster_size=64k 4M
+	refused 'Bitmap already exists: small' bitmap-add small 512
+	refused 'Granularity must be power of 2' bitmap-add a 1000
+	refused 'Granularity must be power of 2' bitmap-add a 256
+	refused "Dirty bitmap 'a' not found" bitmap-remove a
+	refused "Dirty bitmap 'a' not found" bitmap-merge small = a
+	qemu-img create -q -f qcow2 -o compat=0.10 "$image" 4M
+	refused 'Cannot store dirty bitmaps in qcow2 v2 files' bitmap-add a 512
+	long=$(printf %0200d 0)
+	truncate -s 4M "$dir/$long"
+	qemu-img create -q -f qcow2 -o cluster_size=512 -b "$dir/$long" \
+		-F raw "$image"
+	act bitmap-add one 512
+	qemu-img check "$image" >"$dir/check" 2>&1
+	assertEquals "$(cat "$dir/check")" 0 $?
+	assertContains "$(qemu-img info "$image")" "$long"
+}
+
+test_resized() {
+	for options in cluster_size=64k cluster_size=512; do
+		for size in 20000256 1500160; do
+			make_image $options 12000256
+			act write 1000000 5000
+			theirs 'write 1000000 5000'
+			act resize $size
+			qemu-img resize -q --shrink "$dir/b.qcow2" $size
+			assert_same_bitmaps "$options $size"
+			act write 900000 5000
+			theirs 'write 900000 5000'
+			assert_same_bitmaps "$options $size: written"
+		done
+	done
 }
 
 test_stale_bitmaps_are_leaks() {

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC */
+/* Inside the qcow2 engine: a change of bitmaps. With the lock, and nobody else
+ * at work. */
+#ifndef LIB_IMAGE_QCOW2_BITMAP_H
+#define LIB_IMAGE_QCOW2_BITMAP_H
+
+#include "lib/image/qcow2.h"
+
+/* The bitmaps as they are to be; names, extra data and bits are those of q's,
+ * and so are tables, but for new ones. */
+struct qcow2_bitmaps_change {
+	struct qcow2_bitmap *bitmaps; /* room for one more; to be freed */
+	uint32_t n;
+};
+
+/* As they are; what is in memory goes to the disk. */
+int qcow2_bitmaps_change(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+			 struct error *err);
+/* The new directory takes over, and q->bitmaps becomes c's. */
+int qcow2_bitmaps_commit(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+			 struct error *err);
+/* b gets a new table that says what bits, len of them in bytes, say. */
+int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
+			   const uint8_t *bits, uint64_t len,
+			   struct error *err);
+/* The clusters of a table, and it. */
+void qcow2_bitmap_free_bits(struct qcow2 *q, uint64_t table_offset,
+			    const uint64_t *table, uint32_t size);
+
+#endif

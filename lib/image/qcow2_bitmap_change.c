@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Bitmaps that come, go and change. Each change makes a new directory, with new tables and bits where they differ, and one
+ * write of the header leads to it; what was there before is given back then:
+ *
+ *	header extension ---> directory ---> table ---> bits
+ *
+ * Before that all that is kept in memory goes back to the disk, so that the
+ * new directory has no bitmap marked as in use but those that were lost.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2_bitmap.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+static size_t name_len(const struct qcow2_bitmap *b)
+{
+	return b->name != NULL ? strlen(b->name) : 0;
+}
+
+static uint64_t entry_len(const struct qcow2_bitmap *b)
+{
+	uint64_t len =
+		sizeof(struct qcow2_wire_bitmap) + b->extra_len + name_len(b);
+
+	return (len + 7) & ~7ULL;
+}
+
+static void encode(const struct qcow2_bitmap *b, uint8_t *at)
+{
+	const struct qcow2_wire_bitmap w = {
+		.table_offset = htobe64(b->table_offset),
+		.table_size = htobe32(b->table_size),
+		.flags = htobe32(b->flags),
+		.type = QCOW2_BITMAP_DIRTY_TRACKING,
+		.granularity_bits = (uint8_t)b->granularity_bits,
+		.name_len = htobe16((uint16_t)name_len(b)),
+		.extra_len = htobe32(b->extra_len),
+	};
+
+	memcpy(at, &w, sizeof(w));
+	if (b->extra_len > 0)
+		memcpy(at + sizeof(w), b->extra, b->extra_len);
+	memcpy(at + sizeof(w) + b->extra_len, b->name, name_len(b));
+}
+
+/* Clusters in a row for len bytes, with data in them. */
+static int write_new(struct qcow2 *q, const void *data, uint64_t len,
+		     uint64_t *host_offset, struct error *err)
+{
+	uint64_t n = qcow2_n_clusters(q, len);
+	int rc;
+
+	*host_offset = 0;
+	if (len == 0)
+		return 0;
+	rc = qcow2_alloc_all(q, n, host_offset, err);
+	if (rc < 0)
+		return rc;
+	rc = image_file_write(q->file, *host_offset, data, len);
+	if (rc == 0)
+		return 0;
+	qcow2_alloc_undo(q, *host_offset, n);
+	*host_offset = 0;
+	return error_set_errno(err, rc, "Could not write bitmaps");
+}
+
+static void give_back(struct qcow2 *q, uint64_t host_offset, uint64_t len)
+{
+	if (host_offset != 0 && len > 0)
+		(void)qcow2_free_now(q, host_offset >> q->cluster_bits,
+				     qcow2_n_clusters(q, len), NULL);
+}
+
+static int write_directory(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+			   struct qcow2_wire_bitmaps *where, struct error *err)
+{
+	_cleanup_free_ uint8_t *directory = NULL;
+	uint64_t len = 0, at = 0, offset, total = 0;
+	int rc;
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct qcow2_bitmap *b = &c->bitmaps[i];
+
+		len += entry_len(b);
+		if (b->flags & QCOW2_BITMAP_AUTO)
+			total += qcow2_bitmap_len(q->header.size,
+						  b->granularity_bits);
+	}
+	/* Or nobody could open it for writing. */
+	if (total > QCOW2_BITMAP_BITS_LEN_MAX)
+		return error_set(err, -EFBIG, "Bitmaps are too large");
+	if (c->n > QCOW2_BITMAPS_MAX || len > QCOW2_BITMAP_DIRECTORY_LEN_MAX)
+		return error_set(err, -EFBIG, "Too many bitmaps");
+	directory = calloc(1, len + 1);
+	if (directory == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < c->n; i++) {
+		c->bitmaps[i].entry_offset = at;
+		encode(&c->bitmaps[i], directory + at);
+		at += entry_len(&c->bitmaps[i]);
+	}
+	rc = write_new(q, directory, len, &offset, err);
+	for (uint32_t i = 0; i < c->n; i++)
+		c->bitmaps[i].entry_offset += offset;
+	where->directory_offset = offset;
+	where->directory_len = len;
+	where->n_bitmaps = c->n;
+	return rc;
+}
+
+static int switch_over(struct qcow2 *q, const struct qcow2_wire_bitmaps *where,
+		       struct error *err)
+{
+	struct qcow2_new_header new = {
+		.backing_name = q->image->backing_name,
+		.backing_format = q->header.backing_format,
+		.has_bitmaps = true,
+		.bitmaps = *where,
+		.autoclear = q->header.autoclear &
+			     ~(uint64_t)QCOW2_AUTOCLEAR_BITMAPS,
+	};
+
+	if (where->n_bitmaps > 0)
+		new.autoclear |= QCOW2_AUTOCLEAR_BITMAPS;
+	return qcow2_rewrite_header(q, &new, err);
+}
+
+int qcow2_bitmaps_commit(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+			 struct error *err)
+{
+	struct qcow2_header *h = &q->header;
+	uint64_t old_offset = h->bitmap_directory_offset;
+	uint64_t old_len = h->bitmap_directory_len;
+	bool had_any = h->has_bitmaps && h->autoclear & QCOW2_AUTOCLEAR_BITMAPS;
+	struct qcow2_wire_bitmaps where = { 0 };
+	int rc = write_directory(q, c, &where, err);
+
+	if (rc < 0)
+		return rc;
+	rc = switch_over(q, &where, err);
+	if (rc < 0) {
+		/* If it did happen, this leaks. */
+		if (rc == -ENOSPC)
+			give_back(q, where.directory_offset,
+				  where.directory_len);
+		return rc;
+	}
+	h->has_bitmaps = where.n_bitmaps > 0;
+	h->n_bitmaps = where.n_bitmaps;
+	h->bitmap_directory_offset = where.directory_offset;
+	h->bitmap_directory_len = where.directory_len;
+	if (had_any)
+		give_back(q, old_offset, old_len);
+	free(q->bitmaps);
+	q->bitmaps = steal_ptr(&c->bitmaps);
+	q->n_bitmaps = c->n;
+	return 0;
+}
+
+int qcow2_bitmaps_change(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+			 struct error *err)
+{
+	int rc;
+
+	*c = (struct qcow2_bitmaps_change){ .n = q->n_bitmaps };
+	if (q->header.version < 3) {
+		error_set(err, -ENOTSUP,
+			  "Cannot store dirty bitmaps in qcow2 v2 files");
+		return -ENOTSUP;
+	}
+	rc = qcow2_bitmaps_store(q, err);
+	if (rc < 0)
+		return rc;
+	c->bitmaps = calloc(q->n_bitmaps + 1ULL, sizeof(*c->bitmaps));
+	if (c->bitmaps == NULL)
+		return -ENOMEM;
+	if (q->n_bitmaps > 0)
+		memcpy(c->bitmaps, q->bitmaps,
+		       q->n_bitmaps * sizeof(*c->bitmaps));
+	return 0;
+}
+
+void qcow2_bitmap_free_bits(struct qcow2 *q, uint64_t table_offset,
+			    const uint64_t *table, uint32_t size)
+{
+	for (uint32_t i = 0; i < size; i++)
+		give_back(q, table[i] & QCOW2_OFFSET_MASK, 1);
+	give_back(q, table_offset, size * sizeof(*table));
+}
+
+static bool is_all_zero(const uint8_t *data, uint64_t len)
+{
+	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+static int write_bits(struct qcow2 *q, const uint8_t *bits, uint64_t len,
+		      uint64_t *table, uint32_t size, struct error *err)
+{
+	_cleanup_free_ uint8_t *cluster = malloc(q->cluster_len);
+	int rc = cluster == NULL ? -ENOMEM : 0;
+
+	for (uint32_t i = 0; rc == 0 && i < size; i++) {
+		uint64_t at = (uint64_t)i << q->cluster_bits;
+		uint64_t here =
+			len - at < q->cluster_len ? len - at : q->cluster_len;
+
+		if (is_all_zero(bits + at, here))
+			continue;
+		memset(cluster, 0, q->cluster_len);
+		memcpy(cluster, bits + at, here);
+		rc = write_new(q, cluster, q->cluster_len, &table[i], err);
+	}
+	return rc;
+}
+
+int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
+			   const uint8_t *bits, uint64_t len, struct error *err)
+{
+	uint32_t size = (uint32_t)qcow2_n_clusters(q, len);
+	_cleanup_free_ uint64_t *wire = calloc(size + 1ULL, sizeof(*wire));
+	_cleanup_free_ uint64_t *table = calloc(size + 1ULL, sizeof(*table));
+	uint64_t offset = 0;
+	int rc;
+
+	if (bits == NULL || wire == NULL || table == NULL)
+		return -ENOMEM;
+	rc = write_bits(q, bits, len, table, size, err);
+	for (uint32_t i = 0; i < size; i++)
+		wire[i] = htobe64(table[i]);
+	if (rc == 0)
+		rc = write_new(q, wire, size * sizeof(*wire), &offset, err);
+	if (rc < 0) {
+		qcow2_bitmap_free_bits(q, 0, table, size);
+		return rc;
+	}
+	b->table_offset = offset;
+	b->table_size = size;
+	b->table = steal_ptr(&table);
+	return 0;
+}
+
+int qcow2_bitmaps_may_resize(struct qcow2 *q, struct error *err)
+{
+	for (uint32_t i = 0; i < q->n_bitmaps; i++)
+		if (q->bitmaps[i].flags & QCOW2_BITMAP_IN_USE)
+			return error_set(err, -ENOTSUP,
+					 "Cannot resize: bitmap '%s' is "
+					 "inconsistent",
+					 q->bitmaps[i].name);
+	return 0;
+}
+
+/* A table is as long as the disk wants it: until the new ones are there, all
+ * count as in use. */
+int qcow2_bitmaps_begin_resize(struct qcow2 *q, struct error *err)
+{
+	struct qcow2_bitmaps_change c;
+	int rc;
+
+	if (q->n_bitmaps == 0)
+		return 0;
+	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
+		rc = qcow2_bitmap_load(q, &q->bitmaps[i], err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = qcow2_bitmaps_change(q, &c, err);
+	for (uint32_t i = 0; rc == 0 && i < c.n; i++)
+		c.bitmaps[i].flags |= QCOW2_BITMAP_IN_USE;
+	if (rc == 0)
+		rc = qcow2_bitmaps_commit(q, &c, err);
+	free(c.bitmaps);
+	return rc;
+}
+
+/* As many bits as there are bytes of the disk; new ones are not set. */
+static int resize_bits(struct qcow2 *q, struct qcow2_bitmap *b)
+{
+	uint64_t n = (q->header.size + (1ULL << b->granularity_bits) - 1) >>
+		     b->granularity_bits;
+	uint64_t len = (n + 7) / 8;
+	uint8_t *bits = realloc(b->bits, len + 1);
+
+	if (bits == NULL)
+		return -ENOMEM;
+	b->bits = bits;
+	if (len > b->len)
+		memset(bits + b->len, 0, len - b->len);
+	if (n % 8 != 0)
+		bits[n / 8] &= (uint8_t)((1U << n % 8) - 1);
+	b->len = len;
+	return 0;
+}
+
+int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err)
+{
+	_cleanup_free_ struct qcow2_bitmap *old = NULL;
+	struct qcow2_bitmaps_change c = { .bitmaps = NULL };
+	uint32_t n = q->n_bitmaps;
+	int rc = 0;
+
+	if (n == 0)
+		return 0;
+	old = calloc(n, sizeof(*old));
+	if (old == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
+		rc = resize_bits(q, &q->bitmaps[i]);
+	if (rc == 0)
+		rc = qcow2_bitmaps_change(q, &c, err);
+	memcpy(old, q->bitmaps, n * sizeof(*old));
+	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+		struct qcow2_bitmap *b = &c.bitmaps[i];
+
+		b->flags &= ~(uint32_t)QCOW2_BITMAP_IN_USE;
+		rc = qcow2_bitmap_store_new(q, b, b->bits, b->len, err);
+	}
+	/* On failure what was new leaks, and all are in use for ever. */
+	if (rc == 0)
+		rc = qcow2_bitmaps_commit(q, &c, err);
+	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+		qcow2_bitmap_free_bits(q, old[i].table_offset, old[i].table,
+				       old[i].table_size);
+		free(old[i].table);
+	}
+	for (uint32_t i = 0; rc < 0 && c.bitmaps != NULL && i < n; i++)
+		if (c.bitmaps[i].table != old[i].table)
+			free(c.bitmaps[i].table);
+	free(c.bitmaps);
+	return rc;
+}

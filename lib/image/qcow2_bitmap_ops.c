@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Bitmaps that are added, removed, cleared, switched, merged and read: what
+ * is asked for and whether it may be; qcow2_bitmap_change.c does it.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/qcow2_bitmap.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+
+static struct qcow2_bitmap *find(const struct qcow2 *q, const char *name)
+{
+	for (uint32_t i = 0; i < q->n_bitmaps; i++)
+		if (strcmp(q->bitmaps[i].name, name) == 0)
+			return &q->bitmaps[i];
+	return NULL;
+}
+
+static int not_found(const char *name, struct error *err)
+{
+	error_set(err, -ENOENT, "Dirty bitmap '%s' not found", name);
+	return -ENOENT;
+}
+
+/* One that can be used; NULL: an error is set. */
+static struct qcow2_bitmap *find_good(const struct qcow2 *q, const char *name,
+				      int *rc, struct error *err)
+{
+	struct qcow2_bitmap *b = find(q, name);
+
+	*rc = 0;
+	if (b == NULL) {
+		*rc = not_found(name, err);
+	} else if (b->flags & QCOW2_BITMAP_IN_USE) {
+		*rc = error_set(err, -EINVAL,
+				"Bitmap '%s' is inconsistent and cannot be "
+				"used",
+				name);
+		b = NULL;
+	}
+	return b;
+}
+
+/* Nobody else is at work. */
+static void begin(struct qcow2 *q, struct qcow2_flight *flight)
+{
+	pthread_mutex_lock(&q->lock);
+	qcow2_flight_wait(q, 0, UINT64_MAX, true);
+	qcow2_flight_begin(q, flight, 0, UINT64_MAX, true);
+	qcow2_begin_table(q);
+}
+
+static void end(struct qcow2 *q, struct qcow2_flight *flight)
+{
+	qcow2_end_table(q);
+	qcow2_flight_end(q, flight);
+	pthread_mutex_unlock(&q->lock);
+}
+
+static int check_new(struct qcow2 *q, const char *name, uint64_t granularity,
+		     struct error *err)
+{
+	if (strlen(name) > QCOW2_BITMAP_NAME_MAX)
+		return error_set(err, -EINVAL,
+				 "Name length exceeds maximum (1023 "
+				 "characters)");
+	if (find(q, name) != NULL)
+		return error_set(err, -EEXIST, "Bitmap already exists: %s",
+				 name);
+	if (granularity < 1ULL << QCOW2_BITMAP_GRANULARITY_BITS_MIN ||
+	    granularity > 1ULL << QCOW2_BITMAP_GRANULARITY_BITS_MAX ||
+	    (granularity & (granularity - 1)) != 0)
+		return error_set(err, -EINVAL,
+				 "Granularity must be power of 2 and at least "
+				 "512");
+	if (q->header.size == 0)
+		return error_set(err, -ENOTSUP,
+				 "A disk of no size has no bitmaps");
+	return 0;
+}
+
+static int add(struct qcow2 *q, const char *name, uint64_t granularity,
+	       bool is_enabled, struct error *err)
+{
+	unsigned bits = (unsigned)__builtin_ctzll(granularity);
+	uint64_t len = qcow2_bitmap_len(q->header.size, bits);
+	struct qcow2_bitmap b = {
+		.flags = is_enabled ? QCOW2_BITMAP_AUTO : 0,
+		.granularity_bits = bits,
+		.len = len,
+	};
+	struct qcow2_bitmaps_change c;
+	int rc = qcow2_bitmaps_change(q, &c, err);
+
+	if (rc == 0 && len > QCOW2_BITMAP_BITS_LEN_MAX)
+		rc = error_set(err, -EFBIG, "Bitmaps are too large");
+	if (rc == 0) {
+		b.name = strdup(name);
+		b.bits = calloc(1, len + 1);
+		rc = b.name == NULL || b.bits == NULL ? -ENOMEM : 0;
+	}
+	if (rc == 0)
+		rc = qcow2_bitmap_store_new(q, &b, b.bits, len, err);
+	if (rc == 0) {
+		c.bitmaps[c.n++] = b;
+		rc = qcow2_bitmaps_commit(q, &c, err);
+		if (rc == -ENOSPC)
+			qcow2_bitmap_free_bits(q, b.table_offset, b.table,
+					       b.table_size);
+	}
+	if (rc < 0)
+		qcow2_bitmap_deinit(&b);
+	free(c.bitmaps);
+	return rc;
+}
+
+static int bitmap_add(struct image *image, const char *name,
+		      uint64_t granularity, bool is_enabled, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct qcow2_flight flight;
+	int rc;
+
+	if (granularity == 0)
+		granularity = q->cluster_len < 4096    ? 4096
+			      : q->cluster_len > 65536 ? 65536
+						       : q->cluster_len;
+	begin(q, &flight);
+	rc = qcow2_check_writable(q, err);
+	if (rc == 0)
+		rc = check_new(q, name, granularity, err);
+	if (rc == 0)
+		rc = add(q, name, granularity, is_enabled, err);
+	end(q, &flight);
+	return rc;
+}
+
+/* The table of one that was lost is read as far as it makes sense. */
+static int read_table(struct qcow2 *q, struct qcow2_bitmap *b,
+		      struct error *err)
+{
+	uint64_t len = b->table_size * sizeof(*b->table);
+	int rc;
+
+	if (b->table != NULL)
+		return 0;
+	b->table = calloc(b->table_size + 1ULL, sizeof(*b->table));
+	if (b->table == NULL)
+		return -ENOMEM;
+	rc = image_file_read(q->file, b->table_offset, b->table, len);
+	for (uint32_t i = 0; i < b->table_size; i++)
+		b->table[i] = be64toh(b->table[i]);
+	return rc < 0 ? error_set_errno(err, rc, "Could not read bitmap table")
+		      : 0;
+}
+
+static int remove_one(struct qcow2 *q, struct qcow2_bitmap *b,
+		      struct error *err)
+{
+	uint32_t i = (uint32_t)(b - q->bitmaps);
+	struct qcow2_bitmap old;
+	struct qcow2_bitmaps_change c;
+	int rc = qcow2_bitmaps_change(q, &c, err);
+
+	if (rc == 0)
+		rc = read_table(q, b, err);
+	if (rc == 0) {
+		old = *b;
+		c.n--;
+		memmove(c.bitmaps + i, q->bitmaps + i + 1,
+			(c.n - i) * sizeof(*c.bitmaps));
+		rc = qcow2_bitmaps_commit(q, &c, err);
+		if (rc == 0) {
+			qcow2_bitmap_free_bits(q, old.table_offset, old.table,
+					       old.table_size);
+			qcow2_bitmap_deinit(&old);
+		}
+	}
+	free(c.bitmaps);
+	return rc;
+}
+
+static int bitmap_remove(struct image *image, const char *name,
+			 struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct qcow2_flight flight;
+	struct qcow2_bitmap *b;
+	int rc;
+
+	begin(q, &flight);
+	rc = qcow2_check_writable(q, err);
+	b = find(q, name);
+	if (rc == 0 && b == NULL)
+		rc = not_found(name, err);
+	if (rc == 0)
+		rc = remove_one(q, b, err);
+	end(q, &flight);
+	return rc;
+}
+
+/* b's bits become these, which are taken over. */
+static int replace(struct qcow2 *q, struct qcow2_bitmap *b, uint8_t *bits,
+		   struct error *err)
+{
+	uint32_t i = (uint32_t)(b - q->bitmaps);
+	struct qcow2_bitmap old;
+	struct qcow2_bitmaps_change c;
+	int rc = qcow2_bitmaps_change(q, &c, err);
+
+	if (rc == 0)
+		rc = qcow2_bitmap_store_new(q, &c.bitmaps[i], bits, b->len,
+					    err);
+	if (rc == 0) {
+		struct qcow2_bitmap new = c.bitmaps[i];
+
+		old = *b;
+		c.bitmaps[i].bits = bits;
+		rc = qcow2_bitmaps_commit(q, &c, err);
+		if (rc == 0) {
+			qcow2_bitmap_free_bits(q, old.table_offset, old.table,
+					       old.table_size);
+			free(old.table);
+			bits = old.bits;
+		} else {
+			if (rc == -ENOSPC)
+				qcow2_bitmap_free_bits(q, new.table_offset,
+						       new.table,
+						       new.table_size);
+			free(new.table);
+		}
+	}
+	free(bits);
+	free(c.bitmaps);
+	return rc;
+}
+
+static int bitmap_clear(struct image *image, const char *name,
+			struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct qcow2_flight flight;
+	struct qcow2_bitmap *b;
+	uint8_t *bits;
+	int rc;
+
+	begin(q, &flight);
+	rc = qcow2_check_writable(q, err);
+	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
+	if (b != NULL)
+		rc = qcow2_bitmap_load(q, b, err);
+	if (b != NULL && rc == 0) {
+		bits = calloc(1, b->len + 1);
+		rc = bits == NULL ? -ENOMEM : replace(q, b, bits, err);
+	}
+	end(q, &flight);
+	return rc;
+}
+
+static int enable(struct qcow2 *q, struct qcow2_bitmap *b, bool is_enabled,
+		  struct error *err)
+{
+	uint32_t i = (uint32_t)(b - q->bitmaps);
+	struct qcow2_bitmaps_change c;
+	int rc = qcow2_bitmaps_change(q, &c, err);
+
+	if (rc == 0) {
+		c.bitmaps[i].flags &= ~(uint32_t)QCOW2_BITMAP_AUTO;
+		if (is_enabled)
+			c.bitmaps[i].flags |= QCOW2_BITMAP_AUTO;
+		rc = qcow2_bitmaps_commit(q, &c, err);
+	}
+	free(c.bitmaps);
+	return rc;
+}
+
+static int bitmap_enable(struct image *image, const char *name, bool is_enabled,
+			 struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct qcow2_flight flight;
+	struct qcow2_bitmap *b;
+	int rc;
+
+	begin(q, &flight);
+	rc = qcow2_check_writable(q, err);
+	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
+	/* From now on it is told of writes. */
+	if (b != NULL)
+		rc = qcow2_bitmap_load(q, b, err);
+	if (b != NULL && rc == 0 &&
+	    is_enabled != !!(b->flags & QCOW2_BITMAP_AUTO))
+		rc = enable(q, b, is_enabled, err);
+	end(q, &flight);
+	return rc;
+}
+
+static void set_range(uint8_t *bits, unsigned granularity_bits, uint64_t offset,
+		      uint64_t len)
+{
+	uint64_t last = (offset + len - 1) >> granularity_bits;
+
+	for (uint64_t i = offset >> granularity_bits; i <= last; i++)
+		bits[i / 8] |= (uint8_t)(1U << i % 8);
+}
+
+static bool get_bit(const struct qcow2_bitmap *b, uint64_t i)
+{
+	return b->bits[i / 8] >> i % 8 & 1;
+}
+
+/* The run of equal bits at offset, in bytes of the disk. */
+static uint64_t run_at(const struct qcow2_bitmap *b, uint64_t offset,
+		       uint64_t size, bool *is_set)
+{
+	uint64_t i = offset >> b->granularity_bits, end;
+
+	*is_set = get_bit(b, i);
+	do {
+		i++;
+		/* Eight at a time, where they are alike. */
+		while (i % 8 == 0 && i << b->granularity_bits < size &&
+		       b->bits[i / 8] == (*is_set ? 0xff : 0))
+			i += 8;
+	} while (i << b->granularity_bits < size && get_bit(b, i) == *is_set);
+	end = i << b->granularity_bits;
+	return (end < size ? end : size) - offset;
+}
+
+/* The source's bitmap as what is set in one of granularity_bits. */
+static int read_source(struct image *source, const char *from, uint64_t size,
+		       unsigned granularity_bits, uint8_t *bits,
+		       struct error *err)
+{
+	uint64_t len;
+	bool is_set;
+	int rc = 0;
+
+	for (uint64_t at = 0; rc == 0 && at < size; at += len) {
+		rc = source->format->bitmaps->get(source, from, at, &is_set,
+						  &len, err);
+		if (rc == 0 && is_set)
+			set_range(bits, granularity_bits, at, len);
+		if (rc < 0)
+			break;
+	}
+	return rc;
+}
+
+static int check_sizes(const struct image *to, const struct image *from,
+		       struct error *err)
+{
+	if (to->size == from->size)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "Bitmaps are of different sizes (destination size is "
+			 "%llu, source size is %llu) and can't be merged",
+			 (unsigned long long)to->size,
+			 (unsigned long long)from->size);
+}
+
+/* The source may be the image itself: it is read before the lock is taken. */
+static int bitmap_merge(struct image *image, const char *name,
+			struct image *source, const char *from,
+			struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct qcow2_flight flight;
+	struct qcow2_bitmap *b;
+	uint8_t *bits = NULL;
+	unsigned granularity_bits;
+	uint64_t len = 0;
+	int rc;
+
+	begin(q, &flight);
+	rc = qcow2_check_writable(q, err);
+	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
+	if (b != NULL)
+		rc = qcow2_bitmap_load(q, b, err);
+	if (b != NULL && rc == 0)
+		rc = check_sizes(image, source, err);
+	granularity_bits = b != NULL ? b->granularity_bits : 0;
+	len = b != NULL ? b->len : 0;
+	end(q, &flight);
+	if (b == NULL || rc < 0)
+		return rc;
+	bits = calloc(1, len + 1);
+	if (bits == NULL)
+		return -ENOMEM;
+	rc = read_source(source, from, image->size, granularity_bits, bits,
+			 err);
+	begin(q, &flight);
+	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
+	if (b != NULL && b->len == len) {
+		for (uint64_t i = 0; i < len; i++)
+			bits[i] |= b->bits[i];
+		rc = replace(q, b, steal_ptr(&bits), err);
+	}
+	end(q, &flight);
+	free(bits);
+	return rc;
+}
+
+static int bitmap_get(struct image *image, const char *name, uint64_t offset,
+		      bool *is_set, uint64_t *len, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct qcow2_bitmap *b;
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	b = find_good(q, name, &rc, err);
+	if (b != NULL)
+		rc = qcow2_bitmap_load(q, b, err);
+	if (b != NULL && rc == 0)
+		*len = run_at(b, offset, q->header.size, is_set);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
+}
+
+const struct image_bitmap_ops qcow2_bitmap_ops = {
+	.add = bitmap_add,
+	.remove = bitmap_remove,
+	.clear = bitmap_clear,
+	.enable = bitmap_enable,
+	.merge = bitmap_merge,
+	.get = bitmap_get,
+};
