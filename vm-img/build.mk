@@ -10,6 +10,7 @@ vm-img_SRCS := \
 	vm-img/copy.c \
 	vm-img/create.c \
 	vm-img/dd.c \
+	vm-img/encryption.c \
 	vm-img/format_options.c \
 	vm-img/info.c \
 	vm-img/json.c \

@@ -9,6 +9,7 @@
 #include "lib/base/size.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
+#include "vm-img/encryption.h"
 #include "vm-img/json.h"
 #include "vm-img/report.h"
 #include "vm-img/snapshot.h"
@@ -59,6 +60,16 @@ static void print_backing(const struct image_info *info)
 	printf("\n");
 	if (info->backing_format != NULL)
 		printf("backing file format: %s\n", info->backing_format);
+}
+
+static bool has_specifics(const struct image_info *info)
+{
+	return info->n_rows > 0 || info->encryption != NULL;
+}
+
+static bool is_before_encryption(const struct image_info_row *row)
+{
+	return strcmp(row->json_name, "refcount-bits") == 0;
 }
 
 static void print_row(const struct image_info_row *row)
@@ -116,10 +127,15 @@ static void print_human(const struct link *link)
 		printf("cleanly shut down: no\n");
 	print_backing(info);
 	snapshot_list_print(info);
-	if (info->n_rows > 0)
+	if (has_specifics(info))
 		printf("Format specific information:\n");
-	for (unsigned i = 0; i < info->n_rows; i++)
+	for (unsigned i = 0; i < info->n_rows; i++) {
 		print_row(&info->rows[i]);
+		if (is_before_encryption(&info->rows[i]))
+			encryption_print(info);
+	}
+	if (info->n_rows == 0)
+		encryption_print(info);
 	if (info->n_extents > 0)
 		print_extents(info);
 }
@@ -180,7 +196,11 @@ static void json_rows(struct json *json, const char *format,
 			json_bool(json, row->json_name, row->number != 0);
 			break;
 		}
+		if (is_before_encryption(row))
+			encryption_json(json, info);
 	}
+	if (info->n_rows == 0)
+		encryption_json(json, info);
 	if (info->n_extents > 0)
 		json_extents(json, info);
 	json_close(json, '}');
@@ -207,7 +227,7 @@ static void json_image(struct json *json, const struct link *link)
 		json_number(json, "cluster-size", info->cluster_size);
 	json_text(json, "format", image_format_name(link->image));
 	json_number(json, "actual-size", info->actual_size);
-	if (info->n_rows > 0)
+	if (has_specifics(info))
 		json_rows(json, image_format_name(link->image), info);
 	if (info->backing_path != NULL)
 		json_text(json, "full-backing-filename", info->backing_path);

@@ -4,9 +4,11 @@ LIB_SRCS += \
 	lib/image/blocks_write.c \
 	lib/image/bochs.c \
 	lib/image/chain.c \
+	lib/image/cipher.c \
 	lib/image/cloop.c \
 	lib/image/crc32c.c \
 	lib/image/create.c \
+	lib/image/crypt.c \
 	lib/image/file.c \
 	lib/image/file_bounce.c \
 	lib/image/formats.c \
@@ -14,6 +16,10 @@ LIB_SRCS += \
 	lib/image/image.c \
 	lib/image/iov.c \
 	lib/image/lock.c \
+	lib/image/luks.c \
+	lib/image/luks_create.c \
+	lib/image/luks_image.c \
+	lib/image/luks_key.c \
 	lib/image/parallels.c \
 	lib/image/qcow1.c \
 	lib/image/qed.c \

@@ -19,6 +19,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_qcow1,
 	&image_format_bochs,
 	&image_format_cloop,
+	&image_format_luks,
 	NULL,
 };
 
@@ -34,6 +35,7 @@ static const char *const names[] = {
 	"qcow",
 	"bochs",
 	"cloop",
+	"luks",
 	NULL,
 };
 /* clang-format on */
@@ -47,7 +49,7 @@ static const struct foreign_format {
 	unsigned offset;
 	const char *magic;
 } foreign_formats[] = {
-	{ "luks", 0, "LUKS\xba\xbe" },
+	{ "luks2", 0, "LUKS\xba\xbe" },
 };
 
 const char *const *image_format_names(void)

@@ -250,6 +250,23 @@ const char *const *image_format_names(void);
  * the image's own folder. To be freed; NULL: out of memory. */
 char *image_backing_resolve(const char *image_path, const char *name);
 
+enum {
+	IMAGE_KEY_SLOTS_MAX = 8,
+};
+
+/* format is "luks", or "aes", which has nothing more to tell. */
+struct image_info_encryption {
+	const char *format;
+	const char *iv, *iv_hash /* may be NULL */, *hash, *mode, *uuid;
+	char cipher[16];
+	uint64_t payload_offset, master_iterations;
+	unsigned n_slots;
+	struct image_info_key_slot {
+		bool is_active; /* else there is no more than an offset */
+		uint64_t iterations, stripes, key_offset;
+	} slots[IMAGE_KEY_SLOTS_MAX];
+};
+
 /* What `info` says of an image beyond the calls above. */
 struct image_info {
 	uint64_t actual_size;  /* bytes of disk used by the file */
@@ -282,6 +299,9 @@ struct image_info {
 		uint64_t number;
 	} rows[16];
 	unsigned n_rows;
+	/* How the data is encrypted, after a row "refcount bits" if there is
+	 * one; owned by the image. NULL: it is not. */
+	const struct image_info_encryption *encryption;
 	/* Files that the disk is made of, after the rows, where a format has
 	 * more than one (VMDK). */
 	struct image_info_extent {

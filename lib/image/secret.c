@@ -89,3 +89,39 @@ int secrets_find(const struct secrets *secrets, const char *id,
 	*secret = (struct secret){ .data = e->data, .len = e->len };
 	return 0;
 }
+
+/* Bytes of the character at data, RFC 3629 §4; 0: none. */
+static size_t character_len(const uint8_t *data, size_t len)
+{
+	uint32_t code, min;
+	size_t n;
+
+	if (data[0] < 0x80)
+		return data[0] != 0;
+	if (data[0] < 0xc2 || data[0] > 0xf4)
+		return 0;
+	n = data[0] < 0xe0 ? 2 : data[0] < 0xf0 ? 3 : 4;
+	min = n == 2 ? 0x80 : n == 3 ? 0x800 : 0x10000;
+	code = data[0] & (0xff >> (n + 1));
+	if (len < n)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((data[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (data[i] & 0x3f);
+	}
+	return code < min || code > 0x10ffff || (code & ~0x7ffU) == 0xd800 ? 0
+									   : n;
+}
+
+bool secret_is_text(const struct secret *secret)
+{
+	size_t at = 0, n;
+
+	for (; at < secret->len; at += n) {
+		n = character_len(secret->data + at, secret->len - at);
+		if (n == 0)
+			return false;
+	}
+	return true;
+}

@@ -9,6 +9,7 @@
 #ifndef LIB_IMAGE_SECRET_H
 #define LIB_IMAGE_SECRET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,6 +34,9 @@ struct secret {
 /* secrets may be NULL. -ENOENT, in QEMU's words: there is none. */
 int secrets_find(const struct secrets *secrets, const char *id,
 		 struct secret *secret, struct error *err);
+
+/* UTF-8, and no NUL in it. */
+bool secret_is_text(const struct secret *secret);
 
 /* As free(), of len bytes that nobody else should see. NULL is a no-op. */
 void secret_free(void *data, size_t len);

@@ -245,6 +245,52 @@ test_bochs() {
 		bochs 88 "$(le64 0x7fffffffffffffff)"
 }
 
+test_luks() {
+	"$B/tests/tools/image-secret" abc luks good.img create 10485760 \
+		key-secret=key iter-time=1
+	# CVE-like: names without an end, sizes of keys, counts of nothing.
+	long=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+	bad_both 'LUKS header cipher name is not NUL terminated' luks 8 $long
+	bad_both 'LUKS header cipher mode is not NUL terminated' luks 40 $long
+	bad_both 'LUKS header hash spec is not NUL terminated' luks 72 $long
+	bad_both "Algorithm 'foo' with key size 32 bytes not supported" \
+		luks 8 'foo\0'
+	bad_both "Unexpected cipher mode string format 'xts'" luks 40 'xts\0'
+	bad_both "Cipher mode 'foo' not supported" luks 40 'foo-plain\0'
+	bad_both "IV generator 'foo' not supported" luks 40 'xts-foo\0'
+	bad_both 'Missing IV generator hash specification' \
+		luks 40 'xts-essiv\0'
+	bad_both "Hash algorithm 'foo' not supported" luks 72 'foo\0'
+	bad_both "Algorithm 'aes' with key size 0 bytes not supported" \
+		luks 108 "$(be32 0)"
+	bad_both "Algorithm 'aes' with key size 536870912 bytes not supported" \
+		luks 108 "$(be32 0x40000000)"
+	bad_both 'LUKS key iteration count is zero' luks 164 "$(be32 0)"
+	# Places: of the data, and of key material.
+	bad_both 'LUKS payload is overlapping with the header' \
+		luks 104 "$(be32 1)"
+	bad_both 'Keyslot 7 is overlapping with the encrypted payload' \
+		luks 104 "$(be32 4039)"
+	bad 'LUKS payload past end of file' luks 104 "$(be32 0xffffffff)"
+	bad_both 'Keyslot 0 is overlapping with the LUKS header' \
+		luks 248 "$(be32 1)"
+	bad 'Keyslot 0 is overlapping with the encrypted payload' \
+		luks 248 "$(be32 0xffffffff)"
+	bad_both 'Keyslots 0 and 1 are overlapping in the header' \
+		luks 248 "$(be32 9)"
+	bad_both 'Keyslot 0 is corrupted (stripes 1 != 4000)' \
+		luks 252 "$(be32 1)"
+	bad_both 'Keyslot 0 state (active/disable) is corrupted' \
+		luks 208 "$(be32 1)"
+	bad_both 'Keyslot 0 iteration count is zero' luks 212 "$(be32 0)"
+	# An hour of hashing, which qemu-img would do.
+	bad 'Key slots ask for 8589936590 iterations of a hash, more than the 268435456 that are allowed' \
+		luks 164 "$(be32 1000)" 212 "$(be32 0xffffffff)"
+	head -c 500 good.img >short.img
+	mv short.img good.img
+	bad 'LUKS header past end of file' luks
+}
+
 test_cloop() {
 	truncate -s 4096 good.img
 	poke good.img 128 "$(be32 512)$(be32 3)"

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: ISC */
+/* A new LUKS header, laid out as QEMU and cryptsetup lay it out. */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/base/size.h"
+#include "lib/image/format.h"
+#include "lib/image/guid.h"
+#include "lib/image/luks.h"
+#include "lib/image/luks_internal.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	OPTION_NAME_MAX = 40,
+	ITER_TIME_MS = 2000,
+	/* The master key's digest is tried once for each slot. */
+	MASTER_SHARE = 8,
+};
+
+/* The value of an option, or what it is where it is not given. */
+static const char *find(const struct image_create_options *o,
+			const char *prefix, const char *name,
+			const char *standard)
+{
+	char full[OPTION_NAME_MAX];
+	const char *value;
+
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	value = image_option_find(o, full);
+	return value != NULL ? value : standard;
+}
+
+static int refuse(const char *prefix, const char *name, const char *value,
+		  struct error *err)
+{
+	return error_set(err, -EINVAL,
+			 "Parameter '%s%s' does not accept value '%s'", prefix,
+			 name, value);
+}
+
+static int set_cipher(struct luks *luks, const struct image_create_options *o,
+		      const char *prefix, struct error *err)
+{
+	const char *alg = find(o, prefix, "cipher-alg", "aes-256");
+	const char *mode = find(o, prefix, "cipher-mode", "xts");
+
+	if (strcmp(alg, "aes-128") == 0)
+		luks->cipher.key_len = 16;
+	else if (strcmp(alg, "aes-192") == 0)
+		luks->cipher.key_len = 24;
+	else if (strcmp(alg, "aes-256") == 0)
+		luks->cipher.key_len = 32;
+	else
+		return refuse(prefix, "cipher-alg", alg, err);
+	memcpy(luks->cipher_name, "aes", sizeof("aes"));
+	if (cipher_mode_find(mode, &luks->cipher.mode, NULL) < 0)
+		return refuse(prefix, "cipher-mode", mode, err);
+	return 0;
+}
+
+static int set_hash(char *to, const struct image_create_options *o,
+		    const char *prefix, const char *name, const char *standard,
+		    struct error *err)
+{
+	const char *hash = find(o, prefix, name, standard);
+
+	if (hash == NULL)
+		return 0;
+	if (strlen(hash) >= LUKS_NAME_LEN || EVP_get_digestbyname(hash) == NULL)
+		return refuse(prefix, name, hash, err);
+	memcpy(to, hash, strlen(hash) + 1);
+	return 0;
+}
+
+static int set_iv(struct luks *luks, const struct image_create_options *o,
+		  const char *prefix, struct error *err)
+{
+	const char *iv = find(o, prefix, "ivgen-alg", "plain64");
+	int rc, n;
+
+	if (cipher_iv_find(iv, &luks->cipher.iv, NULL) < 0)
+		return refuse(prefix, "ivgen-alg", iv, err);
+	rc = set_hash(luks->iv_hash, o, prefix, "ivgen-hash-alg",
+		      luks->cipher.iv == CIPHER_ESSIV ? "sha256" : NULL, err);
+	if (rc < 0)
+		return rc;
+	luks->cipher.iv_hash = luks->iv_hash;
+	n = snprintf(luks->mode_text, sizeof(luks->mode_text), "%s-%s%s%s",
+		     cipher_mode_name(luks->cipher.mode), iv,
+		     luks->iv_hash[0] != '\0' ? ":" : "", luks->iv_hash);
+	if (n >= (int)sizeof(luks->mode_text))
+		return error_set(err, -EINVAL,
+				 "Cipher mode is too long for LUKS header");
+	return 0;
+}
+
+static int find_iter_time(const struct image_create_options *o,
+			  const char *prefix, uint64_t *ms, struct error *err)
+{
+	const char *text = find(o, prefix, "iter-time", NULL);
+
+	*ms = ITER_TIME_MS;
+	if (text == NULL || number_parse(text, 1, UINT32_MAX, ms) == 0)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "Parameter '%siter-time' expects a number from 1 to "
+			 "%u",
+			 prefix, UINT32_MAX);
+}
+
+static void lay_out(struct luks *luks)
+{
+	uint64_t len = cipher_key_len(&luks->cipher) * LUKS_STRIPES;
+
+	len = (len + LUKS_ALIGN - 1) & ~(uint64_t)(LUKS_ALIGN - 1);
+	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
+		luks->slots[i].stripes = LUKS_STRIPES;
+		luks->slots[i].key_offset = LUKS_ALIGN + i * len;
+	}
+	luks->payload_offset = LUKS_ALIGN + LUKS_SLOTS * len;
+}
+
+static void set_uuid(struct luks *luks)
+{
+	uint8_t u[GUID_LEN];
+
+	guid_generate(u);
+	snprintf(luks->uuid, sizeof(luks->uuid),
+		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+		 "%02x%02x%02x%02x%02x%02x",
+		 u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9],
+		 u[10], u[11], u[12], u[13], u[14], u[15]);
+}
+
+/* That libcrypto has the cipher is better known before a file is made. */
+static int try_cipher(const struct luks *luks, const uint8_t *key,
+		      struct error *err)
+{
+	struct cipher *cipher = NULL;
+	int rc = cipher_new(&cipher, &luks->cipher, key, err);
+
+	if (rc == 0)
+		cipher_free(cipher);
+	return rc;
+}
+
+static int count_master(struct luks *luks, const struct image_create_options *o,
+			const char *prefix, struct error *err)
+{
+	uint64_t ms;
+	int rc = find_iter_time(o, prefix, &ms, err);
+
+	if (rc == 0)
+		rc = luks_count_iterations(luks->hash, LUKS_DIGEST_LEN, ms,
+					   &luks->master_iterations);
+	if (rc == -ERANGE)
+		return error_set(err, rc, "%siter-time is too long", prefix);
+	luks->master_iterations /= MASTER_SHARE;
+	if (luks->master_iterations < LUKS_ITERATIONS_MIN)
+		luks->master_iterations = LUKS_ITERATIONS_MIN;
+	return rc;
+}
+
+int luks_find_password(const struct secrets *secrets, const char *id,
+		       const char *name, struct secret *password,
+		       struct error *err)
+{
+	int rc;
+
+	if (id == NULL)
+		return error_set(err, -EINVAL,
+				 "Parameter '%s' is required for cipher", name);
+	rc = secrets_find(secrets, id, password, err);
+	if (rc < 0)
+		return rc;
+	if (!secret_is_text(password))
+		return error_set(err, -EINVAL,
+				 "Data from secret %s is not valid UTF-8", id);
+	return 0;
+}
+
+static int find_password(const struct image_create_options *o,
+			 const char *prefix, struct secret *password,
+			 struct error *err)
+{
+	char name[OPTION_NAME_MAX];
+
+	snprintf(name, sizeof(name), "%skey-secret", prefix);
+	return luks_find_password(o->secrets, image_option_find(o, name), name,
+				  password, err);
+}
+
+int luks_new(struct luks *luks, const struct image_create_options *options,
+	     const char *prefix, uint8_t *key, struct error *err)
+{
+	struct secret password;
+	int rc;
+
+	*luks = (struct luks){ .payload_offset = 0 };
+	rc = find_password(options, prefix, &password, err);
+	if (rc == 0)
+		rc = set_cipher(luks, options, prefix, err);
+	if (rc == 0)
+		rc = set_hash(luks->hash, options, prefix, "hash-alg", "sha256",
+			      err);
+	if (rc == 0)
+		rc = set_iv(luks, options, prefix, err);
+	if (rc == 0)
+		rc = luks_new_key(key, cipher_key_len(&luks->cipher));
+	if (rc == 0)
+		rc = try_cipher(luks, key, err);
+	if (rc == 0)
+		rc = count_master(luks, options, prefix, err);
+	if (rc < 0)
+		return rc;
+	lay_out(luks);
+	set_uuid(luks);
+	return luks_seal_master(luks, key);
+}
+
+int luks_write_new(struct luks *luks, const struct luks_place *place,
+		   const struct image_create_options *options,
+		   const char *prefix, const uint8_t *key, struct error *err)
+{
+	struct luks_wire_header wire;
+	struct secret password;
+	uint64_t ms;
+	int rc = find_password(options, prefix, &password, err);
+
+	if (rc == 0)
+		rc = find_iter_time(options, prefix, &ms, err);
+	if (rc == 0)
+		rc = luks_set_slot(luks, place, 0, &password, key, ms, err);
+	if (rc < 0)
+		return rc;
+	luks_encode(luks, &wire);
+	rc = image_file_write(place->file, place->offset, &wire, sizeof(wire));
+	if (rc == 0)
+		rc = image_file_flush(place->file);
+	return rc < 0 ? error_set_errno(err, rc, "Unable to write LUKS header")
+		      : 0;
+}

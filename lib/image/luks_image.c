@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A LUKS volume in a file: the header, and the disk, encrypted, up to the
+ * file's end. Sectors are numbered from the disk's begin.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/crypt.h"
+#include "lib/image/format.h"
+#include "lib/image/luks.h"
+
+#include <string.h>
+
+struct luks_image {
+	struct luks luks;
+	struct image_info_encryption info;
+	struct crypt *crypt; /* NULL: nothing but the header is looked at */
+};
+
+static int probe(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	static const char magic[] = LUKS_MAGIC "\0\1";
+
+	(void)file_size;
+	return len >= 8 && memcmp(head, magic, 8) == 0 ? 100 : 0;
+}
+
+static int set_size(struct image *image, struct error *err)
+{
+	struct luks_image *l = image->state;
+	uint64_t size = 0;
+	int rc = image_file_size(image->file, &size);
+
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	image->size =
+		(size - l->luks.payload_offset) & ~(uint64_t)(LUKS_SECTOR - 1);
+	return 0;
+}
+
+static int unlock(struct image *image, const struct luks_place *place,
+		  struct error *err)
+{
+	struct luks_image *l = image->state;
+	uint8_t key[CIPHER_KEY_MAX];
+	struct secret password;
+	struct cipher *cipher = NULL;
+	int rc = luks_find_password(image->secrets, image->key_secret,
+				    "key-secret", &password, err);
+
+	if (rc == 0)
+		rc = luks_unlock(&l->luks, place, &password, key, NULL, err);
+	if (rc == 0)
+		rc = cipher_new(&cipher, &l->luks.cipher, key, err);
+	explicit_bzero(key, sizeof(key));
+	if (rc < 0)
+		return rc;
+	l->crypt = crypt_new(cipher);
+	return l->crypt != NULL ? 0 : -ENOMEM;
+}
+
+static int luks_close(struct image *image, struct error *err);
+
+static int luks_open(struct image *image, struct error *err)
+{
+	struct luks_place place = { .file = image->file };
+	struct luks_image *l = calloc(1, sizeof(*l));
+	int rc;
+
+	if (l == NULL)
+		return -ENOMEM;
+	image->state = l;
+	rc = image_file_size(image->file, &place.len);
+	if (rc < 0)
+		rc = error_set_errno(err, rc, "Could not get the file's size");
+	if (rc == 0)
+		rc = luks_read(&l->luks, &place, err);
+	if (rc == 0)
+		rc = set_size(image, err);
+	if (rc == 0 && !(image->flags & IMAGE_METADATA_ONLY))
+		rc = unlock(image, &place, err);
+	image->cluster_size = LUKS_SECTOR;
+	return rc;
+}
+
+static int luks_flush(struct image *image, struct error *err)
+{
+	(void)err;
+	return image_file_flush(image->file);
+}
+
+static int luks_close(struct image *image, struct error *err)
+{
+	struct luks_image *l = image->state;
+	int rc = 0;
+
+	if (l == NULL)
+		return 0;
+	if (!image->file->is_read_only)
+		rc = luks_flush(image, err);
+	crypt_free(l->crypt);
+	free(l);
+	image->state = NULL;
+	return rc;
+}
+
+static int check_key(const struct luks_image *l, struct error *err)
+{
+	if (l->crypt != NULL)
+		return 0;
+	return error_set(err, -EACCES, "Image was opened without its key");
+}
+
+static int luks_readv(struct image *image, uint64_t offset,
+		      const struct iovec *iov, unsigned n_iov,
+		      struct error *err)
+{
+	struct luks_image *l = image->state;
+	int rc = check_key(l, err);
+
+	if (rc < 0)
+		return rc;
+	return crypt_readv(l->crypt, image->file, offset,
+			   l->luks.payload_offset + offset, iov, n_iov);
+}
+
+static int luks_writev(struct image *image, uint64_t offset,
+		       const struct iovec *iov, unsigned n_iov,
+		       struct error *err)
+{
+	struct luks_image *l = image->state;
+	int rc = check_key(l, err);
+
+	if (rc < 0)
+		return rc;
+	return crypt_writev(l->crypt, image->file, offset,
+			    l->luks.payload_offset + offset, iov, n_iov);
+}
+
+/* A hole would not read as zeroes. */
+static int luks_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
+			     unsigned flags, struct error *err)
+{
+	struct luks_image *l = image->state;
+	int rc = check_key(l, err);
+
+	(void)flags;
+	if (rc < 0)
+		return rc;
+	return crypt_write_zeroes(l->crypt, image->file, offset,
+				  l->luks.payload_offset + offset, len);
+}
+
+/* Nor would what was given back: and who reads it knows what is not used. */
+static int luks_discard(struct image *image, uint64_t offset, uint64_t len,
+			struct error *err)
+{
+	(void)image;
+	(void)offset;
+	(void)len;
+	(void)err;
+	return 0;
+}
+
+static int luks_map(struct image *image, uint64_t offset, uint64_t len,
+		    unsigned flags, struct image_extent *extent,
+		    struct error *err)
+{
+	(void)image;
+	(void)flags;
+	(void)err;
+	extent->kind = IMAGE_EXTENT_DATA;
+	extent->offset = offset;
+	extent->len = len;
+	return 0;
+}
+
+static int luks_resize(struct image *image, uint64_t size,
+		       const struct image_resize_options *options,
+		       struct error *err)
+{
+	const char *mode = options->preallocation;
+	struct luks_image *l = image->state;
+	uint64_t end;
+	int rc;
+
+	if (mode != NULL && strcmp(mode, "off") != 0)
+		return error_set(err, -ENOTSUP,
+				 "Unsupported preallocation mode '%s'", mode);
+	if (__builtin_add_overflow(size, l->luks.payload_offset, &end) ||
+	    end > INT64_MAX)
+		return error_set(err, -EFBIG,
+				 "The requested file size is too large");
+	rc = image_file_truncate(image->file, end);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not resize file");
+	return set_size(image, err);
+}
+
+static int luks_get_info(struct image *image, struct image_info *info,
+			 struct error *err)
+{
+	struct luks_image *l = image->state;
+
+	(void)err;
+	luks_describe(&l->luks, &l->info);
+	info->is_encrypted = true;
+	info->encryption = &l->info;
+	return 0;
+}
+
+static const struct image_option_spec create_specs[] = {
+	{ "size", "size", "Virtual disk size", NULL },
+	{ "key-secret", "str",
+	  "ID of the secret that provides the keyslot passphrase", NULL },
+	{ "cipher-alg", "str", "Name of encryption cipher algorithm", NULL },
+	{ "cipher-mode", "str", "Name of encryption cipher mode", NULL },
+	{ "ivgen-alg", "str", "Name of IV generator algorithm", NULL },
+	{ "ivgen-hash-alg", "str", "Name of IV generator hash algorithm",
+	  NULL },
+	{ "hash-alg", "str", "Name of encryption hash algorithm", NULL },
+	{ "iter-time", "num", "Time to spend in PBKDF in milliseconds", NULL },
+	{ NULL, NULL, NULL, NULL },
+};
+
+static int write_file(const char *path, const struct image_create_options *o,
+		      struct luks *luks, const uint8_t *key, struct error *err)
+{
+	uint64_t end = luks->payload_offset + o->size;
+	struct luks_place place = { .offset = 0, .len = end };
+	struct image_file *file;
+	int rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+
+	if (rc < 0)
+		return rc;
+	place.file = file;
+	rc = image_file_truncate(file, end);
+	if (rc < 0)
+		error_set_errno(err, rc, "Could not resize file");
+	if (rc == 0)
+		rc = luks_write_new(luks, &place, o, "", key, err);
+	image_file_close(file);
+	return rc;
+}
+
+static int luks_create(const char *path, const struct image_create_options *o,
+		       struct error *err)
+{
+	struct image_create_options whole = *o;
+	uint8_t key[CIPHER_KEY_MAX];
+	struct luks luks;
+	int rc = image_options_check(o, create_specs, err);
+
+	if (rc < 0)
+		return rc;
+	whole.size = (o->size + LUKS_SECTOR - 1) & ~(uint64_t)(LUKS_SECTOR - 1);
+	rc = luks_new(&luks, o, "", key, err);
+	if (rc == 0 && whole.size > INT64_MAX - luks.payload_offset)
+		rc = error_set(err, -EFBIG,
+			       "The requested file size is too large");
+	if (rc == 0)
+		rc = write_file(path, &whole, &luks, key, err);
+	explicit_bzero(key, sizeof(key));
+	return rc;
+}
+
+const struct image_format image_format_luks = {
+	.name = "luks",
+	.probe = probe,
+	.open = luks_open,
+	.close = luks_close,
+	.create = luks_create,
+	.create_specs = create_specs,
+	.readv = luks_readv,
+	.writev = luks_writev,
+	.write_zeroes = luks_write_zeroes,
+	.discard = luks_discard,
+	.flush = luks_flush,
+	.map = luks_map,
+	.resize = luks_resize,
+	.get_info = luks_get_info,
+};

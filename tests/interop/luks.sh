@@ -1,0 +1,133 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# LUKS volumes made, written and read by qemu-img and by us, opened by
+# cryptsetup, and damaged ones.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+. tests/support/formats.sh
+. tests/support/luks.sh
+
+setUp() {
+	formats_dir
+	disk src 4M
+}
+
+tearDown() {
+	img_cleanup
+}
+
+opened() { # IMAGE PASSWORD
+	printf %s "$2" |
+		timeout 60 cryptsetup luksOpen --test-passphrase -d - "$1" \
+			2>/dev/null
+}
+
+# qemu-img takes three seconds of processor time to count iterations.
+test_made_there() {
+	for options in cipher-alg=aes-256 \
+		${FORMATS_LONG:+cipher-alg=aes-128,hash-alg=sha1} \
+		${FORMATS_LONG:+cipher-mode=cbc,ivgen-alg=essiv} \
+		${FORMATS_LONG:+cipher-mode=ctr,ivgen-alg=plain}; do
+		qemu_create luks a.luks 4M "key-secret=key,iter-time=5,$options"
+		qemu-img convert -n --object "$secret" -f raw src \
+			--target-image-opts \
+			driver=luks,key-secret=key,file.filename=a.luks
+		equal luks a.luks src
+		same info a.luks
+		same info --output=json a.luks
+		cp a.luks there.luks
+		ours abc luks there.luks zero 5000 70000
+		cp src zeroed
+		dd if=/dev/zero of=zeroed bs=1000 seek=5 count=70 \
+			conv=notrunc status=none
+		equal luks there.luks zeroed
+	done
+}
+
+test_made_here() {
+	for options in cipher-alg=aes-256 cipher-alg=aes-128,hash-alg=sha1 \
+		cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256 \
+		cipher-mode=cbc,ivgen-alg=plain,hash-alg=sha512 \
+		cipher-mode=ctr,hash-alg=sha224 cipher-mode=ecb; do
+		# shellcheck disable=SC2046 # many options
+		ours abc luks a.luks create 4194304 key-secret=key iter-time=5 \
+			$(echo "$options" | tr , ' ')
+		ours abc luks a.luks write 0 <src
+		equal luks a.luks src
+		same info a.luks
+	done
+	same info --output=json a.luks
+	# The header is what cryptsetup and qemu-img agree on.
+	ours abc luks a.luks create 1048576 key-secret=key iter-time=5
+	assertEquals 2068480 $(($(stat -c %s a.luks) - 1048576))
+}
+
+# What begins and ends within sectors.
+test_parts_of_sectors() {
+	ours abc luks a.luks create 4194304 key-secret=key iter-time=5
+	ours abc luks a.luks write 0 <src
+	printf 'within' | ours abc luks a.luks write 700
+	printf 'within' | dd of=src bs=1 seek=700 conv=notrunc status=none
+	head -c 1111 /dev/urandom >part
+	ours abc luks a.luks write 999 <part
+	dd if=part of=src bs=1 seek=999 conv=notrunc status=none
+	ours abc luks a.luks zero 1000001 300000
+	dd if=/dev/zero of=src bs=1 seek=1000001 count=300000 conv=notrunc \
+		status=none
+	equal luks a.luks src
+}
+
+test_cryptsetup_opens_it() {
+	ours abc luks a.luks create 4194304 key-secret=key iter-time=5
+	assertTrue 'cryptsetup' 'opened a.luks abc'
+	assertFalse 'wrong password' 'opened a.luks abd'
+	# A key whose material ends within a sector; qemu-img cannot make one.
+	ours abc luks b.luks create 4194304 key-secret=key iter-time=5 \
+		cipher-alg=aes-192 cipher-mode=cbc
+	assertTrue 'cryptsetup, aes-192' 'opened b.luks abc'
+	ours abc luks b.luks write 0 <src
+	assertTrue 'aes-192' 'ours abc luks b.luks read | cmp - src'
+}
+
+# cryptsetup's own, with its password in another slot.
+test_of_cryptsetup() {
+	truncate -s 4M c.luks
+	printf xyz >other
+	printf abc >pass
+	timeout 60 cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 \
+		--cipher aes-cbc-essiv:sha256 --key-size 128 c.luks other \
+		>.out 2>&1 || fail "$(cat .out)"
+	timeout 60 cryptsetup luksAddKey --pbkdf-force-iterations 1000 -d other c.luks pass \
+		>.out 2>&1 || fail "$(cat .out)"
+	ours abc luks c.luks read >.back
+	ours xyz luks c.luks read | cmp - .back || fail 'two slots'
+	same info c.luks
+	equal luks c.luks .back
+	# Not the first version: no raw disk either.
+	truncate -s 20M d.luks
+	timeout 60 cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 \
+		--pbkdf-force-iterations 1000 d.luks other >.out 2>&1 ||
+		fail "$(cat .out)"
+	refused "Could not open 'd.luks': Image format 'luks2' is not supported yet" \
+		info d.luks
+}
+
+test_passwords() {
+	ours abc luks a.luks create 1048576 key-secret=key iter-time=5
+	assertEquals "image-secret: a.luks: Invalid password, cannot unlock any keyslot" \
+		"$(ours abd luks a.luks read 2>&1)"
+	assertEquals "image-secret: a.luks: Parameter 'key-secret' is required for cipher" \
+		"$(ours '' luks a.luks read 2>&1)"
+	assertEquals "image-secret: b.luks: No secret with id 'other'" \
+		"$(ours abc luks b.luks create 1 key-secret=other 2>&1)"
+	bad=$(printf 'a\377')
+	assertEquals "image-secret: a.luks: Data from secret key is not valid UTF-8" \
+		"$(ours "$bad" luks a.luks read 2>&1)"
+	# No more than may be asked for when it is opened.
+	assertContains "$(ours abc luks b.luks create 1 key-secret=key \
+		iter-time=4000000 2>&1)" 'iter-time is too long'
+	assertFalse 'half a file' '[ -e b.luks ]'
+}
+
+. shunit2
