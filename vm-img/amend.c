@@ -5,6 +5,7 @@
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/format_options.h"
+#include "vm-img/object.h"
 #include "vm-img/progress.h"
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
@@ -19,7 +20,7 @@ const struct option_spec amend_options[] = {
 	{ 'p', "progress", NULL, "show how far it is" },
 	{ 'q', "quiet", NULL, "print errors only" },
 	{ OPTION_FORCE, "force", NULL, "also what may lose the last key" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 
@@ -98,6 +99,7 @@ static int amend(struct image *image, const struct request *request)
 			&request->options,
 			image_amend_specs(image_format_name(image)), list),
 		.is_forced = request->is_forced,
+		.secrets = object_secrets(),
 	};
 	struct error err = ERROR_INIT;
 	struct progress progress;

@@ -6,7 +6,9 @@
 #include "lib/base/error.h"
 #include "lib/base/size.h"
 #include "lib/image/image.h"
+#include "vm-img/object.h"
 #include "vm-img/report.h"
+#include "vm-img/source.h"
 #include "vm-img/verb.h"
 
 #include <assert.h>
@@ -19,6 +21,12 @@ enum {
 };
 
 static enum compat compat = COMPAT_7_2;
+static bool has_image_opts;
+
+bool arguments_have_image_opts(void)
+{
+	return has_image_opts;
+}
 
 enum compat arguments_compat(void)
 {
@@ -40,14 +48,6 @@ unsigned arguments_processors(unsigned max)
 	if (n < 1)
 		return 1;
 	return (unsigned long)n < max ? (unsigned)n : max;
-}
-
-static const char *name_of(const struct option_spec *specs, int id)
-{
-	for (; specs->name != NULL; specs++)
-		if (specs->id == id)
-			return specs->name;
-	return "";
 }
 
 static void translate(const struct option_spec *specs, struct option *longs,
@@ -103,12 +103,11 @@ int arguments_next(struct arguments *a)
 	case '?':
 		report_usage("unrecognized option '%s'", a->argv[optind - 1]);
 	case OPTION_OBJECT:
+		object_add(a->value);
+		return arguments_next(a);
 	case OPTION_IMAGE_OPTS:
-	case OPTION_TARGET_IMAGE_OPTS:
-	case OPTION_BITMAPS:
-		report_error("--%s is not available yet",
-			     name_of(a->specs, id));
-		exit(EXIT_FAILURE);
+		has_image_opts = true;
+		return arguments_next(a);
 	case OPTION_COMPAT:
 		if (!arguments_set_compat(a->value))
 			report_usage("--compat must be 7.2 or 10.2");
@@ -181,17 +180,44 @@ int argument_cache(const char *text, unsigned *flags)
 	return -EINVAL;
 }
 
-struct image *open_or_report(const char *path, const char *format,
-			     unsigned flags)
+static int open_source(struct image **image, const struct source *source,
+		       unsigned flags, struct error *err)
 {
-	const struct image_open_options options = { .format = format,
-						    .flags = flags };
-	struct error err = ERROR_INIT;
-	struct image *image;
-	int rc = image_open(&image, path, &options, &err);
+	const struct image_open_options options = {
+		.format = source->format,
+		.flags = flags | source->flags,
+		.secrets = object_secrets(),
+		.key_secret = source->key_secret,
+	};
 
+	return image_open(image, source->path, &options, err);
+}
+
+struct image *open_target_or_report(const char *name, const char *format,
+				    unsigned flags, bool is_options)
+{
+	struct error err = ERROR_INIT;
+	struct source source;
+	struct image *image;
+	int rc;
+
+	if (is_options && format != NULL) {
+		report_error("--image-opts and --format are mutually "
+			     "exclusive");
+		return NULL;
+	}
+	rc = source_parse(&source, name, format, is_options, &err);
+	if (rc == 0)
+		rc = open_source(&image, &source, flags, &err);
+	source_deinit(&source);
 	if (rc == 0)
 		return image;
-	report_error("Could not open '%s': %s", path, error_text(&err, rc));
+	report_error("Could not open '%s': %s", name, error_text(&err, rc));
 	return NULL;
+}
+
+struct image *open_or_report(const char *name, const char *format,
+			     unsigned flags)
+{
+	return open_target_or_report(name, format, flags, has_image_opts);
 }

@@ -39,11 +39,13 @@ enum compat {
 };
 
 /* clang-format off */
-#define OPTIONS_LATER \
+#define OPTIONS_OBJECT \
 	{ OPTION_OBJECT, "object", "OBJECTDEF", \
-	  "a secret for an encrypted image (not available yet)" }, \
+	  "a secret for an encrypted image" }
+#define OPTIONS_SOURCE \
+	OPTIONS_OBJECT, \
 	{ OPTION_IMAGE_OPTS, "image-opts", NULL, \
-	  "FILENAME is a list of options (not available yet)" }
+	  "FILENAME is a list of options" }
 #define OPTIONS_END \
 	{ OPTION_COMPAT, "compat", "VERSION", \
 	  "words of qemu-img 7.2 (default) or 10.2" }, \
@@ -63,8 +65,8 @@ struct arguments {
 
 /*
  * The id of the next option, -1 after the last. Options may come after
- * operands. What is wrong, and --help, end the program as qemu-img would;
- * options that are not there yet are refused here.
+ * operands. What is wrong, and --help, end the program as qemu-img would.
+ * --object and --image-opts are done with here.
  */
 int arguments_next(struct arguments *arguments);
 
@@ -94,8 +96,16 @@ bool argument_is_json(const char *text);
  */
 int argument_cache(const char *text, unsigned *flags);
 
-/* image_open(), and qemu-img's message: NULL. format NULL: guess. */
-struct image *open_or_report(const char *path, const char *format,
+/*
+ * image_open() of what name stands for, and qemu-img's message: NULL. format
+ * NULL: guess. With --image-opts name is a list of options.
+ */
+struct image *open_or_report(const char *name, const char *format,
 			     unsigned flags);
+/* The same of a name that --image-opts does not mean. */
+struct image *open_target_or_report(const char *name, const char *format,
+				    unsigned flags, bool is_options);
+/* Was there an --image-opts? */
+bool arguments_have_image_opts(void);
 
 #endif

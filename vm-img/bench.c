@@ -42,7 +42,7 @@ const struct option_spec bench_options[] = {
 	{ 't', "cache", "MODE", "cache mode" },
 	{ 'w', "write", NULL, "write, do not read" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

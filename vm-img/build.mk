@@ -14,15 +14,18 @@ vm-img_SRCS := \
 	vm-img/format_options.c \
 	vm-img/info.c \
 	vm-img/json.c \
+	vm-img/keys.c \
 	vm-img/main.c \
 	vm-img/map.c \
 	vm-img/measure.c \
+	vm-img/object.c \
 	vm-img/progress.c \
 	vm-img/rate.c \
 	vm-img/rebase.c \
 	vm-img/report.c \
 	vm-img/resize.c \
 	vm-img/snapshot.c \
+	vm-img/source.c \
 	vm-img/standard.c \
 	vm-img/status.c \
 	vm-img/stream.c \

@@ -29,7 +29,7 @@ const struct option_spec check_options[] = {
 	{ 'r', "repair", "WHAT", "repair leaks, or all that can be" },
 	{ 'T', "cache", "MODE", "cache mode for reading" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

@@ -39,7 +39,7 @@ const struct option_spec commit_options[] = {
 	{ 'r', "rate-limit", "RATE", "bytes per second" },
 	{ 'd', "drop", NULL, "do not empty the image" },
 	{ 'p', "progress", NULL, "show how far it is" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

@@ -50,7 +50,7 @@ const struct option_spec compare_options[] = {
 	{ 'q', "quiet", NULL, "print errors only" },
 	{ 's', "strict", NULL, "sizes and allocation must be the same too" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

@@ -10,6 +10,7 @@
 #include "vm-img/arguments.h"
 #include "vm-img/copy.h"
 #include "vm-img/format_options.h"
+#include "vm-img/object.h"
 #include "vm-img/report.h"
 #include "vm-img/standard.h"
 #include "vm-img/stream.h"
@@ -50,13 +51,13 @@ const struct option_spec convert_options[] = {
 	{ OPTION_TARGET_IS_ZERO, "target-is-zero", NULL,
 	  "with -n: the output reads as zeroes" },
 	{ OPTION_TARGET_IMAGE_OPTS, "target-image-opts", NULL,
-	  "OUTPUT_FILENAME is a list of options (not available yet)" },
+	  "OUTPUT_FILENAME is a list of options" },
 	{ OPTION_BITMAPS, "bitmaps", NULL,
 	  "copy bitmaps too (not available yet)" },
 	{ OPTION_SALVAGE, "salvage", NULL, "what cannot be read is zero" },
 	{ OPTION_SKIP_BROKEN, "skip-broken-bitmaps", NULL,
 	  "with --bitmaps: leave such out" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 
@@ -68,6 +69,7 @@ struct request {
 	bool is_forced, has_copy_offload, wants_compression, wants_progress;
 	bool is_quiet, has_no_create, is_target_zero, is_unordered;
 	bool has_sparse, has_options, is_salvaged, skips_broken;
+	bool is_target_options, wants_bitmaps, has_target_format;
 	uint64_t min_sparse, n_workers, rate_limit;
 	struct format_options options;
 };
@@ -228,6 +230,7 @@ static int create_target(const struct job *job, const struct request *request)
 			     image_create_specs(request->target_format), list,
 			     &create);
 	create.size = job->total;
+	create.secrets = object_secrets();
 	create.has_size = true;
 	rc = image_create(request->target, &create, &err);
 	if (rc < 0)
@@ -243,8 +246,10 @@ static int open_target(struct job *job, const struct request *request,
 	/* What was there before must not be lost by a crash. */
 	if (request->has_no_create)
 		flags &= ~(unsigned)IMAGE_UNSAFE;
-	job->target =
-		open_or_report(request->target, request->target_format, flags);
+	job->target = open_target_or_report(
+		request->target,
+		request->is_target_options ? NULL : request->target_format,
+		flags, request->is_target_options);
 	if (job->target == NULL)
 		return -EIO;
 	if (image_size(job->target) >= job->total)
@@ -406,7 +411,7 @@ static int run_request(struct request *request)
 		job.total = FED_SIZE_FIRST;
 	else
 		rc = open_sources(&job, request, source_flags & IMAGE_DIRECT);
-	if (rc == 0)
+	if (rc == 0 && !request->is_target_options)
 		rc = check_target_options(request);
 	if (rc == 0 && argument_cache(request->cache, &flags) < 0) {
 		report_error("Invalid cache option: %s", request->cache);
@@ -479,6 +484,10 @@ static bool take_flag(struct request *request, int id)
 		return request->is_salvaged = true;
 	case OPTION_SKIP_BROKEN:
 		return request->skips_broken = true;
+	case OPTION_BITMAPS:
+		return request->wants_bitmaps = true;
+	case OPTION_TARGET_IMAGE_OPTS:
+		return request->is_target_options = true;
 	default:
 		return false;
 	}
@@ -497,6 +506,7 @@ static int take_option(struct request *request, int id, const char *value)
 		request->source_cache = value;
 		return 0;
 	case 'O':
+		request->has_target_format = true;
 		request->target_format = value;
 		return 0;
 	case 'S':
@@ -538,7 +548,9 @@ static void check_combination(const struct request *request)
 {
 	const char *text = NULL;
 
-	if (request->skips_broken)
+	if (request->wants_bitmaps)
+		text = "--bitmaps is not available yet";
+	else if (request->skips_broken)
 		text = "Use of --skip-broken-bitmaps requires --bitmaps";
 	else if (request->has_copy_offload && request->has_sparse)
 		text = "Cannot enable copy offloading when -S is used";
@@ -548,6 +560,10 @@ static void check_combination(const struct request *request)
 		text = "Cannot use copy offloading in salvaging mode";
 	else if (request->is_target_zero && !request->has_no_create)
 		text = "--target-is-zero requires use of -n flag";
+	else if (request->is_target_options && request->has_target_format)
+		text = "--image-opts and --format are mutually exclusive";
+	else if (request->is_target_options && !request->has_no_create)
+		text = "--target-image-opts requires use of -n flag";
 	else if (request->has_no_create && request->has_options)
 		text = "-o has no effect when skipping image creation";
 	if (text == NULL)

@@ -5,6 +5,7 @@
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/format_options.h"
+#include "vm-img/object.h"
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
 
@@ -18,7 +19,7 @@ const struct option_spec create_options[] = {
 	{ 'F', "backing-format", "FMT", "the format of that one" },
 	{ 'u', "backing-unsafe", NULL, "do not look at the backing file" },
 	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the format, or help" },
-	OPTIONS_LATER,
+	OPTIONS_OBJECT,
 	OPTIONS_END,
 };
 
@@ -160,6 +161,7 @@ static int run_request(struct request *request)
 		.format = request->format,
 		/* Looked at already, and perhaps gone since: no matter. */
 		.is_backing_unchecked = true,
+		.secrets = object_secrets(),
 	};
 	const struct image_option_spec *specs;
 	struct error err = ERROR_INIT;

@@ -23,7 +23,7 @@ const struct option_spec dd_options[] = {
 	{ 'f', "format", "FMT", "the input's format (default: guess)" },
 	{ 'O', "output-format", "FMT", "the output's format (default: raw)" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 
@@ -127,7 +127,7 @@ static int write_output(const struct request *r, struct image *from,
 			     r->output, error_text(&err, rc));
 		return rc;
 	}
-	to = open_or_report(r->output, r->output_format, 0);
+	to = open_target_or_report(r->output, r->output_format, 0, false);
 	if (to == NULL)
 		return -EIO;
 	rc = copy(from, to, skip, end);

@@ -30,7 +30,7 @@ const struct option_spec info_options[] = {
 	{ OPTION_BACKING_CHAIN, "backing-chain", NULL,
 	  "the images under this one too" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

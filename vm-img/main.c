@@ -6,6 +6,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/image/image.h"
+#include "vm-img/object.h"
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
 
@@ -116,6 +117,7 @@ int main(int argc, char **argv)
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	const char *program = argc > 0 ? argv[0] : "vm-img";
 	const struct verb *verb;
+	int status;
 
 	log_init(slash != NULL ? slash + 1 : program);
 	if (argc < 2)
@@ -134,5 +136,7 @@ int main(int argc, char **argv)
 		report_error("%s is not available yet", verb->name);
 		return EXIT_FAILURE;
 	}
-	return report_finish(verb->run(argc - 1, argv + 1));
+	status = verb->run(argc - 1, argv + 1);
+	object_deinit();
+	return report_finish(status);
 }

@@ -19,7 +19,7 @@ const struct option_spec map_options[] = {
 	{ OPTION_MAX_LENGTH, "max-length", "LEN", "not more than that" },
 	{ OPTION_OUTPUT, "output", "OFMT", "human (default) or json" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

@@ -37,7 +37,7 @@ const struct option_spec measure_options[] = {
 	{ 'f', "format", "FMT", "the source's format (default: guess)" },
 	{ 'l', "snapshot", "SNAPSHOT", "measure that (not available yet)" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

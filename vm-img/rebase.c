@@ -39,7 +39,7 @@ const struct option_spec rebase_options[] = {
 	{ 'b', "backing", "FILENAME", "the new backing file; \"\": none" },
 	{ 'F', "backing-format", "FMT", "the format of that one" },
 	{ 'U', "force-share", NULL, "open that one although it is written" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

@@ -18,7 +18,7 @@ const struct option_spec resize_options[] = {
 	{ 'q', "quiet", NULL, "print errors only" },
 	{ OPTION_SHRINK, "shrink", NULL,
 	  "a smaller size is meant: what is beyond it is deleted" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 
@@ -72,7 +72,7 @@ static uint64_t new_size(const struct request *request, uint64_t now)
 static void warn_of_guess(const struct request *request,
 			  const struct image *image)
 {
-	if (request->format != NULL ||
+	if (request->format != NULL || arguments_have_image_opts() ||
 	    strcmp(image_format_name(image), "raw") != 0)
 		return;
 	report_hint("WARNING: Image format was not specified for '%s' and "

@@ -27,7 +27,7 @@ const struct option_spec snapshot_options[] = {
 	{ 'd', "delete", "SNAPSHOT", "delete it" },
 	{ 'q', "quiet", NULL, "print errors only" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
-	OPTIONS_LATER,
+	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 

@@ -1,0 +1,105 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# What stands in the place of a file name: --image-opts, json:, file:; and
+# --object. Held against qemu-img.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	img_dir
+	qemu-img create -q -f qcow2 x.qcow2 1M
+	truncate -s 1M r.raw
+}
+
+tearDown() {
+	img_cleanup
+}
+
+test_image_opts() {
+	for name in driver=qcow2,file.filename=x.qcow2 \
+		driver=qcow2,file.filename=none.qcow2 x.qcow2 \
+		file.filename=x.qcow2 filename=x.qcow2 \
+		driver=foo,file.filename=x.qcow2 \
+		driver=qcow2,file.filename=x.qcow2,foo=1 \
+		driver=qcow2,file.filename=x.qcow2,file.foo=1 driver=qcow2 \
+		driver=raw,file.driver=file,file.filename=x.qcow2 \
+		driver=qcow2,file.filename=x.qcow2,read-only=maybe \
+		driver=qcow2,read-only=on,file.filename=x.qcow2,cache.direct=on \
+		driver=qcow2,file.filename=x.qcow2,file.locking=off,lazy-refcounts=on \
+		'json:{"driver":"qcow2"}' '' driver=qcow2,file=x.qcow2; do
+		same info --image-opts "$name"
+	done
+	same info --image-opts -f qcow2 driver=qcow2,file.filename=x.qcow2
+	cp x.qcow2 'a,b'
+	same check --image-opts driver=qcow2,file.filename=a,,b
+}
+
+test_json() {
+	for name in '{"driver":"qcow2","file":{"driver":"file","filename":"x.qcow2"}}' \
+		'{"driver":"qcow2","file.filename":"x.qcow2"}' \
+		'{"file":{"driver":"file","filename":"x.qcow2"}}' \
+		'{"driver":"qcow2","file":{"driver":"file","filename":"none"}}' \
+		'{"driver":"qcow2","cache":{"direct":true},"file":{"filename":"x.qcow2"}}' \
+		'{"driver":"qcow2","read-only":true,"file.filename":"x.qcow2"}' \
+		'[]' '{}' '{"driver":"qcow2"}' '{"driver":"foo"}'; do
+		same info "json:$name"
+	done
+	same info -f raw 'json:{"file":{"filename":"x.qcow2"}}'
+	# The parser's own words come after that.
+	assertTrue "$(img info 'json:{bad' 2>&1)" "img info 'json:{bad' 2>&1 |
+		grep -q \"^qemu-img: Could not open 'json:{bad': Could not \
+parse the JSON options: JSON parse error, \""
+}
+
+test_file() {
+	same info file:x.qcow2
+	same map file:x.qcow2
+	same info file:none
+}
+
+test_verbs() {
+	x=driver=qcow2,file.filename=x.qcow2
+	r=driver=raw,file.filename=r.raw
+	same compare --image-opts $x $r
+	same check --image-opts $x
+	same map --image-opts $r
+	same measure --image-opts -O qcow2 $x
+	same snapshot --image-opts -l $x
+	same resize --image-opts $x 2M
+	same resize --image-opts $r 1M
+	same convert --image-opts $x out.raw
+	same convert -n --target-image-opts r.raw $x
+	same convert --target-image-opts r.raw $x
+	same convert -n -O raw --target-image-opts r.raw $x
+	same convert --image-opts --target-image-opts -c -n $r $x
+	same amend --image-opts -o size=4M $x
+	same create --image-opts -f qcow2 $x 1M
+}
+
+# Names inside an image never come to be anything but paths.
+test_names_inside() {
+	qemu-img create -q -f qcow2 -u -F qcow2 -b \
+		'json:{"driver":"qcow2","file.filename":"x.qcow2"}' y.qcow2 1M
+	assertFalse 'vm-img map y.qcow2 >out 2>&1'
+}
+
+test_object() {
+	printf '\377\376' >bin
+	for object in secret,id=a secret,data=a secret,id=a,data=b \
+		secret,id=a,data=b,file=c secret,id=a,file=c \
+		secret,id=a,data=YWJj,format=base64 \
+		secret,id=a,data=b,format=foo foo,id=a \
+		secret,id=a,data=b,zz=1 secret,id=a,file=bin \
+		'{"qom-type":"secret","id":"a","data":"x"}' \
+		secret,id=1a,data=b; do
+		same info --object "$object" x.qcow2
+	done
+	same info --object secret,id=a,data=b --object secret,id=a,data=c \
+		x.qcow2
+	refused 'Invalid base64 data in secret' \
+		info --object secret,id=a,data=b,format=base64 x.qcow2
+}
+
+# shellcheck disable=SC1091 # not part of the tree
+. shunit2

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A list of names and values as the command line gives it: "a=1,b.c=2", or
+ * JSON whose objects are flattened to the same: {"a": 1, "b": {"c": 2}}.
+ */
+#ifndef VM_IMG_KEYS_H
+#define VM_IMG_KEYS_H
+
+#include <stdbool.h>
+
+struct error;
+
+enum {
+	KEYS_MAX = 128,
+};
+
+struct keys {
+	struct key {
+		char *name, *value; /* ours */
+		bool is_taken;
+	} list[KEYS_MAX];
+	unsigned n;
+};
+
+/* first, if it is not NULL, is the name of a first item without one; a later
+ * one without a value is "on". */
+int keys_parse(struct keys *keys, const char *text, const char *first,
+	       struct error *err);
+/* true and false are "on" and "off", null is "". */
+int keys_parse_json(struct keys *keys, const char *text, struct error *err);
+/* Zeroes over the values as well. */
+void keys_deinit(struct keys *keys);
+
+/* The value that was given last, or NULL; it counts as looked at. */
+const char *keys_take(struct keys *keys, const char *name);
+/* "on" or "off": -EINVAL in QEMU's words for anything else. *value stays as
+ * it is where it is not given. */
+int keys_take_bool(struct keys *keys, const char *name, bool *value,
+		   struct error *err);
+/* Is there a name that begins with this? */
+bool keys_has_prefix(const struct keys *keys, const char *prefix);
+/* A name that nobody took, or NULL. */
+const char *keys_left(const struct keys *keys);
+
+#endif

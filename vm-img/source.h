@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What a name on the command line stands for: a path; "file:PATH"; with
+ * --image-opts "driver=qcow2,file.filename=PATH"; or the same as "json:{…}".
+ * Names inside images never come here.
+ */
+#ifndef VM_IMG_SOURCE_H
+#define VM_IMG_SOURCE_H
+
+#include <stdbool.h>
+
+struct error;
+
+struct source {
+	/* Ours, NULL: not said. */
+	char *path, *format, *key_secret;
+	unsigned flags; /* enum image_open_flags, to be added */
+};
+
+/* format, if it is not NULL, is the user's -f. 0, or -errno with a text in
+ * QEMU's words. */
+int source_parse(struct source *source, const char *name, const char *format,
+		 bool is_options, struct error *err);
+void source_deinit(struct source *source);
+
+#endif
