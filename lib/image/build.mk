@@ -9,6 +9,7 @@ LIB_SRCS += \
 	lib/image/crc32c.c \
 	lib/image/create.c \
 	lib/image/crypt.c \
+	lib/image/crypt_legacy.c \
 	lib/image/file.c \
 	lib/image/file_bounce.c \
 	lib/image/formats.c \
@@ -48,6 +49,7 @@ LIB_SRCS += \
 	lib/image/qcow2_data.c \
 	lib/image/qcow2_deflate.c \
 	lib/image/qcow2_empty.c \
+	lib/image/qcow2_crypt.c \
 	lib/image/qcow2_external.c \
 	lib/image/qcow2_features.c \
 	lib/image/qcow2_grow.c \

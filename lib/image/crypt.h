@@ -15,11 +15,17 @@
 #include <sys/uio.h>
 
 struct crypt;
+struct error;
 struct image_file;
+struct secrets;
 
 /* Takes the cipher over, also on failure. NULL: out of memory. */
 struct crypt *crypt_new(struct cipher *cipher);
 void crypt_free(struct crypt *crypt);
+/* The old encryption of qcow and qcow2. The secret is id's, or name is the
+ * option that is missing. */
+int crypt_new_legacy(struct crypt **crypt, const struct secrets *secrets,
+		     const char *id, const char *name, struct error *err);
 
 /*
  * Bytes at host_offset of the file. Sectors are numbered by offset instead,

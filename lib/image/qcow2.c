@@ -81,9 +81,7 @@ static void set_geometry(struct qcow2 *q)
 	q->is_corrupt = h->incompatible & QCOW2_INCOMPATIBLE_CORRUPT;
 	q->is_read_only =
 		image->flags & (IMAGE_READ_ONLY | IMAGE_METADATA_ONLY) ||
-		q->file->is_read_only ||
-		(!(image->flags & IMAGE_CHECK) &&
-		 h->crypt_method != QCOW2_CRYPT_NONE);
+		q->file->is_read_only;
 	q->reserve_next = QCOW2_RESERVE_MIN;
 }
 
@@ -193,6 +191,7 @@ static void deinit(struct qcow2 *q)
 	qcow2_filters_deinit(q);
 	qcow2_snapshots_deinit(q);
 	qcow2_bitmaps_deinit(q);
+	qcow2_crypt_close(q);
 	qcow2_external_close(q);
 	qcow2_cache_deinit(&q->l2_cache);
 	qcow2_cache_deinit(&q->refcount_cache);
@@ -240,6 +239,8 @@ static int qcow2_open(struct image *image, struct error *err)
 	}
 	if (rc == 0)
 		rc = qcow2_external_open(q, err);
+	if (rc == 0)
+		rc = qcow2_crypt_open(q, err);
 	if (rc == 0)
 		rc = open_caches(q, image->cache_size);
 	if (rc == 0)

@@ -123,6 +123,9 @@ struct qcow2_raw {
 	uint8_t *data;
 };
 
+struct crypt;
+struct qcow2_luks;
+
 struct qcow2 {
 	struct image *image;
 	const struct image_file *file;
@@ -130,6 +133,10 @@ struct qcow2 {
 	 * owned here, unless metadata alone is looked at. */
 	const struct image_file *data_file;
 	struct image_file *own_data_file;
+	/* Of an encrypted image; NULL: opened without its key. */
+	struct crypt *crypt;
+	struct qcow2_luks *luks; /* or NULL */
+	struct image_info_encryption encryption;
 	bool has_data_file;
 	bool is_data_raw; /* and it must read as the disk does by itself */
 	/* Constant after open, but for what resize and flags change. */
@@ -293,6 +300,14 @@ int qcow2_data_readv(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
 		     const struct iovec *iov, unsigned n_iov);
 int qcow2_data_writev(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
 		      const struct iovec *iov, unsigned n_iov);
+/* Zeroes in clusters that keep their space. */
+int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
+		    uint64_t len);
+
+/* qcow2_crypt.c: the header of an encrypted image, and its key unless the
+ * image was opened to look at metadata alone. */
+int qcow2_crypt_open(struct qcow2 *q, struct error *err);
+void qcow2_crypt_close(struct qcow2 *q);
 
 /* qcow2_cache.c */
 int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,

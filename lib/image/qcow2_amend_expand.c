@@ -23,6 +23,7 @@ struct expansion {
 	uint64_t n_old;
 	uint64_t offset, count; /* of the table */
 	bool is_changed;
+	uint64_t first; /* cluster of the disk */
 };
 
 static int barrier(struct qcow2 *q, struct error *err)
@@ -33,7 +34,8 @@ static int barrier(struct qcow2 *q, struct error *err)
 }
 
 /* A cluster of zeroes that is counted as often as the table. */
-static int make_zeroes(struct expansion *x, uint64_t *entry, struct error *err)
+static int make_zeroes(struct expansion *x, uint64_t offset, uint64_t *entry,
+		       struct error *err)
 {
 	struct qcow2 *q = x->q;
 	uint64_t n = 1, host_offset;
@@ -42,7 +44,7 @@ static int make_zeroes(struct expansion *x, uint64_t *entry, struct error *err)
 
 	if (rc < 0)
 		return rc;
-	rc = image_file_zero(q->file, host_offset, q->cluster_len, true);
+	rc = qcow2_data_zero(q, offset, host_offset, q->cluster_len);
 	if (rc < 0)
 		error_set_errno(err, rc, "Could not write zeroes");
 	for (uint64_t i = 1; rc == 0 && i < x->count; i++)
@@ -62,7 +64,8 @@ static int expand_entry(struct expansion *x, uint64_t i, struct error *err)
 	if (kind != QCOW2_KIND_ZERO && kind != QCOW2_KIND_ZERO_ALLOCATED)
 		return 0;
 	if (q->header.backing_name_offset != 0)
-		rc = make_zeroes(x, &new, err);
+		rc = make_zeroes(x, (x->first + i) << q->cluster_bits, &new,
+				 err);
 	if (rc < 0)
 		return rc;
 	if (kind == QCOW2_KIND_ZERO_ALLOCATED)
@@ -124,6 +127,7 @@ static int expand_tables(struct expansion *x, const uint64_t *l1,
 			return qcow2_corruption(
 				x->q, err, "L2 table offset %#llx unaligned",
 				(unsigned long long)x->offset);
+		x->first = i << x->q->l2_bits;
 		if (x->offset != 0)
 			rc = expand_table(x, err);
 	}

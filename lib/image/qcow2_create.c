@@ -2,7 +2,7 @@
 /*
  * Making an image, laid out as QEMU lays it out:
  *
- *	| header | refcount table | block | L1 table | block ... |
+ *	| header | refcount table | block | L1 table | LUKS | block ... |
  *
  * The first block counts as many of these clusters as it can; further ones,
  * which only large L1 tables of small clusters need, stand behind. The file
@@ -35,10 +35,11 @@ static int lay_out(struct qcow2_plan *p, struct error *err)
 				 "The image size is too large for file format "
 				 "'qcow2' (try using a larger cluster size)");
 	p->n_l1 = divide_up(p->l1_size * sizeof(uint64_t), cluster_len);
+	p->n_crypt = divide_up(p->crypt_len, cluster_len);
 	p->n_table = p->n_blocks = 1;
 	do {
 		before = p->n_table + p->n_blocks;
-		p->n_all = 1 + before + p->n_l1;
+		p->n_all = 1 + before + p->n_l1 + p->n_crypt;
 		p->n_blocks = divide_up(p->n_all, per_block);
 		p->n_table =
 			divide_up(p->n_blocks * sizeof(uint64_t), cluster_len);
@@ -49,6 +50,11 @@ static int lay_out(struct qcow2_plan *p, struct error *err)
 static uint64_t first_block(const struct qcow2_plan *p)
 {
 	return 1 + p->n_table;
+}
+
+static uint64_t crypt_place(const struct qcow2_plan *p)
+{
+	return (first_block(p) + 1 + p->n_l1) << p->cluster_bits;
 }
 
 static void fill_fixed(const struct qcow2_plan *p, struct qcow2_wire_header *w)
@@ -64,6 +70,7 @@ static void fill_fixed(const struct qcow2_plan *p, struct qcow2_wire_header *w)
 		.refcount_table_offset = htobe64(1ULL << p->cluster_bits),
 		.refcount_table_clusters = htobe32((uint32_t)p->n_table),
 	};
+	w->crypt_method = htobe32(p->crypt_method);
 	if (p->l1_size > 0)
 		w->l1_offset = htobe64(l1_index << p->cluster_bits);
 	if (p->version < 3)
@@ -107,6 +114,17 @@ static int fill_header(const struct qcow2_plan *p, struct qcow2_page *page,
 		if (rc < 0)
 			return rc;
 	}
+	if (p->crypt_len > 0) {
+		const struct qcow2_wire_encryption e = {
+			.offset = htobe64(crypt_place(p)),
+			.len = htobe64(p->crypt_len),
+		};
+
+		rc = qcow2_page_add_extension(page, QCOW2_EXTENSION_ENCRYPTION,
+					      &e, sizeof(e), err);
+		if (rc < 0)
+			return rc;
+	}
 	if (p->version >= 3) {
 		rc = qcow2_page_add_feature_names(page, err);
 		if (rc < 0)
@@ -127,7 +145,7 @@ static int fill_header(const struct qcow2_plan *p, struct qcow2_page *page,
 /* Where block i stands, in clusters. */
 static uint64_t block_place(const struct qcow2_plan *p, uint64_t i)
 {
-	return first_block(p) + i + (i > 0 ? p->n_l1 : 0);
+	return first_block(p) + i + (i > 0 ? p->n_l1 + p->n_crypt : 0);
 }
 
 static int write_refcounts(const struct qcow2_plan *p,
@@ -173,7 +191,8 @@ static int write_all(const struct qcow2_plan *p, const struct image_file *file,
 		return -ENOMEM;
 	rc = write_refcounts(p, file, cluster);
 	if (rc == 0 && !file->is_block_device)
-		rc = image_file_truncate(file, p->n_blocks > 1 ? end : l1_end);
+		rc = image_file_truncate(
+			file, p->n_blocks + p->n_crypt > 1 ? end : l1_end);
 	else if (rc == 0)
 		rc = image_file_zero(file, l1_end - p->l1_size * 8,
 				     p->n_l1 << p->cluster_bits, false);
@@ -190,8 +209,8 @@ static int write_all(const struct qcow2_plan *p, const struct image_file *file,
 		      : 0;
 }
 
-static int write_file(const struct qcow2_plan *p, const char *path,
-		      struct error *err)
+static int write_file(struct qcow2_plan *p, const char *path,
+		      const struct image_create_options *o, struct error *err)
 {
 	size_t cluster_len = (size_t)1 << p->cluster_bits;
 	_cleanup_free_ uint8_t *data = aligned_alloc(512, cluster_len);
@@ -208,17 +227,22 @@ static int write_file(const struct qcow2_plan *p, const char *path,
 	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
 	if (rc < 0)
 		return rc;
-	rc = write_all(p, file, &header, err);
+	if (p->crypt_len > 0)
+		rc = qcow2_plan_write_crypt(p, file, crypt_place(p), o, err);
+	if (rc == 0)
+		rc = write_all(p, file, &header, err);
 	image_file_close(file);
 	return rc;
 }
 
 static int preallocate(const struct qcow2_plan *p, const char *path,
-		       struct error *err)
+		       const struct image_create_options *o, struct error *err)
 {
 	const struct image_open_options how = {
 		.format = "qcow2",
 		.flags = IMAGE_NO_BACKING | IMAGE_UNSAFE,
+		.secrets = o->secrets,
+		.key_secret = image_option_find(o, "encrypt.key-secret"),
 	};
 	struct image *image;
 	struct qcow2 *q;
@@ -248,8 +272,9 @@ int qcow2_create(const char *path, const struct image_create_options *o,
 		rc = qcow2_external_create(path, plan.data_file, plan.size,
 					   err);
 	if (rc == 0)
-		rc = write_file(&plan, path, err);
+		rc = write_file(&plan, path, o, err);
 	if (rc == 0 && strcmp(plan.preallocation, "off") != 0)
-		rc = preallocate(&plan, path, err);
+		rc = preallocate(&plan, path, o, err);
+	explicit_bzero(&plan, sizeof(plan));
 	return rc;
 }

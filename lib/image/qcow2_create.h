@@ -3,11 +3,14 @@
 #ifndef LIB_IMAGE_QCOW2_CREATE_H
 #define LIB_IMAGE_QCOW2_CREATE_H
 
+#include "lib/image/luks.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 struct error;
 struct image_create_options;
+struct image_file;
 struct qcow2;
 
 struct qcow2_plan {
@@ -19,15 +22,27 @@ struct qcow2_plan {
 	const char *backing_name, *backing_format;
 	const char *data_file; /* or NULL */
 	bool is_data_raw;
+	uint32_t crypt_method;
+	uint64_t crypt_len; /* of the encryption header; 0: none */
+	struct luks luks;
+	uint8_t master_key[CIPHER_KEY_MAX];
 
 	/* Layout, in clusters; found by qcow2_create(). */
 	uint64_t l1_size; /* entries */
-	uint64_t n_l1, n_table, n_blocks, n_all;
+	uint64_t n_l1, n_crypt, n_table, n_blocks, n_all;
 };
 
 /* All options read and checked; strings stay the caller's. */
 int qcow2_plan_init(struct qcow2_plan *plan,
 		    const struct image_create_options *o, struct error *err);
+/* The same of encryption's; what comes of it is wiped with the plan. */
+int qcow2_plan_crypt(struct qcow2_plan *plan,
+		     const struct image_create_options *o, struct error *err);
+/* The encryption header, at offset of the new file. */
+int qcow2_plan_write_crypt(struct qcow2_plan *plan,
+			   const struct image_file *file, uint64_t offset,
+			   const struct image_create_options *o,
+			   struct error *err);
 /* NULL is fine. */
 int qcow2_check_preallocation(const char *mode, struct error *err);
 /*

@@ -203,6 +203,10 @@ int qcow2_write_compressed(struct image *image, uint64_t offset,
 
 	if (q->has_data_file)
 		return error_set(err, -ENOTSUP, "%s", strerror(ENOTSUP));
+	if (q->header.crypt_method != QCOW2_CRYPT_NONE)
+		return error_set(err, -ENOTSUP,
+				 "Compression and encryption not supported at "
+				 "the same time");
 	if (out == NULL)
 		return -ENOMEM;
 	if (len < q->cluster_len) {

@@ -115,11 +115,6 @@ int qcow2_check_features(const struct qcow2_header *header,
 		rc = refuse_missing(header, err);
 	if (rc < 0)
 		return rc;
-	/* info and check look at the metadata alone. */
-	if (header->crypt_method != QCOW2_CRYPT_NONE &&
-	    !(image->flags & (IMAGE_METADATA_ONLY | IMAGE_CHECK)))
-		return error_set(err, -ENOTSUP,
-				 "qcow2 encryption is not supported yet");
 	if (image->flags & (IMAGE_READ_ONLY | IMAGE_CHECK))
 		return 0;
 	return refuse_writing(header, err);

@@ -109,10 +109,9 @@ static int refuse(const struct image_option *o, struct error *err)
 	bool is_on = true;
 	int rc = 0;
 
-	if (strcmp(o->name, "extended_l2") == 0 ||
-	    strcmp(o->name, "encryption") == 0)
+	if (strcmp(o->name, "extended_l2") == 0)
 		rc = set_switch(&is_on, o, err);
-	else if (strncmp(o->name, "encrypt.", 8) != 0)
+	else
 		return error_set(err, -EINVAL, "Invalid parameter '%s'",
 				 o->name);
 	if (rc < 0 || !is_on)
@@ -152,6 +151,10 @@ static int take(struct qcow2_plan *p, const struct image_option *o,
 	}
 	if (strcmp(o->name, "data_file_raw") == 0)
 		return set_switch(&p->is_data_raw, o, err);
+	/* qcow2_plan_crypt()'s. */
+	if (strcmp(o->name, "encryption") == 0 ||
+	    strncmp(o->name, "encrypt.", strlen("encrypt.")) == 0)
+		return 0;
 	return refuse(o, err);
 }
 
@@ -231,6 +234,8 @@ int qcow2_plan_init(struct qcow2_plan *plan,
 		rc = check_version_2(plan, err);
 	if (rc == 0)
 		rc = check_data_file(plan, err);
+	if (rc == 0)
+		rc = qcow2_plan_crypt(plan, o, err);
 	if (rc < 0)
 		return rc;
 	/* Sizes are in sectors, as QEMU has them. */

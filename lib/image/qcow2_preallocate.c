@@ -41,7 +41,7 @@ static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
 			uint64_t end, const char *mode, struct error *err)
 {
-	uint64_t host_offset = 0, len;
+	uint64_t host_offset = 0, len, flags = QCOW2_COPIED;
 	bool is_fresh = false;
 	int rc = qcow2_own_l2(q, index, err);
 
@@ -60,7 +60,11 @@ static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
 			qcow2_alloc_undo(q, host_offset, *n);
 		return error_set_errno(err, rc, "Could not preallocate data");
 	}
-	return qcow2_set_entries(q, index, *n, host_offset | QCOW2_COPIED,
+	/* What nobody has encrypted is no zeroes. */
+	if (q->header.crypt_method != QCOW2_CRYPT_NONE &&
+	    q->header.version >= 3)
+		flags |= QCOW2_ZERO;
+	return qcow2_set_entries(q, index, *n, host_offset | flags,
 				 q->cluster_len, err);
 }
 

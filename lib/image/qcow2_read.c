@@ -236,6 +236,8 @@ static void fill_extent(struct qcow2 *q, const struct qcow2_run *run,
 		extent->kind = IMAGE_EXTENT_DATA;
 		break;
 	}
+	if (q->header.crypt_method != QCOW2_CRYPT_NONE)
+		return; /* not to be read there */
 	extent->host_offset = run->host_offset + skip;
 	extent->has_host_offset = true;
 	extent->is_writable_in_place =

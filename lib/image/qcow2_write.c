@@ -203,6 +203,8 @@ static int write_new(struct qcow2 *q, struct allocation *a,
 		rc = qcow2_alloc(q, &a->n, &a->host_offset, &a->is_fresh, err);
 	if (rc < 0)
 		return rc;
+	if (q->header.crypt_method != QCOW2_CRYPT_NONE)
+		a->is_fresh = false; /* a hole is no zeroes */
 	end = (a->index + a->n) << q->cluster_bits;
 	a->head = a->offset & (q->cluster_len - 1);
 	if (a->len > end - a->offset)
