@@ -116,6 +116,17 @@ test_qcow2_in_many_geometries() {
 	done
 }
 
+# All 256 start at once, which takes some 1500 messages.
+test_most_queues() {
+	truncate -s 64M "$dir/raw"
+	serve --queues=256 "$dir/raw"
+	blk --queues=256 "$socket" stress 1 >"$dir/out"
+	assertEquals 0 $?
+	assertEquals 'the connection is kept' '' "$(cat "$dir/blk.err")"
+	stop disk
+	assertEquals 'ends well' 0 $?
+}
+
 # Written by QEMU: a raw base, compressed clusters over it, and a top.
 test_chain_with_compressed_clusters() {
 	for type in zlib zstd; do

@@ -41,7 +41,7 @@ enum {
 	 * and the back-off begins anew. */
 	FRONTEND_STABLE_MS = 1000,
 	/* Answers awaited at once: more than the longest sequence has. */
-	FRONTEND_AWAITED_MAX = 1024,
+	FRONTEND_AWAITED_MAX = VHOST_SENDER_MAX,
 };
 
 typedef void frontend_handler(struct vhost_frontend *frontend,

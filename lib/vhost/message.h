@@ -118,7 +118,9 @@ struct vhost_sender {
 	}
 
 enum {
-	VHOST_SENDER_MAX = 1024, /* messages kept for a slow peer */
+	/* Messages kept for a slow peer: eight for each of 256 queues, more
+	 * than it takes to start or stop them all. */
+	VHOST_SENDER_MAX = 2048,
 };
 
 /*

@@ -23,7 +23,7 @@ struct error;
 
 enum {
 	BLK_DEPTH_MAX = 256,
-	BLK_QUEUES_MAX = 64,
+	BLK_QUEUES_MAX = 256,
 	BLK_DATA_MAX = 256 << 10, /* bytes of one request */
 };
 
