@@ -299,6 +299,35 @@ int blocks_image_write_compressed(struct image *image, uint64_t offset,
 	return blocks_write_compressed(image->state, offset, buf, len, err);
 }
 
+void blocks_image_attach(struct image *image, struct blocks *blocks,
+			 const struct blocks_ops *ops, uint64_t block_len)
+{
+	blocks->ops = ops;
+	blocks->image = image;
+	blocks->file = image->file;
+	blocks->size = image->size;
+	blocks->block_len = block_len;
+	blocks_init(blocks);
+	image->state = blocks;
+}
+
+int blocks_image_close(struct image *image, struct error *err)
+{
+	struct blocks *blocks = image->state;
+	int rc = 0;
+
+	if (blocks == NULL)
+		return 0;
+	if (!image->file->is_read_only)
+		rc = blocks_image_flush(image, err);
+	if (rc == 0 && blocks->is_writing && blocks->ops->end_writing != NULL)
+		rc = blocks->ops->end_writing(blocks, err);
+	blocks_deinit(blocks);
+	free(blocks);
+	image->state = NULL;
+	return rc;
+}
+
 int blocks_image_flush(struct image *image, struct error *err)
 {
 	const struct blocks *blocks = image->state;

@@ -64,6 +64,9 @@ struct blocks_ops {
 
 	/* Once, before anything is written. May be NULL. */
 	int (*begin_writing)(struct blocks *blocks, struct error *err);
+	/* On closing, after begin_writing and when all is flushed: mark the
+	 * image clean. Without the lock. May be NULL. */
+	int (*end_writing)(struct blocks *blocks, struct error *err);
 	/* Before data of a run that is there is overwritten. NULL: nothing is
 	 * to be done, and others than these functions may write to it. */
 	int (*touch)(struct blocks *blocks, uint64_t offset,
@@ -132,8 +135,14 @@ int blocks_map(struct blocks *blocks, uint64_t offset, uint64_t len,
 int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
 		  struct block_place *place, struct error *err);
 
-/* For a format whose state begins with its only struct blocks, the rows of
- * its table of operations: */
+/*
+ * For a format whose state begins with its only struct blocks. Attaching makes
+ * that state, which calloc() gave, the image's; image->size is set before, and
+ * has_file_holes may be afterwards. The others are rows of the format's table.
+ */
+void blocks_image_attach(struct image *image, struct blocks *blocks,
+			 const struct blocks_ops *ops, uint64_t block_len);
+int blocks_image_close(struct image *image, struct error *err);
 int blocks_image_readv(struct image *image, uint64_t offset,
 		       const struct iovec *iov, unsigned n_iov,
 		       struct error *err);

@@ -143,26 +143,8 @@ static int bochs_open(struct image *image, struct error *err)
 	if (rc < 0)
 		return rc;
 	image->cluster_size = b->extent_len;
-	b->blocks.ops = &ops;
-	b->blocks.image = image;
-	b->blocks.file = image->file;
-	b->blocks.size = image->size;
-	b->blocks.block_len = b->extent_len;
-	blocks_init(&b->blocks);
-	image->state = steal_ptr(&b);
-	return 0;
-}
-
-static int bochs_close(struct image *image, struct error *err)
-{
-	struct bochs *b = image->state;
-
-	(void)err;
-	if (b == NULL)
-		return 0;
-	blocks_deinit(&b->blocks);
-	free(b);
-	image->state = NULL;
+	blocks_image_attach(image, &b->blocks, &ops, b->extent_len);
+	b = NULL; /* the image has it */
 	return 0;
 }
 
@@ -179,7 +161,7 @@ const struct image_format image_format_bochs = {
 	.name = "bochs",
 	.probe = probe,
 	.open = bochs_open,
-	.close = bochs_close,
+	.close = blocks_image_close,
 	.readv = blocks_image_readv,
 	.writev = blocks_image_writev,
 	.write_zeroes = blocks_image_write_zeroes,

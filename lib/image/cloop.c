@@ -143,26 +143,8 @@ static int cloop_open(struct image *image, struct error *err)
 		return rc;
 	image->size = (uint64_t)c->n_blocks * c->block_len;
 	image->cluster_size = c->block_len;
-	c->blocks.ops = &ops;
-	c->blocks.image = image;
-	c->blocks.file = image->file;
-	c->blocks.size = image->size;
-	c->blocks.block_len = c->block_len;
-	blocks_init(&c->blocks);
-	image->state = steal_ptr(&c);
-	return 0;
-}
-
-static int cloop_close(struct image *image, struct error *err)
-{
-	struct cloop *c = image->state;
-
-	(void)err;
-	if (c == NULL)
-		return 0;
-	blocks_deinit(&c->blocks);
-	free(c);
-	image->state = NULL;
+	blocks_image_attach(image, &c->blocks, &ops, c->block_len);
+	c = NULL; /* the image has it */
 	return 0;
 }
 
@@ -179,7 +161,7 @@ const struct image_format image_format_cloop = {
 	.name = "cloop",
 	.probe = probe,
 	.open = cloop_open,
-	.close = cloop_close,
+	.close = blocks_image_close,
 	.readv = blocks_image_readv,
 	.writev = blocks_image_writev,
 	.write_zeroes = blocks_image_write_zeroes,

@@ -29,7 +29,7 @@ struct image_format {
 	 * 1 could be (raw), 100 the magic matches. */
 	int (*probe)(const uint8_t *head, size_t len, uint64_t file_size);
 	/* image->file is open; fill size, cluster_size and the backing names.
-	 */
+	 * If it fails close is called, as always. */
 	int (*open)(struct image *image, struct error *err);
 	/* Flush and free image->state; NULL state is fine. */
 	int (*close)(struct image *image, struct error *err);

@@ -111,6 +111,12 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 	return p->is_in_use ? 0 : write_in_use(p, true, err);
 }
 
+static int end_writing(struct blocks *blocks, struct error *err)
+{
+	return write_in_use(container_of(blocks, struct parallels, blocks),
+			    false, err);
+}
+
 static int allocate(struct blocks *blocks, uint64_t index,
 		    struct block_place *place, struct error *err)
 {
@@ -153,6 +159,7 @@ static int enter(struct blocks *blocks, uint64_t index,
 static const struct blocks_ops ops = {
 	.find = find,
 	.begin_writing = begin_writing,
+	.end_writing = end_writing,
 	.allocate = allocate,
 	.enter = enter,
 };
@@ -254,37 +261,8 @@ static int parallels_open(struct image *image, struct error *err)
 		free(p);
 		return rc;
 	}
-	p->blocks.ops = &ops;
-	p->blocks.image = image;
-	p->blocks.file = image->file;
-	p->blocks.size = image->size;
-	p->blocks.block_len = p->cluster_len;
-	blocks_init(&p->blocks);
-	rc = check_in_use(p, image, err);
-	if (rc < 0) {
-		blocks_deinit(&p->blocks);
-		free(p);
-		return rc;
-	}
-	image->state = p;
-	return 0;
-}
-
-static int parallels_close(struct image *image, struct error *err)
-{
-	struct parallels *p = image->state;
-	int rc = 0;
-
-	if (p == NULL)
-		return 0;
-	if (!image->file->is_read_only)
-		rc = blocks_image_flush(image, err);
-	if (rc == 0 && p->blocks.is_writing)
-		rc = write_in_use(p, false, err);
-	blocks_deinit(&p->blocks);
-	free(p);
-	image->state = NULL;
-	return rc;
+	blocks_image_attach(image, &p->blocks, &ops, p->cluster_len);
+	return check_in_use(p, image, err);
 }
 
 static int parallels_get_info(struct image *image, struct image_info *info,
@@ -367,7 +345,7 @@ const struct image_format image_format_parallels = {
 	.name = "parallels",
 	.probe = probe,
 	.open = parallels_open,
-	.close = parallels_close,
+	.close = blocks_image_close,
 	.create = parallels_create,
 	.create_specs = create_specs,
 	.readv = blocks_image_readv,

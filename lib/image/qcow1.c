@@ -294,29 +294,9 @@ static int qcow1_open(struct image *image, struct error *err)
 	/* Disks are whole sectors. */
 	image->size = be64toh(w.size) & ~(uint64_t)(IMAGE_SECTOR - 1);
 	image->cluster_size = (uint32_t)q->cluster_len;
-	q->blocks.ops = &ops;
-	q->blocks.image = image;
-	q->blocks.file = image->file;
-	q->blocks.size = image->size;
-	q->blocks.block_len = q->cluster_len;
-	blocks_init(&q->blocks);
-	image->state = steal_ptr(&q);
+	blocks_image_attach(image, &q->blocks, &ops, q->cluster_len);
+	q = NULL; /* the image has it */
 	return 0;
-}
-
-static int qcow1_close(struct image *image, struct error *err)
-{
-	struct qcow1 *q = image->state;
-	int rc = 0;
-
-	if (q == NULL)
-		return 0;
-	if (!image->file->is_read_only)
-		rc = blocks_image_flush(image, err);
-	blocks_deinit(&q->blocks);
-	free(q);
-	image->state = NULL;
-	return rc;
 }
 
 static int qcow1_get_info(struct image *image, struct image_info *info,
@@ -422,7 +402,7 @@ const struct image_format image_format_qcow1 = {
 	.name = "qcow",
 	.probe = probe,
 	.open = qcow1_open,
-	.close = qcow1_close,
+	.close = blocks_image_close,
 	.create = qcow1_create,
 	.create_specs = create_specs,
 	.readv = blocks_image_readv,

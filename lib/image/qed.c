@@ -189,9 +189,19 @@ static int enter_zero(struct blocks *blocks, uint64_t index, struct error *err)
 	return set_entry(q, index, QED_ENTRY_ZERO, err);
 }
 
+static int end_writing(struct blocks *blocks, struct error *err)
+{
+	struct qed *q = container_of(blocks, struct qed, blocks);
+
+	return write_features(
+		q, le64toh(q->header.features) & ~(uint64_t)QED_NEEDS_CHECK,
+		err);
+}
+
 static const struct blocks_ops ops = {
 	.find = find,
 	.begin_writing = begin_writing,
+	.end_writing = end_writing,
 	.allocate = allocate,
 	.enter = enter,
 	.enter_zero = enter_zero,
@@ -378,26 +388,6 @@ static int qed_open(struct image *image, struct error *err)
 	return 0;
 }
 
-static int qed_close(struct image *image, struct error *err)
-{
-	struct qed *q = image->state;
-	int rc = 0;
-
-	if (q == NULL)
-		return 0;
-	if (!image->file->is_read_only)
-		rc = blocks_image_flush(image, err);
-	if (rc == 0 && q->blocks.is_writing)
-		rc = write_features(q,
-				    le64toh(q->header.features) &
-					    ~(uint64_t)QED_NEEDS_CHECK,
-				    err);
-	blocks_deinit(&q->blocks);
-	free(q);
-	image->state = NULL;
-	return rc;
-}
-
 static int qed_resize(struct image *image, uint64_t size,
 		      const struct image_resize_options *options,
 		      struct error *err)
@@ -449,7 +439,7 @@ const struct image_format image_format_qed = {
 	.name = "qed",
 	.probe = probe,
 	.open = qed_open,
-	.close = qed_close,
+	.close = blocks_image_close,
 	.create = qed_create,
 	.create_specs = qed_create_specs,
 	.readv = blocks_image_readv,

@@ -239,30 +239,10 @@ static int vdi_open(struct image *image, struct error *err)
 	vdi->map_offset = le32toh(w->map_offset);
 	vdi->data_offset = le32toh(w->data_offset);
 	vdi->n_blocks = le32toh(w->n_blocks);
-	vdi->blocks.ops = &ops;
-	vdi->blocks.image = image;
-	vdi->blocks.file = image->file;
-	vdi->blocks.size = image->size;
-	vdi->blocks.block_len = VDI_BLOCK_LEN;
+	blocks_image_attach(image, &vdi->blocks, &ops, VDI_BLOCK_LEN);
 	vdi->blocks.has_file_holes = le32toh(w->type) == VDI_STATIC;
-	blocks_init(&vdi->blocks);
-	image->state = steal_ptr(&vdi);
+	vdi = NULL; /* the image has it */
 	return 0;
-}
-
-static int vdi_close(struct image *image, struct error *err)
-{
-	struct vdi *vdi = image->state;
-	int rc = 0;
-
-	if (vdi == NULL)
-		return 0;
-	if (!image->file->is_read_only)
-		rc = blocks_image_flush(image, err);
-	blocks_deinit(&vdi->blocks);
-	free(vdi);
-	image->state = NULL;
-	return rc;
 }
 
 static int vdi_get_info(struct image *image, struct image_info *info,
@@ -386,7 +366,7 @@ const struct image_format image_format_vdi = {
 	.name = "vdi",
 	.probe = probe,
 	.open = vdi_open,
-	.close = vdi_close,
+	.close = blocks_image_close,
 	.create = vdi_create,
 	.create_specs = create_specs,
 	.readv = blocks_image_readv,

@@ -135,9 +135,15 @@ static int enter(struct blocks *blocks, uint64_t index,
 		      : 0;
 }
 
+static int end_writing(struct blocks *blocks, struct error *err)
+{
+	return vhdx_log_close(container_of(blocks, struct vhdx, blocks), err);
+}
+
 static const struct blocks_ops ops = {
 	.find = find,
 	.begin_writing = begin_writing,
+	.end_writing = end_writing,
 	.allocate = allocate,
 	.enter = enter,
 };
@@ -160,32 +166,10 @@ static int vhdx_open(struct image *image, struct error *err)
 		return rc;
 	image->size = v->size;
 	image->cluster_size = v->block_len;
-	v->blocks.ops = &ops;
-	v->blocks.image = image;
-	v->blocks.file = image->file;
-	v->blocks.size = v->size;
-	v->blocks.block_len = v->block_len;
+	blocks_image_attach(image, &v->blocks, &ops, v->block_len);
 	v->blocks.has_file_holes = v->is_fixed;
-	blocks_init(&v->blocks);
-	image->state = steal_ptr(&v);
+	v = NULL; /* the image has it */
 	return 0;
-}
-
-static int vhdx_close(struct image *image, struct error *err)
-{
-	struct vhdx *v = image->state;
-	int rc = 0;
-
-	if (v == NULL)
-		return 0;
-	if (!image->file->is_read_only)
-		rc = blocks_image_flush(image, err);
-	if (rc == 0)
-		rc = vhdx_log_close(v, err);
-	blocks_deinit(&v->blocks);
-	free(v);
-	image->state = NULL;
-	return rc;
 }
 
 static int vhdx_get_info(struct image *image, struct image_info *info,
@@ -202,7 +186,7 @@ const struct image_format image_format_vhdx = {
 	.name = "vhdx",
 	.probe = probe,
 	.open = vhdx_open,
-	.close = vhdx_close,
+	.close = blocks_image_close,
 	.create = vhdx_create,
 	.create_specs = vhdx_create_specs,
 	.readv = blocks_image_readv,

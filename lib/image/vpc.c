@@ -347,31 +347,12 @@ static int vpc_open(struct image *image, struct error *err)
 	if (rc < 0)
 		return rc;
 	image->cluster_size = vpc->is_fixed ? 1 : vpc->block_len;
-	vpc->blocks.ops = vpc->is_fixed ? &fixed_ops : &dynamic_ops;
-	vpc->blocks.image = image;
-	vpc->blocks.file = image->file;
-	vpc->blocks.size = image->size;
-	vpc->blocks.block_len =
-		vpc->is_fixed ? FIXED_BLOCK_LEN : vpc->block_len;
+	blocks_image_attach(image, &vpc->blocks,
+			    vpc->is_fixed ? &fixed_ops : &dynamic_ops,
+			    vpc->is_fixed ? FIXED_BLOCK_LEN : vpc->block_len);
 	vpc->blocks.has_file_holes = vpc->is_fixed;
-	blocks_init(&vpc->blocks);
-	image->state = steal_ptr(&vpc);
+	vpc = NULL; /* the image has it */
 	return 0;
-}
-
-static int vpc_close(struct image *image, struct error *err)
-{
-	struct vpc *vpc = image->state;
-	int rc = 0;
-
-	if (vpc == NULL)
-		return 0;
-	if (!image->file->is_read_only)
-		rc = blocks_image_flush(image, err);
-	blocks_deinit(&vpc->blocks);
-	free(vpc);
-	image->state = NULL;
-	return rc;
 }
 
 static int vpc_get_info(struct image *image, struct image_info *info,
@@ -388,7 +369,7 @@ const struct image_format image_format_vpc = {
 	.name = "vpc",
 	.probe = probe,
 	.open = vpc_open,
-	.close = vpc_close,
+	.close = blocks_image_close,
 	.create = vpc_create,
 	.create_specs = vpc_create_specs,
 	.readv = blocks_image_readv,
