@@ -57,7 +57,6 @@ test_every_option_is_in_the_man_page() {
 }
 
 test_verbs_to_come_say_so() {
-	refused 'bitmap is not available yet' bitmap x
 	qemu-img create -q -f qcow2 a.qcow2 1M
 	refused 'convert -l is not available yet' convert -l s a.qcow2 b
 	assertFalse '[ -e b ]'

@@ -30,6 +30,12 @@ enum {
 	OPTION_NO_DRAIN,
 	OPTION_COMPAT,
 	OPTION_FORCE,
+	OPTION_ADD,
+	OPTION_REMOVE,
+	OPTION_CLEAR,
+	OPTION_ENABLE,
+	OPTION_DISABLE,
+	OPTION_MERGE,
 };
 
 /* --compat: whose words to use where versions of qemu-img differ. */

@@ -3,6 +3,8 @@ vm-img_SRCS := \
 	vm-img/amend.c \
 	vm-img/arguments.c \
 	vm-img/bench.c \
+	vm-img/bitmap.c \
+	vm-img/bitmaps.c \
 	vm-img/check.c \
 	vm-img/commit.c \
 	vm-img/compare.c \
@@ -13,6 +15,7 @@ vm-img_SRCS := \
 	vm-img/encryption.c \
 	vm-img/format_options.c \
 	vm-img/info.c \
+	vm-img/info_bitmaps.c \
 	vm-img/json.c \
 	vm-img/keys.c \
 	vm-img/main.c \

@@ -8,6 +8,7 @@
 #include "lib/base/size.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
+#include "vm-img/bitmaps.h"
 #include "vm-img/copy.h"
 #include "vm-img/format_options.h"
 #include "vm-img/object.h"
@@ -52,8 +53,7 @@ const struct option_spec convert_options[] = {
 	  "with -n: the output reads as zeroes" },
 	{ OPTION_TARGET_IMAGE_OPTS, "target-image-opts", NULL,
 	  "OUTPUT_FILENAME is a list of options" },
-	{ OPTION_BITMAPS, "bitmaps", NULL,
-	  "copy bitmaps too (not available yet)" },
+	{ OPTION_BITMAPS, "bitmaps", NULL, "copy bitmaps too" },
 	{ OPTION_SALVAGE, "salvage", NULL, "what cannot be read is zero" },
 	{ OPTION_SKIP_BROKEN, "skip-broken-bitmaps", NULL,
 	  "with --bitmaps: leave such out" },
@@ -215,6 +215,43 @@ static int check_target_options(struct request *request)
 	return 0;
 }
 
+/* qcow2 of version 3 has them, and nothing else. */
+static bool has_bitmaps(const char *format, const char *compat)
+{
+	return strcmp(format, "qcow2") == 0 &&
+	       (compat == NULL ||
+		(strcmp(compat, "0.10") != 0 && strcmp(compat, "v2") != 0));
+}
+
+static int check_bitmaps(const struct job *job, const struct request *request)
+{
+	const char *text = NULL;
+
+	if (!request->wants_bitmaps)
+		return 0;
+	if (request->n_sources > 1)
+		text = "Copying bitmaps only possible with single source";
+	else if (job->is_fed ||
+		 !has_bitmaps(image_format_name(job->sources[0]), NULL))
+		text = "Source lacks bitmap support";
+	if (text != NULL) {
+		report_error("%s", text);
+		return -ENOTSUP;
+	}
+	return bitmaps_check(job->sources[0], request->skips_broken);
+}
+
+static int check_target_bitmaps(const struct request *request)
+{
+	if (!request->wants_bitmaps || request->is_target_options ||
+	    has_bitmaps(request->target_format,
+			format_options_get(&request->options, "compat")))
+		return 0;
+	report_error("Format driver '%s' does not support bitmaps",
+		     request->target_format);
+	return -ENOTSUP;
+}
+
 static int create_target(const struct job *job, const struct request *request)
 {
 	struct image_option list[FORMAT_OPTIONS_MAX];
@@ -299,6 +336,9 @@ static int copy(struct job *job, const struct request *request)
 	if (n_cpus > 0 && c.n_workers > 2 * (unsigned long)n_cpus)
 		c.n_workers = 2 * (unsigned)n_cpus;
 	rc = copy_run(&c, &err);
+	if (rc == 0 && request->wants_bitmaps &&
+	    bitmaps_copy(job->sources[0], job->target) < 0)
+		return -EIO;
 	if (rc == 0)
 		rc = image_close(steal_ptr(&job->target), &err);
 	if (rc < 0)
@@ -353,10 +393,10 @@ static int check_stream(struct request *request)
 	     (request->options.n == 0 && !request->wants_compression)) &&
 	    !request->has_no_create && !request->has_sparse &&
 	    !request->is_salvaged && !request->wants_progress &&
-	    request->rate_limit == 0)
+	    !request->wants_bitmaps && request->rate_limit == 0)
 		return 0;
-	report_error("Options -B, -c, -n, -o, -p, -r, -S and --salvage are "
-		     "not available for standard output");
+	report_error("Options -B, -c, -n, -o, -p, -r, -S, --bitmaps and "
+		     "--salvage are not available for standard output");
 	return -ENOTSUP;
 }
 
@@ -411,12 +451,16 @@ static int run_request(struct request *request)
 		job.total = FED_SIZE_FIRST;
 	else
 		rc = open_sources(&job, request, source_flags & IMAGE_DIRECT);
+	if (rc == 0)
+		rc = check_bitmaps(&job, request);
 	if (rc == 0 && !request->is_target_options)
 		rc = check_target_options(request);
 	if (rc == 0 && argument_cache(request->cache, &flags) < 0) {
 		report_error("Invalid cache option: %s", request->cache);
 		rc = -EINVAL;
 	}
+	if (rc == 0)
+		rc = check_target_bitmaps(request);
 	if (rc == 0 && !request->has_no_create) {
 		rc = create_target(&job, request);
 		is_created = rc == 0;
@@ -548,9 +592,7 @@ static void check_combination(const struct request *request)
 {
 	const char *text = NULL;
 
-	if (request->wants_bitmaps)
-		text = "--bitmaps is not available yet";
-	else if (request->skips_broken)
+	if (request->skips_broken && !request->wants_bitmaps)
 		text = "Use of --skip-broken-bitmaps requires --bitmaps";
 	else if (request->has_copy_offload && request->has_sparse)
 		text = "Cannot enable copy offloading when -S is used";

@@ -10,6 +10,7 @@
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/encryption.h"
+#include "vm-img/info_bitmaps.h"
 #include "vm-img/json.h"
 #include "vm-img/report.h"
 #include "vm-img/snapshot.h"
@@ -65,6 +66,12 @@ static void print_backing(const struct image_info *info)
 static bool has_specifics(const struct image_info *info)
 {
 	return info->n_rows > 0 || info->encryption != NULL;
+}
+
+/* Where QEMU's dictionary has them. */
+static bool is_after_bitmaps(const struct image_info_row *row)
+{
+	return strcmp(row->json_name, "refcount-bits") == 0;
 }
 
 static bool is_before_encryption(const struct image_info_row *row)
@@ -130,6 +137,8 @@ static void print_human(const struct link *link)
 	if (has_specifics(info))
 		printf("Format specific information:\n");
 	for (unsigned i = 0; i < info->n_rows; i++) {
+		if (is_after_bitmaps(&info->rows[i]))
+			info_bitmaps_print(info);
 		print_row(&info->rows[i]);
 		if (is_before_encryption(&info->rows[i]))
 			encryption_print(info);
@@ -185,6 +194,8 @@ static void json_rows(struct json *json, const char *format,
 	for (unsigned i = 0; i < info->n_rows; i++) {
 		const struct image_info_row *row = &info->rows[i];
 
+		if (is_after_bitmaps(row))
+			info_bitmaps_json(json, info);
 		switch (row->kind) {
 		case IMAGE_INFO_TEXT:
 			json_text(json, row->json_name, row->text);

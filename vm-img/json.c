@@ -30,8 +30,8 @@ void json_open(struct json *json, const char *key, char bracket)
 void json_close(struct json *json, char bracket)
 {
 	json->depth--;
-	if (json->has_member)
-		printf("\n%*s", (int)(4 * json->depth), "");
+	/* Also where there is nothing between them. */
+	printf("\n%*s", (int)(4 * json->depth), "");
 	putchar(bracket);
 	json->has_member = true;
 	if (json->depth == 0)

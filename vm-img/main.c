@@ -16,6 +16,7 @@
 static const struct verb verbs[] = {
 	{ "amend", amend_run, amend_options, "FILENAME" },
 	{ "bench", bench_run, bench_options, "FILENAME" },
+	{ "bitmap", bitmap_run, bitmap_options, "FILENAME BITMAP" },
 	{ "check", check_run, check_options, "FILENAME" },
 	{ "commit", commit_run, commit_options, "FILENAME" },
 	{ "compare", compare_run, compare_options, "FILENAME1 FILENAME2" },
@@ -30,8 +31,6 @@ static const struct verb verbs[] = {
 	{ "rebase", rebase_run, rebase_options, "FILENAME" },
 	{ "resize", resize_run, resize_options, "FILENAME [+|-]SIZE" },
 	{ "snapshot", snapshot_run, snapshot_options, "FILENAME" },
-
-	{ "bitmap", NULL, NULL, NULL },
 };
 
 /* "info [--output=OFMT] [-U] FILENAME": scripts look for such a line to see
@@ -87,16 +86,9 @@ void verb_help(void)
 	       "FILENAME...\n\nVerbs:\n",
 	       log_program());
 	for (unsigned i = 0; i < array_size(verbs); i++)
-		if (verbs[i].run != NULL)
-			print_synopsis(&verbs[i]);
-	printf("\nNot available yet:");
+		print_synopsis(&verbs[i]);
 	for (unsigned i = 0; i < array_size(verbs); i++)
-		if (verbs[i].run == NULL)
-			printf(" %s", verbs[i].name);
-	printf("\n");
-	for (unsigned i = 0; i < array_size(verbs); i++)
-		if (verbs[i].run != NULL)
-			print_options(&verbs[i]);
+		print_options(&verbs[i]);
 	printf("\nSupported formats:");
 	for (format = image_format_names(); *format != NULL; format++)
 		printf(" %s", *format);
@@ -132,10 +124,6 @@ int main(int argc, char **argv)
 	if (argv[1][0] == '-')
 		report_usage("unrecognized option '%s'", argv[1]);
 	verb = find_verb(argv[1]);
-	if (verb->run == NULL) {
-		report_error("%s is not available yet", verb->name);
-		return EXIT_FAILURE;
-	}
 	status = verb->run(argc - 1, argv + 1);
 	object_deinit();
 	return report_finish(status);

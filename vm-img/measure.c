@@ -225,6 +225,7 @@ static int count_data(struct image *source, uint64_t cluster_len,
 static int measure_qcow2(struct measure *m, const struct request *request,
 			 struct image *source, uint64_t size)
 {
+	struct error err = ERROR_INIT;
 	struct geometry g;
 	uint64_t data = 0, entry;
 	int rc = read_geometry(&g, request);
@@ -251,7 +252,12 @@ static int measure_qcow2(struct measure *m, const struct request *request,
 	m->required = m->fully_allocated - size + data;
 	m->has_bitmaps = g.version >= 3 && source != NULL &&
 			 strcmp(image_format_name(source), "qcow2") == 0;
-	return 0;
+	if (m->has_bitmaps)
+		rc = image_bitmap_measure(source, g.cluster_len, &m->bitmaps,
+					  &err);
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	return rc;
 }
 
 static int check_target(struct request *request)

@@ -7,7 +7,7 @@
 
 struct verb {
 	const char *name;
-	/* argv[0] is the verb. Returns the exit status. NULL: not yet. */
+	/* argv[0] is the verb. Returns the exit status. */
 	int (*run)(int argc, char **argv);
 	const struct option_spec *options;
 	const char *operands;
@@ -15,6 +15,7 @@ struct verb {
 
 int amend_run(int argc, char **argv);
 int bench_run(int argc, char **argv);
+int bitmap_run(int argc, char **argv);
 int check_run(int argc, char **argv);
 int commit_run(int argc, char **argv);
 int compare_run(int argc, char **argv);
@@ -30,6 +31,7 @@ int snapshot_run(int argc, char **argv);
 
 extern const struct option_spec amend_options[];
 extern const struct option_spec bench_options[];
+extern const struct option_spec bitmap_options[];
 extern const struct option_spec check_options[];
 extern const struct option_spec commit_options[];
 extern const struct option_spec compare_options[];

@@ -103,8 +103,6 @@ int image_bitmap_measure(struct image *image, uint64_t cluster_size,
 		const struct image_bitmap_info *b = &info.bitmaps[i];
 		uint64_t bits, n;
 
-		if (b->is_in_use)
-			continue;
 		bits = divide_up(image->size, b->granularity);
 		n = divide_up(divide_up(bits, 8), cluster_size);
 		clusters += n + divide_up(n * TABLE_ENTRY_LEN, cluster_size);

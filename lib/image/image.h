@@ -367,7 +367,7 @@ int image_bitmap_merge(struct image *image, const char *name,
  */
 int image_bitmap_get(struct image *image, const char *name, uint64_t offset,
 		     bool *is_set, uint64_t *len, struct error *err);
-/* Bytes that all bitmaps of image but those in use would take in a qcow2 file
+/* Bytes that all bitmaps of image would take in a qcow2 file
  * with clusters of cluster_size, all of their bits stored. */
 int image_bitmap_measure(struct image *image, uint64_t cluster_size,
 			 uint64_t *len, struct error *err);
