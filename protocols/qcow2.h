@@ -24,7 +24,8 @@ enum {
 	QCOW2_SNAPSHOT_EXTRA_MAX = 1024,
 	QCOW2_SNAPSHOT_TABLE_LEN_MAX = 64 << 20,
 	QCOW2_BITMAPS_MAX = 65535,
-	QCOW2_SUBCLUSTERS = 32,
+	QCOW2_SUBCLUSTER_BITS = 5,
+	QCOW2_SUBCLUSTERS = 1 << QCOW2_SUBCLUSTER_BITS,
 	QCOW2_SECTOR_LEN = 512, /* unit of a compressed cluster's length */
 };
 
@@ -175,6 +176,9 @@ _Static_assert(sizeof(struct qcow2_wire_snapshot_extra) == 24, "extra");
 #define QCOW2_COMPRESSED (1ULL << 62) /* L2 */
 #define QCOW2_ZERO (1ULL << 0)	      /* L2, version 3 */
 #define QCOW2_OFFSET_MASK 0x00fffffffffffe00ULL
+/* The second word of an extended entry: in the host cluster, or zero. */
+#define QCOW2_SUBCLUSTERS_ALLOCATED 0x00000000ffffffffULL
+#define QCOW2_SUBCLUSTERS_ZERO 0xffffffff00000000ULL
 #define QCOW2_L1_RESERVED_MASK 0x7f000000000001ffULL
 #define QCOW2_L2_RESERVED_MASK 0x3f000000000001feULL
 #define QCOW2_REFCOUNT_TABLE_OFFSET_MASK 0xfffffffffffffe00ULL

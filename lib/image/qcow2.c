@@ -74,7 +74,12 @@ static void set_geometry(struct qcow2 *q)
 
 	q->cluster_bits = h->cluster_bits;
 	q->cluster_len = 1U << h->cluster_bits;
-	q->l2_bits = h->cluster_bits - 3;
+	q->has_subclusters = h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2;
+	q->l2_words = q->has_subclusters ? 2 : 1;
+	q->l2_bits = h->cluster_bits - (q->has_subclusters ? 4 : 3);
+	q->unit_bits = h->cluster_bits -
+		       (q->has_subclusters ? QCOW2_SUBCLUSTER_BITS : 0);
+	q->unit_len = 1U << q->unit_bits;
 	q->refcount_bits = 1U << h->refcount_order;
 	q->refcount_block_bits = h->cluster_bits + 3 - h->refcount_order;
 	q->is_unsafe = image->flags & IMAGE_UNSAFE;

@@ -143,7 +143,13 @@ struct qcow2 {
 	struct qcow2_header header;
 	uint32_t cluster_len;
 	unsigned cluster_bits;
-	unsigned l2_bits; /* log2 of the entries of an L2 table */
+	unsigned l2_bits;  /* log2 of the entries of an L2 table */
+	unsigned l2_words; /* of 64 bits, in an entry: 1, or 2 if extended */
+	/* The unit of mapping: a subcluster with extended L2 entries, else a
+	 * cluster. */
+	bool has_subclusters;
+	uint32_t unit_len;
+	unsigned unit_bits;
 	unsigned refcount_bits, refcount_block_bits; /* log2 of entries */
 	bool is_read_only, is_unsafe;
 
@@ -200,6 +206,11 @@ static inline uint64_t qcow2_round_up(const struct qcow2 *q, uint64_t offset)
 static inline uint64_t qcow2_n_clusters(const struct qcow2 *q, uint64_t len)
 {
 	return qcow2_round_up(q, len) >> q->cluster_bits;
+}
+
+static inline uint64_t qcow2_n_units(const struct qcow2 *q, uint64_t len)
+{
+	return (len + q->unit_len - 1) >> q->unit_bits;
 }
 
 /* qcow2_header.c: parse and write. */
@@ -419,7 +430,8 @@ int qcow2_find_free(struct qcow2 *q, uint64_t from, uint64_t n,
 /* qcow2_cluster.c: from guest clusters to host clusters. */
 enum qcow2_kind {
 	QCOW2_KIND_UNALLOCATED,
-	QCOW2_KIND_ZERO,	   /* no host cluster */
+	QCOW2_KIND_PLACED, /* the same, but has a place in a host cluster */
+	QCOW2_KIND_ZERO,   /* no host cluster */
 	QCOW2_KIND_ZERO_ALLOCATED, /* with one whose content is not valid */
 	QCOW2_KIND_DATA,
 	QCOW2_KIND_COMPRESSED,
@@ -428,9 +440,10 @@ enum qcow2_kind {
 struct qcow2_run {
 	enum qcow2_kind kind;
 	bool is_copied;	      /* the host clusters are this image's alone */
-	uint64_t host_offset; /* of its first cluster */
+	uint64_t host_offset; /* of its beginning */
 	uint64_t entry;	      /* the first L2 entry */
-	uint64_t n;	      /* clusters, in a row in the file too */
+	uint64_t bitmap;      /* its second word, or 0 */
+	uint64_t n;	      /* units, in a row in the file too */
 };
 
 enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, uint64_t entry);
@@ -438,11 +451,15 @@ enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, uint64_t entry);
  * file there is one at offset 0 too. */
 bool qcow2_entry_has_host(const struct qcow2 *q, uint64_t entry);
 /*
- * The run that begins at index, of at most max clusters; it may end before
+ * The run that begins at a unit, of at most max units; it may end before
  * the next one differs. nowait: -EAGAIN rather than read.
  */
-int qcow2_map_run(struct qcow2 *q, uint64_t index, uint64_t max, bool nowait,
+int qcow2_map_run(struct qcow2 *q, uint64_t unit, uint64_t max, bool nowait,
 		  struct qcow2_run *run, struct error *err);
+/* The same in whole clusters, n counts them. One of many kinds of subclusters
+ * is DATA. */
+int qcow2_map_clusters(struct qcow2 *q, uint64_t index, uint64_t max,
+		       struct qcow2_run *run, struct error *err);
 /* Make the L2 table that holds index exist, and this image's alone. May
  * pause. */
 int qcow2_own_l2(struct qcow2 *q, uint64_t index, struct error *err);
@@ -451,15 +468,48 @@ void qcow2_begin_table(struct qcow2 *q);
 void qcow2_end_table(struct qcow2 *q);
 /*
  * Set n entries from index on, all in one owned L2 table: first, then each
- * step more. What they referred to is freed later unless keep. May pause at
+ * step more; the second word of each is bitmap. What they referred to is freed later unless keep. May pause at
  * its end.
  */
 int qcow2_set_entries(struct qcow2 *q, uint64_t index, uint64_t n,
-		      uint64_t first, uint64_t step, struct error *err);
+		      uint64_t first, uint64_t step, uint64_t bitmap,
+		      struct error *err);
 /* Entries of index's table from index to its end. */
 uint64_t qcow2_l2_left(const struct qcow2 *q, uint64_t index);
 void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry,
 			    uint64_t *host_offset, uint64_t *len);
+
+/* qcow2_subcluster.c: extended L2 entries. */
+
+/* A part of a write that is not in place. */
+struct qcow2_part {
+	uint64_t offset; /* of the request's part */
+	size_t len;
+	uint64_t index, n; /* guest clusters that it touches */
+	uint64_t host_offset;
+	bool is_reused;	   /* a cluster's own, not a new one */
+	size_t head, tail; /* bytes around it that come along */
+	uint64_t bitmap;   /* of each entry, afterwards */
+};
+
+/* offset and len are what is to be written, which may become less. */
+int qcow2_plan_part(struct qcow2 *q, struct qcow2_part *part,
+		    struct error *err);
+/* Entry i of a table, in this machine's order; no second word: 0. */
+void qcow2_load_entry(const struct qcow2 *q, const void *entries, uint64_t i,
+		      uint64_t *entry, uint64_t *bitmap);
+bool qcow2_is_bitmap_valid(const struct qcow2 *q, uint64_t entry,
+			   uint64_t bitmap);
+/* The run in n_entries, of which the first is in run already. */
+void qcow2_map_subclusters(const struct qcow2 *q, const void *entries,
+			   uint64_t n_entries, unsigned first, uint64_t max,
+			   struct qcow2_run *run);
+/* run's kind, of the whole cluster. */
+void qcow2_sum_up(const struct qcow2 *q, struct qcow2_run *run);
+/* n subclusters of one cluster read as zeroes, unless it is compressed:
+ * *is_done says so. Pauses. */
+int qcow2_zero_subclusters(struct qcow2 *q, uint64_t unit, uint64_t n,
+			   bool *is_done, struct error *err);
 
 /* qcow2_tables.c: add delta (1 or -1) to the counts of all that l1's entries
  * refer to, L2 tables and clusters; what is zero then is free. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Another backing file's name in the header (sections "Header extensions" and
- * "Header"), or another place of the bitmaps. The first cluster is put together anew: the fixed fields as they
- * are, whatever they hold; the format of the backing file; all other
- * extensions, known here or not, in their order; the name. One write replaces
- * it, up to where the old or the new one ends.
+ * "Header"), or another place of the bitmaps. The first cluster is put together
+ * anew: the fixed fields as they are, whatever they hold; the format of the
+ * backing file; all other extensions, known here or not, in their order; the
+ * name. One write replaces it, up to where the old or the new one ends.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"

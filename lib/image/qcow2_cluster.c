@@ -34,7 +34,7 @@ enum qcow2_kind qcow2_entry_kind(const struct qcow2 *q, uint64_t entry)
 {
 	if (entry & QCOW2_COMPRESSED)
 		return QCOW2_KIND_COMPRESSED;
-	if (entry & QCOW2_ZERO)
+	if (entry & QCOW2_ZERO && !q->has_subclusters)
 		return entry & QCOW2_OFFSET_MASK ? QCOW2_KIND_ZERO_ALLOCATED
 						 : QCOW2_KIND_ZERO;
 	return qcow2_entry_has_host(q, entry) ? QCOW2_KIND_DATA
@@ -54,12 +54,9 @@ void qcow2_compressed_range(const struct qcow2 *q, uint64_t entry,
 	       (offset & (QCOW2_SECTOR_LEN - 1));
 }
 
-static uint64_t load(const uint8_t *entry)
+static uint32_t entry_len(const struct qcow2 *q)
 {
-	uint64_t wire;
-
-	memcpy(&wire, entry, sizeof(wire));
-	return be64toh(wire);
+	return q->l2_words * (uint32_t)ENTRY_LEN;
 }
 
 /* Where index's entry stands in the file; 0: it has no L2 table. */
@@ -81,7 +78,7 @@ static int find_entry(struct qcow2 *q, uint64_t index, uint64_t *at,
 					"(L1 index: %#llx)",
 					(unsigned long long)offset,
 					(unsigned long long)i);
-	*at = offset + (index & ((1ULL << q->l2_bits) - 1)) * ENTRY_LEN;
+	*at = offset + (index & ((1ULL << q->l2_bits) - 1)) * entry_len(q);
 	return 0;
 }
 
@@ -109,7 +106,7 @@ static int load_entries(struct qcow2 *q, uint64_t index, bool nowait,
 					       "Could not read L2 table");
 	}
 	*n = (q->l2_cache.entry_len - (at & (q->l2_cache.entry_len - 1))) /
-	     ENTRY_LEN;
+	     entry_len(q);
 	return 0;
 }
 
@@ -169,6 +166,7 @@ static uint64_t step_of(const struct qcow2 *q, enum qcow2_kind kind)
 	case QCOW2_KIND_ZERO_ALLOCATED:
 		return q->cluster_len;
 	case QCOW2_KIND_UNALLOCATED:
+	case QCOW2_KIND_PLACED:
 	case QCOW2_KIND_ZERO:
 	case QCOW2_KIND_COMPRESSED:
 		break;
@@ -176,39 +174,108 @@ static uint64_t step_of(const struct qcow2 *q, enum qcow2_kind kind)
 	return 0;
 }
 
-int qcow2_map_run(struct qcow2 *q, uint64_t index, uint64_t max, bool nowait,
-		  struct qcow2_run *run, struct error *err)
+static int check_bitmap(struct qcow2 *q, uint64_t index,
+			const struct qcow2_run *run, struct error *err)
 {
-	uint8_t *entries;
-	uint64_t n, step;
+	if (!q->has_subclusters ||
+	    qcow2_is_bitmap_valid(q, run->entry, run->bitmap))
+		return 0;
+	return qcow2_corruption(q, err,
+				"Invalid cluster entry found (guest offset: "
+				"%#llx)",
+				(unsigned long long)index << q->cluster_bits);
+}
+
+/* What the first entry says, of its whole cluster. */
+static int fill_run(struct qcow2 *q, uint64_t index, const uint8_t *entries,
+		    struct qcow2_run *run, struct error *err)
+{
+	uint64_t len;
 	int rc;
 
-	rc = load_entries(q, index, nowait, &entries, &n, err);
-	if (rc < 0)
-		return rc;
-	*run = (struct qcow2_run){ .kind = QCOW2_KIND_UNALLOCATED };
-	run->n = n < max ? n : max;
-	if (entries == NULL)
-		return 0;
-	run->entry = load(entries);
+	qcow2_load_entry(q, entries, 0, &run->entry, &run->bitmap);
 	run->kind = qcow2_entry_kind(q, run->entry);
 	rc = check_entry(q, index, run->entry, run->kind, err);
+	if (rc == 0)
+		rc = check_bitmap(q, index, run, err);
 	if (rc < 0)
 		return rc;
+	run->n = 1;
 	if (run->kind == QCOW2_KIND_COMPRESSED) {
-		uint64_t len;
-
-		run->n = 1;
 		qcow2_compressed_range(q, run->entry, &run->host_offset, &len);
 		return 0;
 	}
 	run->host_offset = run->entry & QCOW2_OFFSET_MASK;
 	run->is_copied = run->entry & QCOW2_COPIED;
-	step = step_of(q, run->kind);
-	for (n = 1; n < run->n; n++)
-		if (load(entries + n * ENTRY_LEN) != run->entry + n * step)
+	return 0;
+}
+
+/* As long as entries follow one another, at most max of them. */
+static void extend_run(const struct qcow2 *q, const uint8_t *entries,
+		       uint64_t max, struct qcow2_run *run)
+{
+	uint64_t step = step_of(q, run->kind), entry, bitmap;
+
+	if (run->kind == QCOW2_KIND_COMPRESSED)
+		return;
+	if (q->has_subclusters && qcow2_entry_has_host(q, run->entry))
+		step = q->cluster_len;
+	for (; run->n < max; run->n++) {
+		qcow2_load_entry(q, entries, run->n, &entry, &bitmap);
+		if (entry != run->entry + run->n * step ||
+		    bitmap != run->bitmap)
 			break;
-	run->n = n;
+	}
+}
+
+int qcow2_map_clusters(struct qcow2 *q, uint64_t index, uint64_t max,
+		       struct qcow2_run *run, struct error *err)
+{
+	uint8_t *entries;
+	uint64_t n;
+	int rc = load_entries(q, index, false, &entries, &n, err);
+
+	if (rc < 0)
+		return rc;
+	if (n > max)
+		n = max;
+	*run = (struct qcow2_run){ .kind = QCOW2_KIND_UNALLOCATED, .n = n };
+	if (entries == NULL)
+		return 0;
+	rc = fill_run(q, index, entries, run, err);
+	if (rc < 0)
+		return rc;
+	if (q->has_subclusters)
+		qcow2_sum_up(q, run);
+	extend_run(q, entries, n, run);
+	return 0;
+}
+
+int qcow2_map_run(struct qcow2 *q, uint64_t unit, uint64_t max, bool nowait,
+		  struct qcow2_run *run, struct error *err)
+{
+	unsigned bits = q->cluster_bits - q->unit_bits;
+	unsigned first = (unsigned)(unit & ((1ULL << bits) - 1));
+	uint8_t *entries;
+	uint64_t n, units;
+	int rc;
+
+	rc = load_entries(q, unit >> bits, nowait, &entries, &n, err);
+	if (rc < 0)
+		return rc;
+	units = (n << bits) - first;
+	if (units > max)
+		units = max;
+	*run = (struct qcow2_run){ .kind = QCOW2_KIND_UNALLOCATED, .n = units };
+	if (entries == NULL)
+		return 0;
+	rc = fill_run(q, unit >> bits, entries, run, err);
+	if (rc < 0)
+		return rc;
+	if (q->has_subclusters)
+		qcow2_map_subclusters(q, entries, n, first, units, run);
+	else
+		extend_run(q, entries, units, run);
 	return 0;
 }
 
@@ -353,29 +420,33 @@ static int release(struct qcow2 *q, uint64_t old, uint64_t entry,
 
 /* n <= BATCH entries in one slice of the cache. */
 static int set_batch(struct qcow2 *q, uint64_t index, uint64_t n,
-		     uint64_t first, uint64_t step, uint64_t *at,
-		     struct error *err)
+		     uint64_t first, uint64_t step, uint64_t bitmap,
+		     uint64_t *at, struct error *err)
 {
-	uint64_t old[BATCH], wire[BATCH];
+	uint64_t old[2 * BATCH], wire[2 * BATCH];
+	unsigned words = q->l2_words;
+	uint64_t len = n * entry_len(q);
 	uint8_t *entries;
 	int rc;
 
 	rc = qcow2_cache_get(&q->l2_cache, *at, &entries);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read L2 table");
-	memcpy(old, entries, n * ENTRY_LEN);
-	for (uint64_t i = 0; i < n; i++)
-		wire[i] = htobe64(first + i * step);
-	rc = qcow2_cache_write(&q->l2_cache, *at, wire, n * ENTRY_LEN);
+	memcpy(old, entries, len);
+	for (uint64_t i = 0; i < n; i++) {
+		wire[words * i + words - 1] = htobe64(bitmap);
+		wire[words * i] = htobe64(first + i * step);
+	}
+	rc = qcow2_cache_write(&q->l2_cache, *at, wire, len);
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not write L2 table (guest "
 				       "offset: %#llx)",
 				       (unsigned long long)index
 					       << q->cluster_bits);
-	*at += n * ENTRY_LEN;
+	*at += len;
 	for (uint64_t i = 0; i < n; i++) {
-		rc = release(q, be64toh(old[i]), first + i * step, err);
+		rc = release(q, be64toh(old[words * i]), first + i * step, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -383,7 +454,8 @@ static int set_batch(struct qcow2 *q, uint64_t index, uint64_t n,
 }
 
 int qcow2_set_entries(struct qcow2 *q, uint64_t index, uint64_t n,
-		      uint64_t first, uint64_t step, struct error *err)
+		      uint64_t first, uint64_t step, uint64_t bitmap,
+		      struct error *err)
 {
 	uint64_t at, slice = q->l2_cache.entry_len;
 	int rc;
@@ -391,15 +463,16 @@ int qcow2_set_entries(struct qcow2 *q, uint64_t index, uint64_t n,
 	rc = find_entry(q, index, &at, err);
 	if (rc < 0)
 		return rc;
-	rc = qcow2_check_overlap(q, QCOW2_SECTION_L2, at, n * ENTRY_LEN, err);
+	rc = qcow2_check_overlap(q, QCOW2_SECTION_L2, at, n * entry_len(q),
+				 err);
 	while (rc == 0 && n > 0) {
-		uint64_t here = (slice - (at & (slice - 1))) / ENTRY_LEN;
+		uint64_t here = (slice - (at & (slice - 1))) / entry_len(q);
 
 		if (here > n)
 			here = n;
 		if (here > BATCH)
 			here = BATCH;
-		rc = set_batch(q, index, here, first, step, &at, err);
+		rc = set_batch(q, index, here, first, step, bitmap, &at, err);
 		index += here;
 		first += here * step;
 		n -= here;

@@ -77,7 +77,8 @@ static uint64_t check_l2(struct qcow2_checker *c, uint64_t *l2, bool is_fixed)
 	uint64_t n = 0, refcount;
 
 	for (uint64_t i = 0; i < 1ULL << c->q->l2_bits; i++) {
-		uint64_t entry = be64toh(l2[i]);
+		uint64_t *wire = &l2[i * c->q->l2_words];
+		uint64_t entry = be64toh(*wire);
 
 		if (c->q->has_data_file || entry & QCOW2_COMPRESSED ||
 		    !(entry & QCOW2_OFFSET_MASK) ||
@@ -89,7 +90,7 @@ static uint64_t check_l2(struct qcow2_checker *c, uint64_t *l2, bool is_fixed)
 			    is_fixed ? "Repairing" : "ERROR",
 			    (unsigned long long)entry,
 			    (unsigned long long)refcount);
-		l2[i] = htobe64(entry ^ QCOW2_COPIED);
+		*wire = htobe64(entry ^ QCOW2_COPIED);
 		n++;
 	}
 	return n;

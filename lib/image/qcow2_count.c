@@ -25,6 +25,7 @@ struct walk {
 	uint64_t *l2;	/* of one cluster */
 	uint64_t l2_offset;
 	uint64_t guest_index; /* of its first entry */
+	uint64_t bitmap;      /* second word of the entry looked at */
 };
 
 static void corrupt(struct qcow2_checker *c)
@@ -127,13 +128,17 @@ static void count_compressed(struct walk *w, uint64_t i, uint64_t entry)
 static bool drop_host(struct walk *w, uint64_t i)
 {
 	struct qcow2 *q = w->c->q;
-	uint64_t wire = htobe64(QCOW2_ZERO);
-	uint64_t at = w->l2_offset + i * sizeof(wire);
+	uint64_t wire[2] = { htobe64(QCOW2_ZERO) };
+	uint64_t len = q->l2_words * sizeof(wire[0]);
+	uint64_t at = w->l2_offset + i * len;
 
+	if (q->has_subclusters) {
+		wire[0] = 0;
+		wire[1] = htobe64(QCOW2_SUBCLUSTERS_ZERO);
+	}
 	if (!w->c->is_first || !(w->c->fix & IMAGE_REPAIR_ERRORS) ||
-	    qcow2_check_overlap(q, QCOW2_SECTION_L2, at, sizeof(wire), NULL) <
-		    0 ||
-	    qcow2_cache_write(&q->l2_cache, at, &wire, sizeof(wire)) < 0)
+	    qcow2_check_overlap(q, QCOW2_SECTION_L2, at, len, NULL) < 0 ||
+	    qcow2_cache_write(&q->l2_cache, at, wire, len) < 0)
 		return false;
 	w->c->result->n_corruptions_fixed++;
 	w->c->has_fixed = true;
@@ -144,11 +149,14 @@ static bool is_aligned(struct walk *w, uint64_t i, uint64_t entry)
 {
 	struct qcow2_checker *c = w->c;
 	uint64_t offset = entry & QCOW2_OFFSET_MASK;
-	bool is_dropped;
+	bool is_dropped, has_data;
 
 	if (!(offset & (c->q->cluster_len - 1)))
 		return true;
-	is_dropped = entry & QCOW2_ZERO && drop_host(w, i);
+	has_data = c->q->has_subclusters
+			   ? w->bitmap & QCOW2_SUBCLUSTERS_ALLOCATED
+			   : !(entry & QCOW2_ZERO);
+	is_dropped = !has_data && drop_host(w, i);
 	if (!is_dropped)
 		corrupt(c);
 	qcow2_found(c,
@@ -156,7 +164,7 @@ static bool is_aligned(struct walk *w, uint64_t i, uint64_t entry)
 		    "entry corrupted.",
 		    is_dropped ? "Repairing" : "ERROR",
 		    (unsigned long long)offset,
-		    entry & QCOW2_ZERO ? "Preallocated" : "Data");
+		    has_data ? "Data" : "Preallocated");
 	return !is_dropped;
 }
 
@@ -171,6 +179,28 @@ static void wrong_place(struct walk *w, uint64_t i, uint64_t offset)
 		    "%llx",
 		    (unsigned long long)offset,
 		    (unsigned long long)guest_offset);
+}
+
+/* Which subclusters there are must make sense. */
+static void check_bitmap(struct walk *w, uint64_t i, uint64_t entry)
+{
+	if (!w->c->q->has_subclusters ||
+	    qcow2_is_bitmap_valid(w->c->q, entry, w->bitmap))
+		return;
+	corrupt(w->c);
+	if (entry & QCOW2_COMPRESSED)
+		qcow2_found(w->c,
+			    "ERROR compressed cluster %llu with non-zero "
+			    "subcluster allocation bitmap, entry=0x%llx",
+			    (unsigned long long)i, (unsigned long long)entry);
+	else if (!qcow2_entry_has_host(w->c->q, entry))
+		qcow2_found(w->c, "ERROR: Unallocated cluster has non-zero "
+				  "subcluster allocation map");
+	else
+		qcow2_found(w->c,
+			    "ERROR offset=%llx: Allocated cluster has "
+			    "corrupted subcluster allocation bitmap",
+			    (unsigned long long)(entry & QCOW2_OFFSET_MASK));
 }
 
 /* Entry i. next: the offset that would follow the last one; 0 at first. */
@@ -218,10 +248,12 @@ static int count_l2(struct walk *w, uint64_t offset)
 	}
 	w->l2_offset = offset;
 	for (uint64_t i = 0; i < n; i++) {
-		uint64_t entry = be64toh(w->l2[i]);
+		uint64_t entry;
 
-		if (entry == 0)
+		qcow2_load_entry(c->q, w->l2, i, &entry, &w->bitmap);
+		if (entry == 0 && w->bitmap == 0)
 			continue;
+		check_bitmap(w, i, entry);
 		if (entry & QCOW2_COMPRESSED)
 			count_compressed(w, i, entry);
 		else

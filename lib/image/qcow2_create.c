@@ -29,7 +29,8 @@ static int lay_out(struct qcow2_plan *p, struct error *err)
 	uint64_t per_block = cluster_len * 8 >> p->refcount_order;
 	uint64_t before;
 
-	p->l1_size = divide_up(p->size, 1ULL << (2 * p->cluster_bits - 3));
+	p->l1_size = divide_up(p->size, 1ULL << (2 * p->cluster_bits -
+						 (p->has_extended_l2 ? 4 : 3)));
 	if (p->l1_size > QCOW2_L1_LEN_MAX / sizeof(uint64_t))
 		return error_set(err, -EFBIG,
 				 "The image size is too large for file format "
@@ -84,6 +85,9 @@ static void fill_fixed(const struct qcow2_plan *p, struct qcow2_wire_header *w)
 	if (p->data_file != NULL)
 		w->incompatible_features |=
 			htobe64(QCOW2_INCOMPATIBLE_DATA_FILE);
+	if (p->has_extended_l2)
+		w->incompatible_features |=
+			htobe64(QCOW2_INCOMPATIBLE_EXTENDED_L2);
 	if (p->is_data_raw)
 		w->autoclear_features = htobe64(QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	if (p->has_lazy_refcounts)

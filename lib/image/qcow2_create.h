@@ -16,7 +16,7 @@ struct qcow2;
 struct qcow2_plan {
 	unsigned version, cluster_bits, refcount_order;
 	uint64_t size;
-	bool has_lazy_refcounts;
+	bool has_lazy_refcounts, has_extended_l2;
 	uint8_t compression_type;
 	const char *preallocation; /* never NULL */
 	const char *backing_name, *backing_format;

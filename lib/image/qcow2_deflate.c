@@ -173,7 +173,7 @@ static int store(struct qcow2 *q, uint64_t index, const void *data, size_t len,
 		return rc;
 	}
 	return qcow2_set_entries(q, index, 1, make_entry(q, host_offset, len),
-				 0, err);
+				 0, 0, err);
 }
 
 static int store_cluster(struct qcow2 *q, uint64_t index, const void *data,

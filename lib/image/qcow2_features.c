@@ -82,10 +82,11 @@ static int check_compression(const struct qcow2_header *h, struct error *err)
 
 static int refuse_missing(const struct qcow2_header *h, struct error *err)
 {
-	if (h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2)
-		return error_set(err, -ENOTSUP,
-				 "qcow2 feature 'extended L2 entries' is not "
-				 "supported yet");
+	if (h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2 &&
+	    h->cluster_bits < QCOW2_CLUSTER_BITS_MIN + QCOW2_SUBCLUSTER_BITS)
+		return error_set(
+			err, -EINVAL, "Unsupported subcluster size: %u",
+			1U << h->cluster_bits >> QCOW2_SUBCLUSTER_BITS);
 	if (h->crypt_method > QCOW2_CRYPT_LUKS)
 		return error_set(err, -EINVAL,
 				 "Unsupported encryption method %u",

@@ -91,7 +91,9 @@ int qcow2_check_table(const struct qcow2_header *header, uint64_t offset,
 
 static int check_tables(const struct qcow2_header *h, struct error *err)
 {
-	uint64_t l2_reach = 1ULL << (2 * h->cluster_bits - 3);
+	bool is_extended = h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2;
+	uint64_t l2_reach = 1ULL
+			    << (2 * h->cluster_bits - (is_extended ? 4 : 3));
 	uint64_t needed;
 	int rc;
 

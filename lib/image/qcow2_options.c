@@ -104,22 +104,6 @@ static int set_switch(bool *is_on, const struct image_option *o,
 	return 0;
 }
 
-static int refuse(const struct image_option *o, struct error *err)
-{
-	bool is_on = true;
-	int rc = 0;
-
-	if (strcmp(o->name, "extended_l2") == 0)
-		rc = set_switch(&is_on, o, err);
-	else
-		return error_set(err, -EINVAL, "Invalid parameter '%s'",
-				 o->name);
-	if (rc < 0 || !is_on)
-		return rc;
-	return error_set(err, -ENOTSUP,
-			 "qcow2 option '%s' is not supported yet", o->name);
-}
-
 static int take(struct qcow2_plan *p, const struct image_option *o,
 		struct error *err)
 {
@@ -145,6 +129,8 @@ static int take(struct qcow2_plan *p, const struct image_option *o,
 		p->preallocation = o->value;
 		return qcow2_check_preallocation(o->value, err);
 	}
+	if (strcmp(o->name, "extended_l2") == 0)
+		return set_switch(&p->has_extended_l2, o, err);
 	if (strcmp(o->name, "data_file") == 0) {
 		p->data_file = o->value;
 		return 0;
@@ -155,7 +141,7 @@ static int take(struct qcow2_plan *p, const struct image_option *o,
 	if (strcmp(o->name, "encryption") == 0 ||
 	    strncmp(o->name, "encrypt.", strlen("encrypt.")) == 0)
 		return 0;
-	return refuse(o, err);
+	return error_set(err, -EINVAL, "Invalid parameter '%s'", o->name);
 }
 
 int qcow2_check_preallocation(const char *mode, struct error *err)
@@ -197,6 +183,25 @@ static int check_version_2(const struct qcow2_plan *p, struct error *err)
 	return 0;
 }
 
+static int check_extended_l2(const struct qcow2_plan *p, struct error *err)
+{
+	unsigned bits = QCOW2_CLUSTER_BITS_MIN + QCOW2_SUBCLUSTER_BITS;
+
+	if (!p->has_extended_l2)
+		return 0;
+	if (p->version < 3)
+		return error_set(err, -EINVAL,
+				 "Extended L2 entries are only supported with "
+				 "compatibility level 1.1 and above (use "
+				 "version=v3 or greater)");
+	if (p->cluster_bits < bits)
+		return error_set(err, -EINVAL,
+				 "Extended L2 entries are only supported with "
+				 "cluster sizes of at least %u bytes",
+				 1U << bits);
+	return 0;
+}
+
 static int check_data_file(struct qcow2_plan *p, struct error *err)
 {
 	if (p->is_data_raw && p->data_file == NULL)
@@ -233,6 +238,8 @@ int qcow2_plan_init(struct qcow2_plan *plan,
 	if (rc == 0)
 		rc = check_version_2(plan, err);
 	if (rc == 0)
+		rc = check_extended_l2(plan, err);
+	if (rc == 0)
 		rc = check_data_file(plan, err);
 	if (rc == 0)
 		rc = qcow2_plan_crypt(plan, o, err);
@@ -241,7 +248,8 @@ int qcow2_plan_init(struct qcow2_plan *plan,
 	/* Sizes are in sectors, as QEMU has them. */
 	plan->size = (o->size + QCOW2_SECTOR_LEN - 1) &
 		     ~(uint64_t)(QCOW2_SECTOR_LEN - 1);
-	if (o->backing_path != NULL && strcmp(plan->preallocation, "off") != 0)
+	if (o->backing_path != NULL && !plan->has_extended_l2 &&
+	    strcmp(plan->preallocation, "off") != 0)
 		return error_set(err, -EINVAL,
 				 "Backing file and preallocation can only be "
 				 "used at the same time if extended_l2 is on");

@@ -62,10 +62,10 @@ static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
 	}
 	/* What nobody has encrypted is no zeroes. */
 	if (q->header.crypt_method != QCOW2_CRYPT_NONE &&
-	    q->header.version >= 3)
+	    q->header.version >= 3 && !q->has_subclusters)
 		flags |= QCOW2_ZERO;
 	return qcow2_set_entries(q, index, *n, host_offset | flags,
-				 q->cluster_len, err);
+				 q->cluster_len, 0, err);
 }
 
 int qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t end,
@@ -81,7 +81,7 @@ int qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t end,
 
 		if (n > last - index)
 			n = last - index;
-		rc = qcow2_map_run(q, index, n, false, &run, err);
+		rc = qcow2_map_clusters(q, index, n, &run, err);
 		if (rc < 0)
 			break;
 		n = run.n;

@@ -81,16 +81,16 @@ static int read_compressed(struct qcow2 *q, uint64_t entry, size_t skip,
 static int read_run(struct qcow2 *q, uint64_t offset, size_t len,
 		    struct iov_cursor *cursor, size_t *done, struct error *err)
 {
-	uint64_t skip = offset & (q->cluster_len - 1);
+	uint64_t skip = offset & (q->unit_len - 1);
 	struct qcow2_run run;
 	int rc;
 
-	rc = qcow2_map_run(q, offset >> q->cluster_bits,
-			   qcow2_n_clusters(q, skip + len), false, &run, err);
+	rc = qcow2_map_run(q, offset >> q->unit_bits,
+			   qcow2_n_units(q, skip + len), false, &run, err);
 	if (rc < 0)
 		return rc;
-	if (len > (run.n << q->cluster_bits) - skip)
-		len = (run.n << q->cluster_bits) - skip;
+	if (len > (run.n << q->unit_bits) - skip)
+		len = (run.n << q->unit_bits) - skip;
 	*done = len;
 	switch (run.kind) {
 	case QCOW2_KIND_ZERO:
@@ -98,8 +98,11 @@ static int read_run(struct qcow2 *q, uint64_t offset, size_t len,
 		iov_take_zero(cursor, len);
 		return 0;
 	case QCOW2_KIND_COMPRESSED:
-		return read_compressed(q, run.entry, skip, len, cursor, err);
+		return read_compressed(q, run.entry,
+				       offset & (q->cluster_len - 1), len,
+				       cursor, err);
 	case QCOW2_KIND_UNALLOCATED:
+	case QCOW2_KIND_PLACED:
 		pthread_mutex_unlock(&q->lock);
 		rc = read_backing(q, offset, len, cursor, err);
 		pthread_mutex_lock(&q->lock);
@@ -147,6 +150,7 @@ static bool is_zero_without_looking(const struct qcow2 *q, uint64_t offset,
 	case QCOW2_KIND_ZERO_ALLOCATED:
 		return true;
 	case QCOW2_KIND_UNALLOCATED:
+	case QCOW2_KIND_PLACED:
 		return q->image->backing == NULL ||
 		       offset >= image_size(q->image->backing);
 	case QCOW2_KIND_DATA:
@@ -163,17 +167,26 @@ int qcow2_read_old(struct qcow2 *q, uint64_t offset, void *buf, size_t len,
 	struct iov_cursor cursor = { .iov = &iov, .n_iov = 1 };
 	struct qcow2_run run;
 	size_t done;
-	int rc;
+	int rc = 0;
 
-	rc = qcow2_map_run(q, offset >> q->cluster_bits, 1, false, &run, err);
-	if (rc < 0)
-		return rc;
-	*is_zero = is_zero_without_looking(q, offset, run.kind);
+	*is_zero = true;
+	for (uint64_t at = offset; *is_zero && at < offset + len;
+	     at = (at & ~(uint64_t)(q->unit_len - 1)) + q->unit_len) {
+		rc = qcow2_map_run(q, at >> q->unit_bits, 1, false, &run, err);
+		if (rc < 0)
+			return rc;
+		*is_zero = is_zero_without_looking(q, at, run.kind);
+	}
 	if (*is_zero) {
 		memset(buf, 0, len);
 		return 0;
 	}
-	return read_run(q, offset, len, &cursor, &done, err);
+	for (; rc == 0 && len > 0; offset += done, len -= done) {
+		rc = read_run(q, offset, len, &cursor, &done, err);
+		if (rc < 0)
+			break;
+	}
+	return rc;
 }
 
 static bool follows(const struct qcow2 *q, const struct qcow2_run *run,
@@ -185,8 +198,9 @@ static bool follows(const struct qcow2 *q, const struct qcow2_run *run,
 	case QCOW2_KIND_DATA:
 	case QCOW2_KIND_ZERO_ALLOCATED:
 		return next->host_offset ==
-		       run->host_offset + (run->n << q->cluster_bits);
+		       run->host_offset + (run->n << q->unit_bits);
 	case QCOW2_KIND_UNALLOCATED:
+	case QCOW2_KIND_PLACED:
 	case QCOW2_KIND_ZERO:
 		return true;
 	case QCOW2_KIND_COMPRESSED:
@@ -219,6 +233,7 @@ static void fill_extent(struct qcow2 *q, const struct qcow2_run *run,
 {
 	switch (run->kind) {
 	case QCOW2_KIND_UNALLOCATED:
+	case QCOW2_KIND_PLACED:
 		extent->kind = IMAGE_EXTENT_HOLE;
 		return;
 	case QCOW2_KIND_ZERO:
@@ -246,7 +261,7 @@ static void fill_extent(struct qcow2 *q, const struct qcow2_run *run,
 		qcow2_bitmaps_know(q, extent->offset, extent->len) &&
 		(q->has_data_file ||
 		 qcow2_find_overlap(q, 0, run->host_offset,
-				    run->n << q->cluster_bits) ==
+				    run->n << q->unit_bits) ==
 			 QCOW2_SECTION_NONE);
 }
 
@@ -254,7 +269,7 @@ int qcow2_map(struct image *image, uint64_t offset, uint64_t len,
 	      unsigned flags, struct image_extent *extent, struct error *err)
 {
 	struct qcow2 *q = image->state;
-	uint64_t skip = offset & (q->cluster_len - 1);
+	uint64_t skip = offset & (q->unit_len - 1);
 	bool nowait = flags & IMAGE_MAP_NOWAIT;
 	struct qcow2_run run;
 	int rc;
@@ -270,11 +285,11 @@ int qcow2_map(struct image *image, uint64_t offset, uint64_t len,
 		pthread_mutex_lock(&q->lock);
 	else if (pthread_mutex_trylock(&q->lock) != 0)
 		return -EAGAIN; /* its holder may be reading metadata */
-	rc = map_runs(q, offset >> q->cluster_bits,
-		      qcow2_n_clusters(q, skip + len), nowait, &run, err);
+	rc = map_runs(q, offset >> q->unit_bits, qcow2_n_units(q, skip + len),
+		      nowait, &run, err);
 	if (rc == 0) {
-		if (len > (run.n << q->cluster_bits) - skip)
-			extent->len = (run.n << q->cluster_bits) - skip;
+		if (len > (run.n << q->unit_bits) - skip)
+			extent->len = (run.n << q->unit_bits) - skip;
 		fill_extent(q, &run, skip, extent);
 	}
 	pthread_mutex_unlock(&q->lock);

@@ -139,7 +139,8 @@ static int set_flags(struct qcow2 *q, uint64_t *l2, bool *is_changed,
 {
 	*is_changed = false;
 	for (uint64_t i = 0; i < 1ULL << q->l2_bits; i++) {
-		uint64_t old = be64toh(l2[i]), entry = old & ~QCOW2_COPIED;
+		uint64_t *wire = &l2[i * q->l2_words];
+		uint64_t old = be64toh(*wire), entry = old & ~QCOW2_COPIED;
 		uint64_t offset = old & QCOW2_OFFSET_MASK, count = 0;
 		int rc = 0;
 
@@ -151,7 +152,7 @@ static int set_flags(struct qcow2 *q, uint64_t *l2, bool *is_changed,
 		if (count == 1)
 			entry |= QCOW2_COPIED;
 		*is_changed |= entry != old;
-		l2[i] = htobe64(entry);
+		*wire = htobe64(entry);
 	}
 	return 0;
 }

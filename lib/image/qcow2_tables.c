@@ -80,7 +80,8 @@ static int count_l2(struct qcow2 *q, uint64_t offset, uint64_t *l2, int delta,
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read L2 table");
 	for (uint64_t i = 0; rc == 0 && i < 1ULL << q->l2_bits; i++)
-		rc = count_entry(q, &span, be64toh(l2[i]), delta, err);
+		rc = count_entry(q, &span, be64toh(l2[i * q->l2_words]), delta,
+				 err);
 	if (rc == 0)
 		rc = count(q, &span, delta, err);
 	/* Going down, a table goes after what it refers to. */

@@ -21,13 +21,8 @@
 
 /* New clusters for a part of a request. */
 struct allocation {
-	uint64_t offset; /* of the request's part */
-	size_t len;
-	uint64_t index, n; /* guest clusters that it touches */
-	uint64_t host_offset;
-	bool is_reused; /* a zero cluster's own, not a new one */
-	bool is_fresh;	/* reads as zeroes */
-	size_t head, tail;
+	struct qcow2_part part;
+	bool is_fresh;			/* reads as zeroes */
 	uint8_t *head_data, *tail_data; /* NULL: need not be written */
 	bool needs_barrier;
 };
@@ -123,32 +118,33 @@ static int read_edge(struct qcow2 *q, struct allocation *a, uint64_t offset,
 static int write_clusters(struct qcow2 *q, const struct allocation *a,
 			  struct iov_cursor *cursor, struct error *err)
 {
-	uint64_t skip = a->host_offset - (a->index << q->cluster_bits);
-	uint64_t at = a->offset; /* of the disk; + skip: of the file */
+	uint64_t skip =
+		a->part.host_offset - (a->part.index << q->cluster_bits);
+	uint64_t at = a->part.offset; /* of the disk; + skip: of the file */
 	struct iovec parts[IOV_PARTS_MAX];
 	unsigned n_parts, n_head = 0;
-	size_t len = a->len, n;
+	size_t len = a->part.len, n;
 	int rc;
 
 	if (a->head_data != NULL) {
 		parts[0].iov_base = a->head_data;
-		parts[0].iov_len = a->head;
-		at -= a->head;
+		parts[0].iov_len = a->part.head;
+		at -= a->part.head;
 		n_head = 1;
 	}
 	n = iov_take(cursor, len, parts + n_head, IOV_PARTS_MAX - 2, &n_parts);
 	n_parts += n_head;
 	if (n == len && a->tail_data != NULL) {
 		parts[n_parts].iov_base = a->tail_data;
-		parts[n_parts++].iov_len = a->tail;
+		parts[n_parts++].iov_len = a->part.tail;
 	}
 	rc = qcow2_data_writev(q, at, at + skip, parts, n_parts);
-	at = a->offset + n;
+	at = a->part.offset + n;
 	if (rc == 0 && n < len) {
 		rc = write_data(q, at, at + skip, len - n, cursor, err);
-		at = a->offset + len;
+		at = a->part.offset + len;
 		parts[0].iov_base = a->tail_data;
-		parts[0].iov_len = a->tail;
+		parts[0].iov_len = a->part.tail;
 		if (rc == 0 && a->tail_data != NULL)
 			rc = qcow2_data_writev(q, at, at + skip, parts, 1);
 	}
@@ -160,11 +156,11 @@ static int fill(struct qcow2 *q, struct allocation *a,
 {
 	int rc;
 
-	rc = read_edge(q, a, a->index << q->cluster_bits, a->head,
+	rc = read_edge(q, a, a->part.offset - a->part.head, a->part.head,
 		       &a->head_data, err);
 	if (rc == 0)
-		rc = read_edge(q, a, a->offset + a->len, a->tail, &a->tail_data,
-			       err);
+		rc = read_edge(q, a, a->part.offset + a->part.len, a->part.tail,
+			       &a->tail_data, err);
 	if (rc == 0) {
 		pthread_mutex_unlock(&q->lock);
 		rc = write_clusters(q, a, cursor, err);
@@ -183,63 +179,73 @@ static int fill(struct qcow2 *q, struct allocation *a,
 /* There, each guest cluster has a place of its own. */
 static void use_data_file(const struct qcow2 *q, struct allocation *a)
 {
-	a->is_reused = true;
-	a->host_offset = a->index << q->cluster_bits;
-	a->is_fresh = qcow2_external_is_fresh(q, a->host_offset,
-					      a->n << q->cluster_bits);
+	a->part.is_reused = true;
+	a->part.host_offset = a->part.index << q->cluster_bits;
+	a->is_fresh = qcow2_external_is_fresh(q, a->part.host_offset,
+					      a->part.n << q->cluster_bits);
+}
+
+/* As far as there are places; what is around it comes along. */
+static void set_edges(const struct qcow2 *q, struct qcow2_part *p)
+{
+	uint64_t end = (p->index + p->n) << q->cluster_bits;
+
+	if (p->len > end - p->offset)
+		p->len = end - p->offset;
+	if (!q->has_subclusters) {
+		p->head = p->offset & (q->cluster_len - 1);
+		p->tail = end - p->offset - p->len;
+	}
+	end = p->offset + p->len;
+	/* A data file ends where the disk ends. */
+	if (q->has_data_file && end + p->tail > q->header.size)
+		p->tail = q->header.size > end ? q->header.size - end : 0;
 }
 
 /* Clusters of a are this thread's (a flight says so). */
 static int write_new(struct qcow2 *q, struct allocation *a,
 		     struct iov_cursor *cursor, struct error *err)
 {
-	uint64_t end;
 	int rc;
 
-	rc = qcow2_own_l2(q, a->index, err);
+	rc = qcow2_own_l2(q, a->part.index, err);
 	if (rc == 0 && q->has_data_file)
 		use_data_file(q, a);
-	else if (rc == 0 && !a->is_reused)
-		rc = qcow2_alloc(q, &a->n, &a->host_offset, &a->is_fresh, err);
+	else if (rc == 0 && !a->part.is_reused)
+		rc = qcow2_alloc(q, &a->part.n, &a->part.host_offset,
+				 &a->is_fresh, err);
 	if (rc < 0)
 		return rc;
 	if (q->header.crypt_method != QCOW2_CRYPT_NONE)
 		a->is_fresh = false; /* a hole is no zeroes */
-	end = (a->index + a->n) << q->cluster_bits;
-	a->head = a->offset & (q->cluster_len - 1);
-	if (a->len > end - a->offset)
-		a->len = end - a->offset;
-	/* A data file ends where the disk ends. */
-	if (q->has_data_file && end > q->header.size)
-		end = q->header.size > a->offset + a->len ? q->header.size
-							  : a->offset + a->len;
-	a->tail = end - a->offset - a->len;
-	rc = check_place(q, a->host_offset, a->n << q->cluster_bits, err);
+	set_edges(q, &a->part);
+	rc = check_place(q, a->part.host_offset, a->part.n << q->cluster_bits,
+			 err);
 	if (rc == 0)
 		rc = fill(q, a, cursor, err);
 	if (rc < 0) {
-		if (!a->is_reused)
-			qcow2_alloc_undo(q, a->host_offset, a->n);
+		if (!a->part.is_reused)
+			qcow2_alloc_undo(q, a->part.host_offset, a->part.n);
 		return rc;
 	}
-	return qcow2_set_entries(q, a->index, a->n,
-				 a->host_offset | QCOW2_COPIED, q->cluster_len,
-				 err);
+	return qcow2_set_entries(q, a->part.index, a->part.n,
+				 a->part.host_offset | QCOW2_COPIED,
+				 q->cluster_len, a->part.bitmap, err);
 }
 
 /* How far, from run on, no cluster can be overwritten in place. */
 static int plan(struct qcow2 *q, const struct qcow2_run *first,
-		struct allocation *a, struct error *err)
+		struct qcow2_part *p, struct error *err)
 {
-	uint64_t left = qcow2_l2_left(q, a->index), n = first->n;
+	uint64_t left = qcow2_l2_left(q, p->index), n = first->n;
 
-	if (left > a->n)
-		left = a->n;
-	a->is_reused = is_reusable(first);
-	a->host_offset = first->host_offset;
-	while (n < left && !a->is_reused) {
+	if (left > p->n)
+		left = p->n;
+	p->is_reused = is_reusable(first);
+	p->host_offset = first->host_offset;
+	while (n < left && !p->is_reused) {
 		struct qcow2_run run;
-		int rc = qcow2_map_run(q, a->index + n, left - n, false, &run,
+		int rc = qcow2_map_run(q, p->index + n, left - n, false, &run,
 				       err);
 
 		if (rc < 0)
@@ -248,8 +254,35 @@ static int plan(struct qcow2 *q, const struct qcow2_run *first,
 			break;
 		n += run.n;
 	}
-	a->n = n < left ? n : left;
+	p->n = n < left ? n : left;
 	return 0;
+}
+
+/* What is there, and how much of the request it decides. */
+static int look(struct qcow2 *q, uint64_t skip, struct qcow2_part *p,
+		struct qcow2_run *run, struct error *err)
+{
+	uint64_t unit = p->offset >> q->unit_bits;
+	int rc = qcow2_map_run(q, unit, qcow2_n_units(q, skip + p->len), false,
+			       run, err);
+
+	if (rc < 0)
+		return rc;
+	p->index = p->offset >> q->cluster_bits;
+	if (is_in_place(run)) {
+		if (p->len > (run->n << q->unit_bits) - skip)
+			p->len = (run->n << q->unit_bits) - skip;
+		p->n = ((p->offset + p->len - 1) >> q->cluster_bits) -
+		       p->index + 1;
+		return 0;
+	}
+	if (q->has_subclusters)
+		return qcow2_plan_part(q, p, err);
+	p->n = qcow2_n_clusters(q, skip + p->len);
+	rc = plan(q, run, p, err);
+	if (rc == 0 && p->len > (p->n << q->cluster_bits) - skip)
+		p->len = (p->n << q->cluster_bits) - skip;
+	return rc;
 }
 
 /* A part of the request: one run overwritten, or one of new clusters. */
@@ -257,35 +290,27 @@ static int write_part(struct qcow2 *q, uint64_t offset, size_t len,
 		      struct iov_cursor *cursor, size_t *done,
 		      struct error *err)
 {
-	uint64_t skip = offset & (q->cluster_len - 1);
-	struct allocation a = { .offset = offset, .len = len };
+	struct allocation a = { .part = { .offset = offset, .len = len } };
+	uint64_t skip = offset & (q->unit_len - 1), last;
+	struct qcow2_part *p = &a.part;
 	struct qcow2_flight flight;
 	struct qcow2_run run;
 	int rc;
 
 	do {
-		a.index = offset >> q->cluster_bits;
-		a.n = qcow2_n_clusters(q, skip + len);
-		rc = qcow2_map_run(q, a.index, a.n, false, &run, err);
-		if (rc == 0 && !is_in_place(&run))
-			rc = plan(q, &run, &a, err);
-		else if (rc == 0)
-			a.n = run.n;
+		rc = look(q, skip, p, &run, err);
 		if (rc < 0)
 			return rc;
-	} while (qcow2_flight_wait(q, a.index, a.index + a.n - 1,
-				   !is_in_place(&run)));
-	if (a.len > (a.n << q->cluster_bits) - skip)
-		a.len = (a.n << q->cluster_bits) - skip;
-	qcow2_flight_begin(q, &flight, a.index, a.index + a.n - 1,
-			   !is_in_place(&run));
+		last = p->index + p->n - 1;
+	} while (qcow2_flight_wait(q, p->index, last, !is_in_place(&run)));
+	qcow2_flight_begin(q, &flight, p->index, last, !is_in_place(&run));
 	if (is_in_place(&run))
-		rc = overwrite(q, offset, run.host_offset + skip, a.len, cursor,
-			       err);
+		rc = overwrite(q, offset, run.host_offset + skip, p->len,
+			       cursor, err);
 	else
 		rc = write_new(q, &a, cursor, err);
 	qcow2_flight_end(q, &flight);
-	*done = a.len;
+	*done = p->len;
 	return rc;
 }
 

@@ -37,6 +37,7 @@ static enum action choose_discard(const struct qcow2 *q,
 	case QCOW2_KIND_UNALLOCATED:
 	case QCOW2_KIND_ZERO:
 		return LEAVE;
+	case QCOW2_KIND_PLACED:
 	case QCOW2_KIND_ZERO_ALLOCATED:
 	case QCOW2_KIND_DATA:
 	case QCOW2_KIND_COMPRESSED:
@@ -54,6 +55,7 @@ static enum action choose_zero(const struct qcow2 *q, uint64_t index,
 {
 	switch (run->kind) {
 	case QCOW2_KIND_UNALLOCATED:
+	case QCOW2_KIND_PLACED:
 		if (!has_backing_at(q, index) && !r->is_explicit)
 			return LEAVE;
 		break;
@@ -107,18 +109,20 @@ static int change_entries(struct qcow2 *q, uint64_t index,
 			  const struct qcow2_run *run, enum action action,
 			  struct error *err)
 {
-	uint64_t first = 0, step = 0;
+	uint64_t first = 0, step = 0, bitmap = 0;
 	int rc = qcow2_own_l2(q, index, err);
 
 	if (rc < 0)
 		return rc;
-	if (action == ZERO) {
-		first = QCOW2_ZERO;
-	} else if (action == ZERO_KEEP) {
-		first = run->entry | QCOW2_ZERO;
+	if (action == ZERO_KEEP) {
+		first = run->entry;
 		step = q->cluster_len;
 	}
-	return qcow2_set_entries(q, index, run->n, first, step, err);
+	if (action != DROP && q->has_subclusters)
+		bitmap = QCOW2_SUBCLUSTERS_ZERO;
+	else if (action != DROP)
+		first |= QCOW2_ZERO;
+	return qcow2_set_entries(q, index, run->n, first, step, bitmap, err);
 }
 
 /* A raw data file reads as the disk does. */
@@ -148,7 +152,7 @@ static int change_run(struct qcow2 *q, uint64_t index, uint64_t n,
 	if (n > qcow2_l2_left(q, index))
 		n = qcow2_l2_left(q, index);
 	do {
-		rc = qcow2_map_run(q, index, n, false, &run, err);
+		rc = qcow2_map_clusters(q, index, n, &run, err);
 		if (rc < 0)
 			return rc;
 		*done = run.n;
@@ -183,6 +187,52 @@ static int change_clusters(struct qcow2 *q, uint64_t index, uint64_t end,
 	return 0;
 }
 
+/* Part of a subcluster, or zero ones of a compressed cluster. */
+static int zero_part(struct qcow2 *q, uint64_t offset, uint64_t len,
+		     const struct range *r, struct error *err)
+{
+	struct qcow2_run run;
+	int rc;
+
+	if (len == 0)
+		return 0;
+	rc = qcow2_map_run(q, offset >> q->unit_bits, 1, false, &run, err);
+	if (rc < 0)
+		return rc;
+	if (choose_zero(q, offset >> q->cluster_bits, &run, r) == LEAVE)
+		return 0;
+	return write_zero_data(q, offset, len, err);
+}
+
+/* Part of one cluster: its whole subclusters by their bits. */
+static int zero_units(struct qcow2 *q, const struct range *r, struct error *err)
+{
+	uint64_t mask = q->unit_len - 1, end = r->offset + r->len;
+	uint64_t first = (r->offset + mask) & ~mask;
+	uint64_t last =
+		end == q->image->size ? (end + mask) & ~mask : end & ~mask;
+	bool is_done = false;
+	int rc;
+
+	if (first >= last) {
+		uint64_t middle = first < end ? first : end;
+
+		rc = zero_part(q, r->offset, middle - r->offset, r, err);
+		return rc < 0 ? rc : zero_part(q, middle, end - middle, r, err);
+	}
+	rc = zero_part(q, r->offset, first - r->offset, r, err);
+	if (rc == 0)
+		rc = qcow2_zero_subclusters(q, first >> q->unit_bits,
+					    (last - first) >> q->unit_bits,
+					    &is_done, err);
+	if (rc == 0 && !is_done)
+		rc = write_zero_data(q, first,
+				     (last < end ? last : end) - first, err);
+	if (rc == 0 && last < end)
+		rc = zero_part(q, last, end - last, r, err);
+	return rc;
+}
+
 /* Part of one cluster: nothing to do if it is zero already. */
 static int zero_edge(struct qcow2 *q, uint64_t offset, uint64_t len,
 		     bool is_explicit, struct error *err)
@@ -196,7 +246,9 @@ static int zero_edge(struct qcow2 *q, uint64_t offset, uint64_t len,
 
 	if (len == 0)
 		return 0;
-	rc = qcow2_map_run(q, index, 1, false, &run, err);
+	if (q->has_subclusters)
+		return zero_units(q, &edge, err);
+	rc = qcow2_map_clusters(q, index, 1, &run, err);
 	if (rc < 0)
 		return rc;
 	if (choose_zero(q, index, &run, &edge) == LEAVE)
@@ -266,7 +318,7 @@ int qcow2_drop(struct qcow2 *q, uint64_t first, uint64_t end, struct error *err)
 
 		if (n > end - first)
 			n = end - first;
-		rc = qcow2_map_run(q, first, n, false, &run, err);
+		rc = qcow2_map_clusters(q, first, n, &run, err);
 		if (rc == 0 && run.kind != QCOW2_KIND_UNALLOCATED)
 			rc = change_entries(q, first, &run, DROP, err);
 		if (rc < 0)

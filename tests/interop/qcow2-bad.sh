@@ -100,7 +100,6 @@ test_features_by_name() {
 	refused 'Unsupported qcow2 feature(s): corrupt bit' 72 "$(be64 0x20)" \
 		169 '\0005'
 	refused "'data-file' is required for this image" 72 "$(be64 4)"
-	refused "'extended L2 entries' is not supported yet" 72 "$(be64 16)"
 	refused 'Compression type incompatible feature bit must not be set' \
 		72 "$(be64 8)"
 	refused 'Compression type incompatible feature bit must be set' \
