@@ -5,9 +5,14 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/blocks_internal.h"
+#include "lib/image/crypt.h"
 #include "lib/image/format.h"
 
 #include <string.h>
+
+enum {
+	LOOKED_AT = 1 << 16, /* blocks, for one answer */
+};
 
 void blocks_init(struct blocks *blocks)
 {
@@ -22,6 +27,8 @@ void blocks_deinit(struct blocks *blocks)
 	table_deinit(&blocks->table);
 	free(blocks->unit);
 	blocks->unit = NULL;
+	crypt_free(blocks->crypt);
+	blocks->crypt = NULL;
 	pthread_mutex_destroy(&blocks->lock);
 }
 
@@ -55,7 +62,8 @@ int blocks_find_long(struct blocks *blocks, uint64_t offset, uint64_t len,
 {
 	int rc = blocks_find(blocks, offset, len, nowait, run, err);
 
-	while (rc == 0 && run->len < len) {
+	/* A disk may have more blocks than there is time for. */
+	for (unsigned n = 0; rc == 0 && run->len < len && n < LOOKED_AT; n++) {
 		struct block_run next;
 
 		/* What cannot be known is the next caller's matter. */
@@ -89,7 +97,32 @@ int blocks_inflate(struct blocks *blocks, const struct block_run *run,
 	return rc;
 }
 
-static int read_file(struct blocks *blocks, uint64_t host_offset, uint64_t len,
+int blocks_data_readv(struct blocks *blocks, uint64_t offset,
+		      uint64_t host_offset, const struct iovec *iov,
+		      unsigned n_iov)
+{
+	if (!blocks->is_encrypted)
+		return image_file_readv(blocks->file, host_offset, iov, n_iov);
+	if (blocks->crypt == NULL)
+		return -EACCES;
+	return crypt_readv(blocks->crypt, blocks->file, offset, host_offset,
+			   iov, n_iov);
+}
+
+int blocks_data_writev(struct blocks *blocks, uint64_t offset,
+		       uint64_t host_offset, const struct iovec *iov,
+		       unsigned n_iov)
+{
+	if (!blocks->is_encrypted)
+		return image_file_writev(blocks->file, host_offset, iov, n_iov);
+	if (blocks->crypt == NULL)
+		return -EACCES;
+	return crypt_writev(blocks->crypt, blocks->file, offset, host_offset,
+			    iov, n_iov);
+}
+
+static int read_file(struct blocks *blocks, uint64_t offset,
+		     uint64_t host_offset, uint64_t len,
 		     struct iov_cursor *cursor, struct error *err)
 {
 	while (len > 0) {
@@ -97,11 +130,12 @@ static int read_file(struct blocks *blocks, uint64_t host_offset, uint64_t len,
 		unsigned n_parts;
 		size_t n = iov_take(cursor, (size_t)len, parts, IOV_PARTS_MAX,
 				    &n_parts);
-		int rc = image_file_readv(blocks->file, host_offset, parts,
-					  n_parts);
+		int rc = blocks_data_readv(blocks, offset, host_offset, parts,
+					   n_parts);
 
 		if (rc < 0)
 			return error_set_errno(err, rc, "Could not read data");
+		offset += n;
 		host_offset += n;
 		len -= n;
 	}
@@ -170,8 +204,8 @@ static int read_run(struct blocks *blocks, uint64_t offset,
 		iov_take_zero(cursor, run->len);
 		return 0;
 	case BLOCK_DATA:
-		return read_file(blocks, run->host_offset, run->len, cursor,
-				 err);
+		return read_file(blocks, offset, run->host_offset, run->len,
+				 cursor, err);
 	case BLOCK_COMPRESSED:
 		break;
 	}
@@ -255,6 +289,8 @@ int blocks_map(struct blocks *blocks, uint64_t offset, uint64_t len,
 		.is_writable_in_place = run.kind == BLOCK_DATA && is_writing &&
 					blocks->ops->touch == NULL,
 	};
+	if (run.kind == BLOCK_DATA && blocks->is_encrypted)
+		extent->has_host_offset = extent->is_writable_in_place = false;
 	if (run.kind == BLOCK_DATA && blocks->has_file_holes && !nowait)
 		return look_for_file_holes(blocks, extent, err);
 	return 0;

@@ -24,6 +24,7 @@
 #include <sys/uio.h>
 
 struct blocks;
+struct crypt;
 struct error;
 struct image;
 struct image_extent;
@@ -100,6 +101,10 @@ struct blocks {
 	uint64_t size, block_len;
 	/* Blocks that were never written may be holes of the file. */
 	bool has_file_holes;
+	/* Data is encrypted, by its place in the disk; crypt is owned here.
+	 * NULL: there is no key, and none of it can be read. */
+	bool is_encrypted;
+	struct crypt *crypt;
 
 	pthread_mutex_t lock;
 	struct table table;

@@ -12,6 +12,13 @@ int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
 /* The same with the runs behind it that continue it, within len. */
 int blocks_find_long(struct blocks *blocks, uint64_t offset, uint64_t len,
 		     bool nowait, struct block_run *run, struct error *err);
+/* Data of a run. Without the lock, or with it. */
+int blocks_data_readv(struct blocks *blocks, uint64_t offset,
+		      uint64_t host_offset, const struct iovec *iov,
+		      unsigned n_iov);
+int blocks_data_writev(struct blocks *blocks, uint64_t offset,
+		       uint64_t host_offset, const struct iovec *iov,
+		       unsigned n_iov);
 /* blocks->unit becomes the run's. */
 int blocks_inflate(struct blocks *blocks, const struct block_run *run,
 		   struct error *err);

@@ -69,7 +69,8 @@ int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
 	return 0;
 }
 
-static int write_file(struct blocks *blocks, uint64_t host_offset, uint64_t len,
+static int write_file(struct blocks *blocks, uint64_t offset,
+		      uint64_t host_offset, uint64_t len,
 		      struct iov_cursor *cursor, struct error *err)
 {
 	while (len > 0) {
@@ -77,11 +78,12 @@ static int write_file(struct blocks *blocks, uint64_t host_offset, uint64_t len,
 		unsigned n_parts;
 		size_t n = iov_take(cursor, (size_t)len, parts, IOV_PARTS_MAX,
 				    &n_parts);
-		int rc = image_file_writev(blocks->file, host_offset, parts,
-					   n_parts);
+		int rc = blocks_data_writev(blocks, offset, host_offset, parts,
+					    n_parts);
 
 		if (rc < 0)
 			return error_set_errno(err, rc, "Could not write data");
+		offset += n;
 		host_offset += n;
 		len -= n;
 	}
@@ -117,8 +119,8 @@ static int read_old(struct blocks *blocks, uint64_t offset, uint8_t *buf,
 		memset(buf, 0, run->len);
 		return 0;
 	case BLOCK_DATA:
-		rc = image_file_read(blocks->file, run->host_offset, buf,
-				     run->len);
+		rc = blocks_data_readv(blocks, offset, run->host_offset, &iov,
+				       1);
 		return rc < 0 ? error_set_errno(err, rc, "Could not read data")
 			      : 0;
 	case BLOCK_COMPRESSED:
@@ -145,6 +147,14 @@ static int find_old(struct blocks *blocks, uint64_t offset, uint64_t len,
 	return 0;
 }
 
+static int write_old(struct blocks *blocks, uint64_t offset,
+		     uint64_t host_offset, uint8_t *buf, uint64_t len)
+{
+	const struct iovec iov = { .iov_base = buf, .iov_len = (size_t)len };
+
+	return blocks_data_writev(blocks, offset, host_offset, &iov, 1);
+}
+
 /* The head or the tail to its new place. */
 static int copy_old(struct blocks *blocks, struct first_write *w,
 		    uint64_t offset, uint64_t len, struct error *err)
@@ -169,7 +179,7 @@ static int copy_old(struct blocks *blocks, struct first_write *w,
 			rc = read_old(blocks, offset, buf, &run, err);
 			if (rc < 0)
 				return rc;
-			rc = image_file_write(blocks->file, to, buf, run.len);
+			rc = write_old(blocks, offset, to, buf, run.len);
 			if (rc < 0)
 				return error_set_errno(err, rc,
 						       "Could not write data");
@@ -188,10 +198,12 @@ static int write_new(struct blocks *blocks, struct first_write *w,
 	uint64_t end = w->offset + w->len;
 	int rc = blocks->ops->allocate(blocks, w->index, &w->place, err);
 
+	/* What nobody has encrypted is no zeroes. */
+	w->place.is_zero &= !blocks->is_encrypted;
 	if (rc == 0)
 		rc = copy_old(blocks, w, w->start, w->offset - w->start, err);
 	if (rc == 0)
-		rc = write_file(blocks,
+		rc = write_file(blocks, w->offset,
 				w->place.host_offset + (w->offset - w->start),
 				w->len, cursor, err);
 	if (rc == 0)
@@ -313,7 +325,7 @@ static int write_part(struct blocks *blocks, uint64_t offset, uint64_t len,
 	if (rc < 0)
 		return rc;
 	pthread_mutex_unlock(&blocks->lock);
-	rc = write_file(blocks, run.host_offset, run.len, cursor, err);
+	rc = write_file(blocks, offset, run.host_offset, run.len, cursor, err);
 	pthread_mutex_lock(&blocks->lock);
 	return rc;
 }
@@ -348,6 +360,10 @@ int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
 	if (offset % blocks->block_len != 0 || len > blocks->block_len ||
 	    (len < blocks->block_len && offset + len != blocks->size))
 		return error_set(err, -EINVAL, "Not a whole cluster");
+	if (blocks->is_encrypted)
+		return error_set(err, -ENOTSUP,
+				 "Compression and encryption not supported at "
+				 "the same time");
 	block = calloc(1, blocks->block_len);
 	if (block == NULL)
 		return -ENOMEM;
@@ -402,7 +418,7 @@ static int zero_run(struct blocks *blocks, uint64_t offset,
 
 	if (is_zero(blocks, offset, run))
 		return 0;
-	if (run->kind == BLOCK_DATA) {
+	if (run->kind == BLOCK_DATA && !blocks->is_encrypted) {
 		rc = touch(blocks, offset, run, err);
 		if (rc < 0)
 			return rc;
@@ -454,7 +470,7 @@ int blocks_discard(struct blocks *blocks, uint64_t offset, uint64_t len,
 		rc = blocks_find_long(blocks, offset, len, false, &run, err);
 		if (rc < 0)
 			break;
-		if (run.kind == BLOCK_DATA) {
+		if (run.kind == BLOCK_DATA && !blocks->is_encrypted) {
 			rc = image_file_punch(blocks->file, run.host_offset,
 					      run.len);
 			/* No more than a hint. */

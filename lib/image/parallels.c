@@ -97,10 +97,20 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 {
 	struct parallels *p = container_of(blocks, struct parallels, blocks);
 
+	uint64_t n = p->n_entries, size = 0;
+	int rc = image_file_size(blocks->file, &size);
+
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	/* What is not in the file is zero. */
+	if (n > size / sizeof(uint32_t))
+		n = size / sizeof(uint32_t);
 	p->end = p->data_offset;
-	for (uint32_t i = 0; i < p->n_entries; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		uint64_t place = 0;
-		int rc = read_entry(p, i, false, &place);
+
+		rc = read_entry(p, i, false, &place);
 
 		if (rc < 0)
 			return error_set_errno(err, rc,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * qcow, QEMU's first copy-on-write format: an L1 table, L2 tables, and
- * clusters that may be compressed. Encrypted images are refused by name.
+ * clusters that may be compressed, or encrypted with the password itself.
  *
  * A new cluster is at the file's end, and its entry is written last; a
  * compressed one takes as many bytes as it needs.
@@ -10,7 +10,9 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/blocks.h"
+#include "lib/image/crypt.h"
 #include "lib/image/format.h"
+#include "lib/image/luks.h"
 
 #include <endian.h>
 #include <libdeflate.h>
@@ -19,6 +21,8 @@
 enum {
 	LEVEL = 6,
 };
+
+static const char key_option[] = "encrypt.key-secret";
 
 struct qcow1 {
 	struct blocks blocks; /* first */
@@ -94,6 +98,10 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		run->host_len = entry >> shift & (q->cluster_len - 1);
 		return 0;
 	}
+	if (blocks->is_encrypted && entry % IMAGE_SECTOR != 0)
+		return error_set(err, -EINVAL,
+				 "Cluster at offset %llu is not at a sector",
+				 (unsigned long long)entry);
 	run->kind = BLOCK_DATA;
 	run->host_offset = entry + (offset & (q->cluster_len - 1));
 	return 0;
@@ -242,9 +250,6 @@ static int check_header(const struct qcow1_wire_header *w, struct error *err)
 	if (be32toh(w->crypt_method) > QCOW1_CRYPT_AES)
 		return error_set(err, -EINVAL,
 				 "invalid encryption method in qcow header");
-	if (be32toh(w->crypt_method) != 0)
-		return error_set(err, -ENOTSUP,
-				 "Encrypted qcow images are not supported");
 	if (size > INT64_MAX || size >> shift >= INT32_MAX / sizeof(uint64_t) ||
 	    be64toh(w->l1_offset) > INT64_MAX / 2)
 		return error_set(err, -EINVAL, "Image too large");
@@ -271,6 +276,17 @@ static int read_backing_name(const struct qcow1_wire_header *w,
 		      : 0;
 }
 
+/* info has no need of the key. */
+static int unlock(struct image *image, struct error *err)
+{
+	struct qcow1 *q = image->state;
+
+	if (!q->blocks.is_encrypted || image->flags & IMAGE_METADATA_ONLY)
+		return 0;
+	return crypt_new_legacy(&q->blocks.crypt, image->secrets,
+				image->key_secret, key_option, err);
+}
+
 static int qcow1_open(struct image *image, struct error *err)
 {
 	_cleanup_free_ struct qcow1 *q = calloc(1, sizeof(*q));
@@ -294,15 +310,19 @@ static int qcow1_open(struct image *image, struct error *err)
 	/* Disks are whole sectors. */
 	image->size = be64toh(w.size) & ~(uint64_t)(IMAGE_SECTOR - 1);
 	image->cluster_size = (uint32_t)q->cluster_len;
+	q->blocks.is_encrypted = be32toh(w.crypt_method) != 0;
 	blocks_image_attach(image, &q->blocks, &ops, q->cluster_len);
 	q = NULL; /* the image has it */
-	return 0;
+	return unlock(image, err);
 }
 
 static int qcow1_get_info(struct image *image, struct image_info *info,
 			  struct error *err)
 {
+	const struct qcow1 *q = image->state;
+
 	(void)err;
+	info->is_encrypted = q->blocks.is_encrypted;
 	info->cluster_size = image->cluster_size;
 	return 0;
 }
@@ -324,7 +344,7 @@ static const struct image_option_spec create_specs[] = {
 
 /* Clusters over a backing image are small: less has to be copied. */
 static int write_image(const struct image_file *file, uint64_t size,
-		       const char *backing_name)
+		       const char *backing_name, bool is_encrypted)
 {
 	struct qcow1_wire_header w = {
 		.magic = htobe32(QCOW1_MAGIC),
@@ -332,6 +352,7 @@ static int write_image(const struct image_file *file, uint64_t size,
 		.size = htobe64(size),
 		.cluster_bits = backing_name != NULL ? 9 : 12,
 		.l2_bits = backing_name != NULL ? 12 : 9,
+		.crypt_method = htobe32(is_encrypted ? QCOW1_CRYPT_AES : 0),
 	};
 	uint64_t name_len = backing_name != NULL ? strlen(backing_name) : 0;
 	uint64_t end = (sizeof(w) + name_len + 7) & ~UINT64_C(7), l1_len;
@@ -353,18 +374,43 @@ static int write_image(const struct image_file *file, uint64_t size,
 	return rc < 0 ? rc : image_file_flush(file);
 }
 
-static int check_create(const struct image_create_options *o, struct error *err)
+static int check_encryption(const struct image_create_options *o,
+			    bool *is_encrypted, struct error *err)
 {
-	bool is_encrypted = false;
+	const char *format = image_option_find(o, "encrypt.format");
+	const char *id = image_option_find(o, key_option);
+	struct secret password;
+	int rc = image_option_bool(o, "encryption", is_encrypted, err);
+
+	if (rc < 0)
+		return rc;
+	if (format != NULL && image_option_find(o, "encryption") != NULL)
+		return error_set(err, -EINVAL,
+				 "'encrypt.format' and its alias 'encryption' "
+				 "can't be used at the same time");
+	if (format != NULL && strcmp(format, "aes") != 0)
+		return error_set(err, -EINVAL,
+				 "Parameter 'format' does not accept value "
+				 "'%s'",
+				 format);
+	*is_encrypted |= format != NULL;
+	if (!*is_encrypted)
+		return id == NULL ? 0
+				  : error_set(err, -EINVAL,
+					      "Parameter 'encrypt.format' is "
+					      "missing");
+	return luks_find_password(o->secrets, id, key_option, &password, err);
+}
+
+static int check_create(const struct image_create_options *o,
+			bool *is_encrypted, struct error *err)
+{
 	int rc = image_options_check(o, create_specs, err);
 
 	if (rc == 0)
-		rc = image_option_bool(o, "encryption", &is_encrypted, err);
+		rc = check_encryption(o, is_encrypted, err);
 	if (rc < 0)
 		return rc;
-	if (is_encrypted || image_option_find(o, "encrypt.format") != NULL)
-		return error_set(err, -ENOTSUP,
-				 "Encrypted qcow images are not supported");
 	if (o->size == 0)
 		return error_set(err, -EINVAL,
 				 "Image size is too small, cannot be zero "
@@ -382,7 +428,8 @@ static int qcow1_create(const char *path, const struct image_create_options *o,
 			struct error *err)
 {
 	struct image_file *file;
-	int rc = check_create(o, err);
+	bool is_encrypted = false;
+	int rc = check_create(o, &is_encrypted, err);
 
 	if (rc < 0)
 		return rc;
@@ -392,7 +439,7 @@ static int qcow1_create(const char *path, const struct image_create_options *o,
 	rc = write_image(file,
 			 (o->size + IMAGE_SECTOR - 1) &
 				 ~(uint64_t)(IMAGE_SECTOR - 1),
-			 o->backing_path);
+			 o->backing_path, is_encrypted);
 	image_file_close(file);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write qcow image")
 		      : 0;

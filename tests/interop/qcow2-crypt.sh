@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# Encrypted qcow2 images: LUKS, and the legacy AES.
+# Encrypted qcow2 and qcow images: LUKS, and the legacy AES.
 # shellcheck disable=SC2154 # dir is set by test_dir
 . tests/support/guest.sh
 . tests/support/img.sh
@@ -41,8 +41,9 @@ written() { # IMAGE
 }
 
 test_luks_made_here() {
-	for options in cluster_size=65536 cluster_size=512 compat=0.10 \
-		refcount_bits=1,cluster_size=4096 preallocation=metadata \
+	for options in cluster_size=512 preallocation=metadata \
+		${FORMATS_LONG:+cluster_size=65536 compat=0.10} \
+		${FORMATS_LONG:+refcount_bits=1,cluster_size=4096} \
 		encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv; do
 		rm -f a.qcow2
 		# shellcheck disable=SC2046 # many options
@@ -88,6 +89,27 @@ test_legacy_aes() {
 		same info a.qcow2
 		written a.qcow2
 	done
+}
+
+test_legacy_aes_of_qcow() {
+	qemu_create qcow a.qcow 3M encrypt.format=aes,encrypt.key-secret=key
+	qemu-img convert -n --object "$secret" -f raw src --target-image-opts \
+		driver=qcow,encrypt.key-secret=key,file.filename=a.qcow
+	equal qcow a.qcow src encrypt.
+	same info a.qcow
+	same info --output=json a.qcow
+	ours abc qcow b.qcow create 3145728 encrypt.format=aes \
+		encrypt.key-secret=key
+	same info b.qcow
+	ours abc qcow b.qcow write 0 <src
+	equal qcow b.qcow src encrypt.
+	head -c 1111 /dev/urandom >part
+	ours abc qcow b.qcow write 199999 <part
+	dd if=part of=src bs=1 seek=199999 conv=notrunc status=none
+	ours abc qcow b.qcow zero 300001 500000
+	dd if=/dev/zero of=src bs=1 seek=300001 count=500000 conv=notrunc \
+		status=none
+	equal qcow b.qcow src encrypt.
 }
 
 test_refused() {
