@@ -164,15 +164,12 @@ static bool has_option(const struct image_option_spec *specs, const char *name)
 static int check_target_options(struct request *request)
 {
 	const struct image_option_spec *specs =
-		image_create_specs(request->target_format);
+		format_options_of_new(request->target_format, true, NULL);
 	struct format_options *options = &request->options;
 	const char *mode;
 
-	if (specs == NULL) {
-		report_error("Unknown file format '%s'",
-			     request->target_format);
+	if (specs == NULL)
 		return -ENOENT;
-	}
 	if (format_options_get(options, "backing_file") != NULL) {
 		const char *text = NULL;
 
@@ -264,8 +261,9 @@ static int create_target(const struct job *job, const struct request *request)
 	int rc;
 
 	format_options_apply(&request->options,
-			     image_create_specs(request->target_format), list,
-			     &create);
+			     format_options_of_new(request->target_format, true,
+						   NULL),
+			     list, &create);
 	create.size = job->total;
 	create.secrets = object_secrets();
 	create.has_size = true;
@@ -575,19 +573,6 @@ static int take_option(struct request *request, int id, const char *value)
 	}
 }
 
-static int show_help(const char *format)
-{
-	const struct image_option_spec *specs = image_create_specs(format);
-
-	if (specs == NULL) {
-		report_error("Unknown file format '%s'", format);
-		return EXIT_FAILURE;
-	}
-	printf("Supported options:\n");
-	format_options_help(specs);
-	return EXIT_SUCCESS;
-}
-
 static void check_combination(const struct request *request)
 {
 	const char *text = NULL;
@@ -633,7 +618,8 @@ int convert_run(int argc, char **argv)
 		    take_option(&request, id, a.value) < 0)
 			return EXIT_FAILURE;
 	if (request.options.wants_help)
-		return show_help(request.target_format);
+		return format_options_help_new(request.target_format,
+					       a.n_operands > 0);
 	if (a.n_operands < 2) {
 		report_error("Must specify image file name");
 		return EXIT_FAILURE;

@@ -34,22 +34,6 @@ static void free_request(struct request *request)
 	format_options_deinit(&request->options);
 }
 
-static int show_help(const char *format, bool has_path)
-{
-	const struct image_option_spec *specs = image_create_specs(format);
-
-	if (specs == NULL) {
-		report_error("Unknown file format '%s'", format);
-		return EXIT_FAILURE;
-	}
-	if (has_path)
-		printf("Supported options:\n");
-	else
-		printf("Supported %s options:\n", format);
-	format_options_help(specs);
-	return EXIT_SUCCESS;
-}
-
 /* The backing file's size, unless one is given; and that it is there. */
 static int look_at_backing(struct request *request, const char *name)
 {
@@ -93,6 +77,11 @@ static int check_backing(struct request *request)
 
 	if (name == NULL)
 		return 0;
+	if (name[0] == '\0') {
+		report_error("%s: Expected backing file name, got empty string",
+			     request->path);
+		return -EINVAL;
+	}
 	if (strcmp(name, request->path) == 0) {
 		report_error("%s: Error: Trying to create an image with the "
 			     "same filename as the backing file",
@@ -131,15 +120,12 @@ static const struct image_option_spec *
 check_format(const struct request *request)
 {
 	const struct image_option_spec *specs =
-		image_create_specs(request->format);
+		format_options_of_new(request->format, true, request->path);
 	const struct image_option_spec *s;
 	bool has_backing = false, wants_file, wants_format;
 
-	if (specs == NULL) {
-		report_error("%s: Unknown file format '%s'", request->path,
-			     request->format);
+	if (specs == NULL)
 		return NULL;
-	}
 	for (s = specs; s->name != NULL; s++)
 		has_backing |= strcmp(s->name, "backing_file") == 0;
 	wants_file =
@@ -228,7 +214,8 @@ int create_run(int argc, char **argv)
 		if (take_option(&request, id, a.value) < 0)
 			return EXIT_FAILURE;
 	if (request.options.wants_help)
-		return show_help(request.format, a.n_operands > 0);
+		return format_options_help_new(request.format,
+					       a.n_operands > 0);
 	if (a.n_operands < 1)
 		report_usage("Expecting image file name");
 	request.path = a.operands[0];

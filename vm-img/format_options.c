@@ -151,7 +151,7 @@ static int check_number(const char *name, const char *value, const char *noun)
 {
 	uint64_t number;
 
-	if (number_parse(value, 0, UINT64_MAX, &number) == 0)
+	if (image_number_parse(value, &number) == 0)
 		return 0;
 	return refuse(noun, "Parameter '%s' expects a number", name);
 }
@@ -302,4 +302,55 @@ void format_options_help(const struct image_option_spec *specs)
 			 sorted[i].argument);
 		printf("  %-22s - %s\n", left, sorted[i].help);
 	}
+}
+
+static bool is_format(const char *name)
+{
+	const char *const *names = image_format_names();
+
+	while (*names != NULL && strcmp(*names, name) != 0)
+		names++;
+	return *names != NULL;
+}
+
+const struct image_option_spec *
+format_options_of_new(const char *format, bool has_file, const char *noun)
+{
+	static struct image_option_spec all[FORMAT_OPTIONS_MAX];
+	const struct image_option_spec *specs = image_create_specs(format);
+	size_t n = 0;
+
+	if (specs == NULL) {
+		refuse(noun,
+		       is_format(format) ? "Format driver '%s' does not "
+					   "support image creation"
+					 : "Unknown file format '%s'",
+		       format);
+		return NULL;
+	}
+	for (; specs->name != NULL; specs++)
+		all[n++] = *specs;
+	for (specs = image_file_specs; has_file && specs->name != NULL; specs++)
+		all[n++] = *specs;
+	all[n].name = NULL;
+	return all;
+}
+
+int format_options_help_new(const char *format, bool has_file)
+{
+	const struct image_option_spec *specs =
+		format_options_of_new(format, has_file, NULL);
+
+	if (specs == NULL)
+		return EXIT_FAILURE;
+	if (has_file)
+		printf("Supported options:\n");
+	else
+		printf("Supported %s options:\n", format);
+	format_options_help(specs);
+	if (!has_file)
+		printf("\nThe protocol level may support further options.\n"
+		       "Specify the target filename to include those "
+		       "options.\n");
+	return EXIT_SUCCESS;
 }

@@ -8,6 +8,8 @@
 
 #include "lib/image/image.h"
 
+#include <stdbool.h>
+
 enum {
 	FORMAT_OPTIONS_MAX = 64,
 };
@@ -54,5 +56,14 @@ void format_options_print(const struct format_options *options,
 			  const struct image_option_spec *specs);
 /* -o help. */
 void format_options_help(const struct image_option_spec *specs);
+/*
+ * All that can be said when an image of the format is made, for a file as
+ * well if has_file; until the next call. NULL, and a message that begins with
+ * noun and ": " unless it is NULL: nothing of that format can be made.
+ */
+const struct image_option_spec *
+format_options_of_new(const char *format, bool has_file, const char *noun);
+/* -o help of a format, or a message. An exit status. */
+int format_options_help_new(const char *format, bool has_file);
 
 #endif

@@ -263,21 +263,11 @@ static int measure_qcow2(struct measure *m, const struct request *request,
 static int check_target(struct request *request)
 {
 	const struct image_option_spec *specs =
-		image_create_specs(request->target_format);
-	const char *const *name = image_format_names();
+		format_options_of_new(request->target_format, true, NULL);
 	int rc = 0;
 
-	if (specs == NULL) {
-		while (*name != NULL &&
-		       strcmp(*name, request->target_format) != 0)
-			name++;
-		report_error(*name == NULL
-				     ? "Unknown file format '%s'"
-				     : "Format driver '%s' does not support "
-				       "image creation",
-			     request->target_format);
+	if (specs == NULL)
 		return -ENOENT;
-	}
 	if (request->options.wants_help)
 		rc = refuse("Invalid parameter 'help'");
 	if (rc == 0)

@@ -3,6 +3,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/size.h"
+#include "lib/image/file_options.h"
 #include "lib/image/format.h"
 
 #include <string.h>
@@ -47,12 +48,22 @@ int image_option_bool(const struct image_create_options *options,
 	return 0;
 }
 
+int image_number_parse(const char *text, uint64_t *value)
+{
+	bool is_negative = text[0] == '-';
+	int rc = number_parse(text + is_negative, 0, UINT64_MAX, value);
+
+	if (rc == 0 && is_negative)
+		*value = -*value;
+	return rc;
+}
+
 int image_option_number(const struct image_create_options *options,
 			const char *name, uint64_t *value, struct error *err)
 {
 	const char *text = image_option_find(options, name);
 
-	if (text == NULL || number_parse(text, 0, UINT64_MAX, value) == 0)
+	if (text == NULL || image_number_parse(text, value) == 0)
 		return 0;
 	return error_set(err, -EINVAL, "Parameter '%s' expects a number", name);
 }
@@ -108,6 +119,7 @@ int image_create(const char *path, const struct image_create_options *options,
 {
 	struct image_create_options o = *options;
 	const struct image_format *format = image_format_find(o.format);
+	_cleanup_free_ struct image_option *list = NULL;
 	bool existed;
 	int rc = 0;
 
@@ -134,8 +146,18 @@ int image_create(const char *path, const struct image_create_options *options,
 		return error_set(err, -EFBIG,
 				 "Image size must be less than "
 				 "8 EiB!");
+	list = calloc(o.n_options + 1, sizeof(*list));
+	if (list == NULL)
+		return -ENOMEM;
+	if (o.n_options > 0)
+		memcpy(list, o.options, o.n_options * sizeof(*list));
+	o.options = list;
 	existed = access(path, F_OK) == 0;
-	rc = format->create(path, &o, err);
+	if (!image_name_has_protocol(path))
+		rc = file_options_apply(path, &o, err);
+	o.n_options = file_options_strip(list, o.n_options);
+	if (rc == 0)
+		rc = format->create(path, &o, err);
 	/* Half an image is no use, and takes what room is left. */
 	if (rc < 0 && !existed)
 		unlink(path);

@@ -243,6 +243,11 @@ struct image_option_spec {
 };
 /* NULL: no such format, or it cannot be created. */
 const struct image_option_spec *image_create_specs(const char *format);
+/* A number, of which a negative one counts from 2^64 down, as in QEMU, so that
+ * it is the option that says what it may be. -EINVAL. */
+int image_number_parse(const char *text, uint64_t *value);
+/* What every format takes as well: options of the file. */
+extern const struct image_option_spec image_file_specs[];
 /* Names of formats, NULL-terminated. */
 const char *const *image_format_names(void);
 

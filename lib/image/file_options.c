@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What a new file can be told whatever format it is to have, before there is
+ * anything in it: both matter to the host's file system only, and one that
+ * knows nothing of them is no reason to fail (as in QEMU).
+ */
+#include "lib/image/file_options.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/format.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+enum {
+	/* XFS otherwise makes thousands of small extents of an image that is
+	 * written at random. */
+	EXTENT_SIZE_HINT = 1024 * 1024,
+	HINT_UNIT = 512,
+};
+
+const struct image_option_spec image_file_specs[] = {
+	{ "nocow", "bool (on/off)",
+	  "Turn off copy-on-write (valid only on btrfs)", NULL },
+	{ "extent_size_hint", "size",
+	  "Extent size hint for the image file, 0 to disable", NULL },
+	{ NULL, NULL, NULL, NULL },
+};
+
+static bool is_file_option(const char *name)
+{
+	for (unsigned i = 0; image_file_specs[i].name != NULL; i++)
+		if (strcmp(image_file_specs[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+static void set_hint(int fd, uint32_t hint)
+{
+	struct fsxattr attributes;
+
+	if (ioctl(fd, FS_IOC_FSGETXATTR, &attributes) < 0)
+		return;
+	attributes.fsx_xflags |= FS_XFLAG_EXTSIZE;
+	attributes.fsx_extsize = hint;
+	(void)ioctl(fd, FS_IOC_FSSETXATTR, &attributes);
+}
+
+static void set_nocow(int fd)
+{
+	int flags;
+
+	if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+		return;
+	flags |= FS_NOCOW_FL;
+	(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
+int file_options_apply(const char *path,
+		       const struct image_create_options *options,
+		       struct error *err)
+{
+	bool is_nocow = false;
+	uint64_t hint = EXTENT_SIZE_HINT;
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+	int rc = image_option_bool(options, "nocow", &is_nocow, err);
+
+	if (rc == 0)
+		rc = image_option_number(options, "extent_size_hint", &hint,
+					 err);
+	if (rc < 0)
+		return rc;
+	if (hint > UINT32_MAX || hint % HINT_UNIT != 0)
+		return error_set(err, -EINVAL,
+				 "Extent size hint must be a multiple of %d "
+				 "below 4 GiB",
+				 HINT_UNIT);
+	if (stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > 0))
+		return 0;
+	/* That it cannot be made is said, better, by who makes the image. */
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
+	if (fd < 0)
+		return 0;
+	if (is_nocow)
+		set_nocow(fd);
+	if (hint > 0)
+		set_hint(fd, (uint32_t)hint);
+	return 0;
+}
+
+unsigned file_options_strip(struct image_option *list, unsigned n)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (!is_file_option(list[i].name))
+			list[kept++] = list[i];
+	return kept;
+}

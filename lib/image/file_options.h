@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: ISC */
+/* Creation options of the file, besides those of the format. */
+#ifndef LIB_IMAGE_FILE_OPTIONS_H
+#define LIB_IMAGE_FILE_OPTIONS_H
+
+struct error;
+struct image_create_options;
+struct image_option;
+
+/* Make the file at path, empty, if there is none, with the attributes that
+ * options ask for; one with something in it is left as it is. -EINVAL. */
+int file_options_apply(const char *path,
+		       const struct image_create_options *options,
+		       struct error *err);
+/* Only what is for the format; how many those are. */
+unsigned file_options_strip(struct image_option *list, unsigned n);
+
+#endif
