@@ -282,9 +282,21 @@ static void free_all_space(struct qcow2 *q, const struct qcow2_shadow *s)
 		qcow2_forget_free(q, blocks[i] >> q->cluster_bits, 1);
 }
 
+/*
+ * Nobody knows which header is on the disk. Both are sound as long as nothing
+ * of either is given back or written to: nothing is, from now on.
+ */
+static void forsake(struct qcow2 *q, struct qcow2_shadow *s)
+{
+	q->is_corrupt = true;
+	s->n_pool = s->n_blocks = s->n_tables = 0;
+	s->table_range.n = 0;
+}
+
 int qcow2_shadow_commit(struct qcow2 *q, struct qcow2_shadow *s,
 			const struct qcow2_switch *to, struct error *err)
 {
+	const struct qcow2_header before = q->header;
 	int rc = 0;
 
 	for (uint64_t i = s->n_taken; rc == 0 && i < s->n_pool; i++)
@@ -297,8 +309,11 @@ int qcow2_shadow_commit(struct qcow2 *q, struct qcow2_shadow *s,
 	rc = qcow2_switch_tables(q, to, s->table_range.host_offset);
 	if (rc == 0)
 		rc = qcow2_barrier(q);
-	if (rc < 0)
+	if (rc < 0) {
+		q->header = before; /* as the tables in memory are */
+		forsake(q, s);
 		return error_set_errno(err, rc, "Could not write header");
+	}
 	q->is_shadowed = false;
 	free_all_space(q, s);
 	/* Nothing of it is to be undone. */

@@ -11,6 +11,13 @@
  *	image-do IMAGE bitmap-remove|-clear|-on|-off NAME
  *	image-do IMAGE bitmap-merge NAME SOURCE-IMAGE|= FROM
  *	image-do IMAGE bitmap-list NAME		(what is set, on stdout)
+ *	image-do IMAGE snapshot-create NAME
+ *	image-do IMAGE snapshot-apply|-delete INDEX
+ *	image-do IMAGE amend-bits BITS
+ *
+ * With IMAGE_FAIL=N or N:ENOSPC in the environment the N-th call that changes
+ * or flushes a file fails, with EIO or ENOSPC; so does each after it with
+ * IMAGE_FAIL=N: or N:ENOSPC:. Status 3: there were fewer.
  */
 #include "lib/base/error.h"
 #include "lib/base/log.h"
@@ -21,9 +28,76 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+enum {
+	EXIT_NOT_FAILED = 3,
+};
+
 static struct error err = ERROR_INIT;
+
+/* Which call fails. */
+static struct {
+	unsigned long at, n;
+	int code;
+	bool goes_on;
+} fail;
+
+static void fail_init(const char *text)
+{
+	char *end;
+
+	if (text == NULL)
+		return;
+	fail.at = strtoul(text, &end, 10);
+	fail.code = strncmp(end, ":ENOSPC", 7) == 0 ? ENOSPC : EIO;
+	fail.goes_on = *end == ':' && end[strlen(end) - 1] == ':';
+}
+
+/* These stand before the C library's. */
+static bool has_failed(void)
+{
+	fail.n++;
+	if (fail.at == 0 ||
+	    (fail.n != fail.at && !(fail.goes_on && fail.n > fail.at)))
+		return false;
+	errno = fail.code;
+	return true;
+}
+
+ssize_t pwritev(int fd, const struct iovec *iov, int n_iov, off_t offset)
+{
+	return has_failed()
+		       ? -1
+		       : syscall(SYS_pwritev, fd, iov, (long)n_iov, offset, 0L);
+}
+
+ssize_t pwritev2(int fd, const struct iovec *iov, int n_iov, off_t offset,
+		 int flags)
+{
+	return has_failed() ? -1
+			    : syscall(SYS_pwritev2, fd, iov, (long)n_iov,
+				      offset, 0L, flags);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	return has_failed()
+		       ? -1
+		       : (int)syscall(SYS_fallocate, fd, mode, offset, len);
+}
+
+int ftruncate(int fd, off_t len)
+{
+	return has_failed() ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+}
+
+int fdatasync(int fd)
+{
+	return has_failed() ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
 
 static int compress(struct image *image, const char *path)
 {
@@ -116,6 +190,26 @@ static int bitmap(struct image *image, const char *verb, int argc, char **argv)
 				   &err);
 }
 
+static int snapshot(struct image *image, const char *verb, const char *what)
+{
+	const struct image_snapshot_info info = { .name = what };
+
+	if (strcmp(verb, "create") == 0)
+		return image_snapshot_create(image, &info, &err);
+	if (strcmp(verb, "apply") == 0)
+		return image_snapshot_apply(image, (unsigned)atoi(what), &err);
+	return image_snapshot_delete(image, (unsigned)atoi(what), &err);
+}
+
+static int amend_bits(struct image *image, const char *bits)
+{
+	const struct image_option option = { "refcount_bits", bits };
+	const struct image_amend_options how = { .options = &option,
+						 .n_options = 1 };
+
+	return image_amend(image, &how, &err);
+}
+
 static int resize(struct image *image, const char *size)
 {
 	const struct image_resize_options how = { .may_shrink = true };
@@ -123,36 +217,52 @@ static int resize(struct image *image, const char *size)
 	return image_resize(image, strtoull(size, NULL, 0), &how, &err);
 }
 
+static int act(struct image *image, int argc, char **argv)
+{
+	const char *verb = argv[0], *what = argc > 1 ? argv[1] : NULL;
+
+	if (strcmp(verb, "backing") == 0)
+		return image_change_backing(image, what,
+					    argc > 2 ? argv[2] : NULL, &err);
+	if (strcmp(verb, "empty") == 0)
+		return image_make_empty(image, &err);
+	if (what == NULL)
+		die(EXIT_USAGE, "no such verb: %s", verb);
+	if (strcmp(verb, "compress") == 0)
+		return compress(image, what);
+	if (strcmp(verb, "resize") == 0)
+		return resize(image, what);
+	if (strcmp(verb, "amend-bits") == 0)
+		return amend_bits(image, what);
+	if (strncmp(verb, "snapshot-", 9) == 0)
+		return snapshot(image, verb + 9, what);
+	if (strncmp(verb, "bitmap-", 7) == 0)
+		return bitmap(image, verb + 7, argc - 1, argv + 1);
+	if (argc < 3)
+		die(EXIT_USAGE, "no such verb: %s", verb);
+	return change(image, verb, strtoull(what, NULL, 0),
+		      strtoull(argv[2], NULL, 0));
+}
+
 int main(int argc, char **argv)
 {
 	const struct image_open_options how = { .flags = IMAGE_NO_BACKING };
 	struct image *image;
-	int rc;
+	int rc, close_rc;
 
 	log_init("image-do");
 	if (argc < 3)
 		die(EXIT_USAGE, "usage: image-do IMAGE VERB ...");
+	fail_init(getenv("IMAGE_FAIL"));
 	rc = image_open(&image, argv[1], &how, &err);
 	if (rc < 0)
 		die(1, "%s: %s", argv[1], error_text(&err, rc));
-	if (strcmp(argv[2], "backing") == 0)
-		rc = image_change_backing(image, argc > 3 ? argv[3] : NULL,
-					  argc > 4 ? argv[4] : NULL, &err);
-	else if (strcmp(argv[2], "empty") == 0)
-		rc = image_make_empty(image, &err);
-	else if (strcmp(argv[2], "compress") == 0 && argc > 3)
-		rc = compress(image, argv[3]);
-	else if (strcmp(argv[2], "resize") == 0 && argc > 3)
-		rc = resize(image, argv[3]);
-	else if (strncmp(argv[2], "bitmap-", 7) == 0 && argc > 3)
-		rc = bitmap(image, argv[2] + 7, argc - 3, argv + 3);
-	else if (argc > 4)
-		rc = change(image, argv[2], strtoull(argv[3], NULL, 0),
-			    strtoull(argv[4], NULL, 0));
-	else
-		die(EXIT_USAGE, "no such verb: %s", argv[2]);
+	rc = act(image, argc - 2, argv + 2);
+	close_rc = image_close(image, rc < 0 ? NULL : &err);
 	if (rc == 0)
-		rc = image_close(image, &err);
+		rc = close_rc;
+	if (fail.n < fail.at)
+		return EXIT_NOT_FAILED;
 	if (rc < 0)
 		die(1, "%s: %s", argv[1], error_text(&err, rc));
 	return 0;
