@@ -19,6 +19,7 @@ LIB_SRCS += \
 	lib/image/iov.c \
 	lib/image/lock.c \
 	lib/image/luks.c \
+	lib/image/luks_amend.c \
 	lib/image/luks_create.c \
 	lib/image/luks_image.c \
 	lib/image/luks_key.c \

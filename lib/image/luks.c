@@ -290,6 +290,20 @@ void luks_encode(const struct luks *luks, struct luks_wire_header *wire)
 	}
 }
 
+int luks_write_header(const struct luks *luks, const struct luks_place *place,
+		      struct error *err)
+{
+	struct luks_wire_header wire;
+	int rc;
+
+	luks_encode(luks, &wire);
+	rc = image_file_write(place->file, place->offset, &wire, sizeof(wire));
+	if (rc == 0)
+		rc = image_file_flush(place->file);
+	return rc < 0 ? error_set_errno(err, rc, "Unable to write LUKS header")
+		      : 0;
+}
+
 void luks_describe(const struct luks *luks, struct image_info_encryption *info)
 {
 	*info = (struct image_info_encryption){

@@ -11,6 +11,7 @@
 #define LIB_IMAGE_LUKS_H
 
 #include "lib/image/cipher.h"
+#include "lib/image/image.h"
 #include "lib/image/secret.h"
 #include "protocols/luks.h"
 
@@ -18,9 +19,7 @@
 #include <stdint.h>
 
 struct error;
-struct image_create_options;
 struct image_file;
-struct image_info_encryption;
 
 /*
  * Work that a header may ask for before it is known whether a password is
@@ -97,6 +96,15 @@ int luks_write_new(struct luks *luks, const struct luks_place *place,
 int luks_find_password(const struct secrets *secrets, const char *id,
 		       const char *name, struct secret *password,
 		       struct error *err);
+
+/*
+ * Slots given a password or erased, as options say, whose names begin with
+ * prefix. key_id is the secret that the image was opened with.
+ */
+int luks_amend(struct luks *luks, const struct luks_place *place,
+	       const struct image_amend_options *options, const char *prefix,
+	       const char *key_id, struct error *err);
+extern const struct image_option_spec luks_amend_specs[];
 
 /* What info says. */
 void luks_describe(const struct luks *luks, struct image_info_encryption *info);

@@ -14,7 +14,6 @@
 
 enum {
 	OPTION_NAME_MAX = 40,
-	ITER_TIME_MS = 2000,
 	/* The master key's digest is tried once for each slot. */
 	MASTER_SHARE = 8,
 };
@@ -32,12 +31,11 @@ static const char *find(const struct image_create_options *o,
 	return value != NULL ? value : standard;
 }
 
-static int refuse(const char *prefix, const char *name, const char *value,
-		  struct error *err)
+static int refuse(const char *name, const char *value, struct error *err)
 {
 	return error_set(err, -EINVAL,
-			 "Parameter '%s%s' does not accept value '%s'", prefix,
-			 name, value);
+			 "Parameter '%s' does not accept value '%s'", name,
+			 value);
 }
 
 static int set_cipher(struct luks *luks, const struct image_create_options *o,
@@ -53,10 +51,10 @@ static int set_cipher(struct luks *luks, const struct image_create_options *o,
 	else if (strcmp(alg, "aes-256") == 0)
 		luks->cipher.key_len = 32;
 	else
-		return refuse(prefix, "cipher-alg", alg, err);
+		return refuse("cipher-alg", alg, err);
 	memcpy(luks->cipher_name, "aes", sizeof("aes"));
 	if (cipher_mode_find(mode, &luks->cipher.mode, NULL) < 0)
-		return refuse(prefix, "cipher-mode", mode, err);
+		return refuse("cipher-mode", mode, err);
 	return 0;
 }
 
@@ -69,7 +67,7 @@ static int set_hash(char *to, const struct image_create_options *o,
 	if (hash == NULL)
 		return 0;
 	if (strlen(hash) >= LUKS_NAME_LEN || EVP_get_digestbyname(hash) == NULL)
-		return refuse(prefix, name, hash, err);
+		return refuse(name, hash, err);
 	memcpy(to, hash, strlen(hash) + 1);
 	return 0;
 }
@@ -81,7 +79,7 @@ static int set_iv(struct luks *luks, const struct image_create_options *o,
 	int rc, n;
 
 	if (cipher_iv_find(iv, &luks->cipher.iv, NULL) < 0)
-		return refuse(prefix, "ivgen-alg", iv, err);
+		return refuse("ivgen-alg", iv, err);
 	rc = set_hash(luks->iv_hash, o, prefix, "ivgen-hash-alg",
 		      luks->cipher.iv == CIPHER_ESSIV ? "sha256" : NULL, err);
 	if (rc < 0)
@@ -101,7 +99,7 @@ static int find_iter_time(const struct image_create_options *o,
 {
 	const char *text = find(o, prefix, "iter-time", NULL);
 
-	*ms = ITER_TIME_MS;
+	*ms = LUKS_ITER_TIME_MS;
 	if (text == NULL || number_parse(text, 1, UINT32_MAX, ms) == 0)
 		return 0;
 	return error_set(err, -EINVAL,
@@ -224,7 +222,6 @@ int luks_write_new(struct luks *luks, const struct luks_place *place,
 		   const struct image_create_options *options,
 		   const char *prefix, const uint8_t *key, struct error *err)
 {
-	struct luks_wire_header wire;
 	struct secret password;
 	uint64_t ms;
 	int rc = find_password(options, prefix, &password, err);
@@ -233,12 +230,5 @@ int luks_write_new(struct luks *luks, const struct luks_place *place,
 		rc = find_iter_time(options, prefix, &ms, err);
 	if (rc == 0)
 		rc = luks_set_slot(luks, place, 0, &password, key, ms, err);
-	if (rc < 0)
-		return rc;
-	luks_encode(luks, &wire);
-	rc = image_file_write(place->file, place->offset, &wire, sizeof(wire));
-	if (rc == 0)
-		rc = image_file_flush(place->file);
-	return rc < 0 ? error_set_errno(err, rc, "Unable to write LUKS header")
-		      : 0;
+	return rc < 0 ? rc : luks_write_header(luks, place, err);
 }

@@ -15,6 +15,7 @@ struct luks_image {
 	struct luks luks;
 	struct image_info_encryption info;
 	struct crypt *crypt; /* NULL: nothing but the header is looked at */
+	char *key_id;	     /* of the secret that opened it, or NULL */
 };
 
 static int probe(const uint8_t *head, size_t len, uint64_t file_size)
@@ -57,7 +58,8 @@ static int unlock(struct image *image, const struct luks_place *place,
 	if (rc < 0)
 		return rc;
 	l->crypt = crypt_new(cipher);
-	return l->crypt != NULL ? 0 : -ENOMEM;
+	l->key_id = strdup(image->key_secret);
+	return l->crypt != NULL && l->key_id != NULL ? 0 : -ENOMEM;
 }
 
 static int luks_close(struct image *image, struct error *err);
@@ -100,6 +102,7 @@ static int luks_close(struct image *image, struct error *err)
 	if (!image->file->is_read_only)
 		rc = luks_flush(image, err);
 	crypt_free(l->crypt);
+	free(l->key_id);
 	free(l);
 	image->state = NULL;
 	return rc;
@@ -198,6 +201,19 @@ static int luks_resize(struct image *image, uint64_t size,
 	return set_size(image, err);
 }
 
+static int luks_image_amend(struct image *image,
+			    const struct image_amend_options *options,
+			    struct error *err)
+{
+	struct luks_image *l = image->state;
+	const struct luks_place place = {
+		.file = image->file,
+		.len = l->luks.payload_offset,
+	};
+
+	return luks_amend(&l->luks, &place, options, "", l->key_id, err);
+}
+
 static int luks_get_info(struct image *image, struct image_info *info,
 			 struct error *err)
 {
@@ -278,6 +294,8 @@ const struct image_format image_format_luks = {
 	.discard = luks_discard,
 	.flush = luks_flush,
 	.map = luks_map,
+	.amend = luks_image_amend,
+	.amend_specs = luks_amend_specs,
 	.resize = luks_resize,
 	.get_info = luks_get_info,
 };

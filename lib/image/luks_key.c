@@ -311,3 +311,23 @@ int luks_new_key(uint8_t *key, size_t len)
 {
 	return random_bytes(key, len);
 }
+
+/* Once is enough where it comes to the medium at all: what stripes are for is
+ * that no small part of them may be missing. */
+int luks_wipe_slot(const struct luks *luks, const struct luks_place *place,
+		   unsigned slot, struct error *err)
+{
+	size_t len = luks_material_len(luks);
+	_cleanup_free_ uint8_t *noise = malloc(len);
+	int rc = noise != NULL ? random_bytes(noise, len) : -ENOMEM;
+
+	if (rc == 0)
+		rc = image_file_write(place->file,
+				      place->offset +
+					      luks->slots[slot].key_offset,
+				      noise, len);
+	if (rc == 0)
+		rc = image_file_flush(place->file);
+	return rc < 0 ? error_set_errno(err, rc, "Unable to wipe a key slot")
+		      : 0;
+}

@@ -319,6 +319,10 @@ int qcow2_data_zero(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
  * image was opened to look at metadata alone. */
 int qcow2_crypt_open(struct qcow2 *q, struct error *err);
 void qcow2_crypt_close(struct qcow2 *q);
+/* Of LUKS. */
+int qcow2_crypt_amend(struct qcow2 *q,
+		      const struct image_amend_options *options,
+		      struct error *err);
 
 /* qcow2_cache.c */
 int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,

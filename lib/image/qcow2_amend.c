@@ -136,6 +136,19 @@ static int check_wish(const struct qcow2 *q, const struct wish *w,
 	return 0;
 }
 
+static int check_encryption(const struct qcow2 *q, struct error *err)
+{
+	if (q->header.crypt_method == QCOW2_CRYPT_NONE)
+		return error_set(err, -EINVAL,
+				 "Can't amend encryption options - encryption "
+				 "not present");
+	if (q->header.crypt_method != QCOW2_CRYPT_LUKS)
+		return error_set(err, -ENOTSUP,
+				 "Only LUKS encryption options can be amended "
+				 "for qcow2 with this method");
+	return 0;
+}
+
 static int take_wish(struct qcow2 *q, const struct image_create_options *o,
 		     struct wish *w, struct error *err)
 {
@@ -155,13 +168,7 @@ static int take_wish(struct qcow2 *q, const struct image_create_options *o,
 	if (rc == 0)
 		rc = image_option_number(o, "size", &w->size, err);
 	if (rc == 0 && has_prefix(o, "encrypt."))
-		rc = q->header.crypt_method == QCOW2_CRYPT_NONE
-			     ? error_set(err, -EINVAL,
-					 "Can't amend encryption options - "
-					 "encryption not present")
-			     : error_set(err, -ENOTSUP,
-					 "Only LUKS encryption options can be "
-					 "amended for qcow2 with this method");
+		rc = check_encryption(q, err);
 	/* Going down takes it away, if it is not asked for. */
 	if (rc == 0 && w->version < 3)
 		w->wants_lazy = false;
@@ -384,6 +391,9 @@ int qcow2_amend(struct image *image, const struct image_amend_options *options,
 
 	if (rc == 0 && wish.version < q->header.version)
 		rc = check_down(q, &wish, err);
+	/* Its header is nobody else's. */
+	if (rc == 0 && has_prefix(&o, "encrypt."))
+		rc = qcow2_crypt_amend(q, options, err);
 	if (rc == 0)
 		rc = alone(q, &wish, amend_header, err);
 	if (rc == 0 && wish.has_size && wish.size != image->size)

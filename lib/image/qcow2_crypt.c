@@ -24,6 +24,7 @@ static const char key_option[] = "encrypt.key-secret";
 struct qcow2_luks {
 	struct luks luks;
 	struct luks_place place;
+	char *key_id; /* of the secret that opened it, or NULL */
 };
 
 static int unlock_luks(struct qcow2 *q, struct error *err)
@@ -44,7 +45,8 @@ static int unlock_luks(struct qcow2 *q, struct error *err)
 	if (rc < 0)
 		return rc;
 	q->crypt = crypt_new(cipher);
-	return q->crypt != NULL ? 0 : -ENOMEM;
+	l->key_id = strdup(q->image->key_secret);
+	return q->crypt != NULL && l->key_id != NULL ? 0 : -ENOMEM;
 }
 
 static int read_luks(struct qcow2 *q, struct error *err)
@@ -113,9 +115,21 @@ int qcow2_crypt_open(struct qcow2 *q, struct error *err)
 void qcow2_crypt_close(struct qcow2 *q)
 {
 	crypt_free(q->crypt);
+	if (q->luks != NULL)
+		free(q->luks->key_id);
 	free(q->luks);
 	q->crypt = NULL;
 	q->luks = NULL;
+}
+
+int qcow2_crypt_amend(struct qcow2 *q,
+		      const struct image_amend_options *options,
+		      struct error *err)
+{
+	struct qcow2_luks *l = q->luks;
+
+	return luks_amend(&l->luks, &l->place, options, "encrypt.", l->key_id,
+			  err);
 }
 
 static int find_method(const struct image_create_options *o, uint32_t *method,

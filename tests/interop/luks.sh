@@ -130,4 +130,77 @@ test_passwords() {
 	assertFalse 'half a file' '[ -e b.luks ]'
 }
 
+# Each in turn of the two programs on a copy, with the same words and outcome.
+amend() { # FORCE OPTIONS
+	rm -f there here
+	cp a.img there
+	cp a.img here
+	for who in qemu-img:there img:here; do
+		# shellcheck disable=SC2086 # no --force is no word
+		${who%:*} amend $1 --object "$secret" \
+			--object secret,id=new,data=def \
+			--object secret,id=other,data=zzz --image-opts \
+			"driver=$driver,${prefix}key-secret=key,file.filename=${who#*:}" \
+			-o "$2" >".out.${who#*:}" 2>&1
+		echo $? >>".out.${who#*:}"
+	done
+	assertEquals "amend -o $2" "$(cat .out.there)" "$(cat .out.here)"
+}
+
+opens() { # PASSWORD
+	ours "$1" "$driver" here read >/dev/null 2>&1
+}
+
+amended() {
+	amend '' "${prefix}iter-time=10"
+	amend '' "${prefix}state=active"
+	amend '' "${prefix}state=foo"
+	amend '' "${prefix}state=active,${prefix}new-secret=nope"
+	amend '' "${prefix}state=active,${prefix}new-secret=new,${prefix}old-secret=key"
+	amend '' "${prefix}state=active,${prefix}new-secret=new,${prefix}keyslot=0"
+	amend '' "${prefix}state=active,${prefix}new-secret=new,${prefix}keyslot=8"
+	amend '' "${prefix}state=inactive"
+	amend '' "${prefix}state=inactive,${prefix}keyslot=5"
+	amend '' "${prefix}state=inactive,${prefix}keyslot=0,${prefix}old-secret=other"
+	amend '' "${prefix}state=inactive,${prefix}old-secret=other"
+	amend '' "${prefix}state=inactive,${prefix}old-secret=key,${prefix}new-secret=new"
+	amend '' "${prefix}state=inactive,${prefix}old-secret=key,${prefix}iter-time=5"
+	amend '' "${prefix}state=inactive,${prefix}old-secret=key"
+	amend '' "${prefix}state=inactive,${prefix}keyslot=0"
+	img amend --object "$secret" --object secret,id=new,data=def \
+		--image-opts "driver=$driver,${prefix}key-secret=key,file.filename=a.img" \
+		-o "${prefix}state=active,${prefix}new-secret=new,${prefix}iter-time=5,${prefix}keyslot=3" ||
+		fail 'a second slot'
+	same info a.img
+	cp a.img here
+	assertTrue 'the old one' 'opens abc'
+	assertTrue 'the new one' 'opens def'
+	amend '' "${prefix}state=inactive,${prefix}old-secret=key"
+	assertFalse 'erased' 'opens abc'
+	assertTrue 'kept' 'opens def'
+	amend '' "${prefix}state=inactive,${prefix}keyslot=3"
+	assertTrue 'kept' 'opens abc'
+	assertFalse 'erased' 'opens def'
+	# There is nothing left of it.
+	assertFalse 'no key' 'cmp -s a.img here'
+	mv here a.img
+	amend --force "${prefix}state=inactive,${prefix}keyslot=0"
+	assertFalse 'the last one' 'opens abc'
+}
+
+test_slots() {
+	driver=luks
+	prefix=''
+	ours abc luks a.img create 1048576 key-secret=key iter-time=5
+	amended
+}
+
+test_slots_of_qcow2() {
+	driver=qcow2
+	prefix=encrypt.
+	ours abc qcow2 a.img create 1048576 encrypt.format=luks \
+		encrypt.key-secret=key encrypt.iter-time=5
+	amended
+}
+
 . shunit2
