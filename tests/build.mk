@@ -24,6 +24,13 @@ check-host: all units check-layers check-headers
 check-units: units
 	@B=$(B) tests/run $(UNITS)
 
+# Random operations on qcow2 images of every kind, OPS_SEQUENCES of them; a
+# tenth of a second each.
+OPS_SEQUENCES ?= 10000
+check-ops: all units
+	@B=$(B) PATH=$(abspath $(B)/bin):$$PATH tests/long-ops \
+		$(OPS_SEQUENCES)
+
 # The same tests with every address and every shift checked.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all \
 	  -fno-omit-frame-pointer
@@ -110,5 +117,6 @@ demo:
 	@+$(MAKE) $(parallel) --no-print-directory all
 	@B=$(B) tests/demo
 
-.PHONY: units check check-built check-host check-units check-asan check-asan-built \
-	check-layers check-headers fuzzers fuzz format lint bench demo
+.PHONY: units check check-built check-host check-units check-ops check-asan \
+	check-asan-built check-layers check-headers fuzzers fuzz format lint \
+	bench demo
