@@ -3,9 +3,10 @@
  * Files of any content as qcow2 images: checked, described, read and mapped
  * all over, then written to in a few ways, resized, and read again. What was
  * written must be read back as long as no error was reported. Snapshots are
- * applied, made and deleted; at last the image is repaired, and what that
+ * applied, made and deleted, bitmaps made, merged and removed; at last the image is repaired, and what that
  * calls clean must then be so.
  */
+#include "lib/base/cleanup.h"
 #include "lib/image/image.h"
 
 #include <stdlib.h>
@@ -17,13 +18,33 @@ enum {
 	FILE_MAX = 1 << 20,
 	READ_LEN = 96 << 10,
 	WRITE_LEN = 5000,
+	DATA_FD = 100,
 };
+
+/* The one data file that there is, in memory; images name it so. */
+#define DATA_PATH "/proc/self/fd/100"
+
+static bool is_data_file(void *context, const char *path)
+{
+	(void)context;
+	return strcmp(path, DATA_PATH) == 0;
+}
+
+static void make_data_file(void)
+{
+	int fd = memfd_create("data", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, FILE_MAX) < 0 || dup2(fd, DATA_FD) < 0)
+		abort();
+	close(fd);
+}
 
 static struct image *open_copy(int fd, unsigned flags)
 {
 	const struct image_open_options how = {
 		.format = "qcow2",
 		.flags = flags | IMAGE_NO_BACKING,
+		.may_open = is_data_file,
 	};
 	struct image *image;
 
@@ -113,6 +134,36 @@ static void change_snapshots(struct image *image, uint8_t *buf)
 	(void)image_change_backing(image, "some/other/name", "raw", NULL);
 }
 
+/* Bits of all that there are, and of a new one that takes them over. */
+static void change_bitmaps(struct image *image)
+{
+	struct image_info info;
+	uint64_t len;
+	bool is_set;
+
+	(void)image_bitmap_add(image, "new", 512, true, NULL);
+	if (image_get_info(image, &info, NULL) < 0)
+		return;
+	for (unsigned i = 0; i < info.n_bitmaps && i < 4; i++) {
+		const char *name = info.bitmaps[i].name;
+
+		if (image_size(image) > 0 &&
+		    image_bitmap_get(image, name, 0, &is_set, &len, NULL) ==
+			    0 &&
+		    (len == 0 || len > image_size(image)))
+			abort();
+		(void)image_bitmap_merge(image, "new", image, name, NULL);
+	}
+	if (image_get_info(image, &info, NULL) == 0 && info.n_bitmaps > 1) {
+		_cleanup_free_ char *name = strdup(info.bitmaps[0].name);
+
+		(void)image_bitmap_enable(image, name,
+					  !info.bitmaps[0].is_enabled, NULL);
+		(void)image_bitmap_clear(image, name, NULL);
+		(void)image_bitmap_remove(image, name, NULL);
+	}
+}
+
 /* A repair that says that nothing is wrong any more is believed. */
 static void repair(int fd)
 {
@@ -159,6 +210,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len > FILE_MAX)
 		return 0;
+	make_data_file();
 	fd = memfd_create("fuzz", MFD_CLOEXEC);
 	if (fd < 0 || pwrite(fd, data, len, 0) != (ssize_t)len)
 		abort();
@@ -170,6 +222,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		read_around(image, 0, buf);
 		read_around(image, size / 3, buf);
 		read_around(image, size - size / 8, buf);
+		change_bitmaps(image);
 		if (size > 1000) {
 			compress(image, buf);
 			change_snapshots(image, buf);
