@@ -7,6 +7,8 @@
 
 # shellcheck disable=SC2317 # called by same
 setUp() {
+	# They flush a lot, and a disk would only be slow.
+	[ ! -w /dev/shm ] || export TMPDIR=/dev/shm
 	img_dir
 	before() {
 		cp orig a.qcow2
@@ -40,22 +42,19 @@ make_zeroes() { # [QEMU-IMG CREATE'S OPTION...]
 like_theirs() { # ARG...
 	same amend "$@"
 	assertTrue "check $*" 'qemu-img check -q a.qcow2'
+	assertTrue "compare $*" 'qemu-img compare -q orig a.qcow2'
 	ours=$(qemu-img info --output=json a.qcow2 | grep -v actual-size)
+	mv a.qcow2 ours.qcow2
 	cp orig a.qcow2
 	timeout 60 qemu-img amend "$@"
 	assertEquals "info $*" "$(qemu-img info --output=json a.qcow2 |
 		grep -v actual-size)" "$ours"
-	cp orig a.qcow2
-	vm-img amend "$@"
-	assertTrue "compare $*" 'qemu-img compare -q orig a.qcow2'
+	mv ours.qcow2 a.qcow2
 }
 
 test_options() {
 	make_image compat=1.1
-	for options in compat=0.10 compat=v3 refcount_bits=8 \
-		refcount_bits=1 \
-		lazy_refcounts=on lazy_refcounts=off lazy_refcounts \
-		size=20M \
+	for options in compat=0.10 refcount_bits=1 lazy_refcounts size=20M \
 		refcount_bits=32,lazy_refcounts=on,size=10240k; do
 		like_theirs -f qcow2 -o "$options" a.qcow2
 	done

@@ -109,6 +109,33 @@ test_chain_is_made_flat() {
 	assertTrue 'qemu-img check -q a.qcow2'
 }
 
+test_snapshots() {
+	make_source
+	qemu-img convert -O qcow2 src.raw a.qcow2
+	qemu-img snapshot -c 2 a.qcow2
+	qemu-io -c 'write -P 5 1M 100k' a.qcow2 >/dev/null
+	qemu-img snapshot -c two a.qcow2
+	qemu-io -c 'write -P 6 0 1M' a.qcow2 >/dev/null
+	for snapshot in 1 2 two snapshot.id=2 snapshot.name=2 \
+		snapshot.id=1,snapshot.name=2; do
+		silent convert -l $snapshot -O raw a.qcow2 b.raw
+		qemu-img convert -l $snapshot -O raw a.qcow2 c.raw
+		assertTrue "$snapshot" 'cmp b.raw c.raw'
+		same measure -l $snapshot -O qcow2 a.qcow2
+	done
+	silent convert -l 1 -O raw a.qcow2 b.raw
+	assertTrue 'the first' 'cmp b.raw src.raw'
+	# Not as large as the disk is now, as qemu-img has it.
+	qemu-img resize -q a.qcow2 80M
+	silent convert -l 1 -O raw a.qcow2 b.raw
+	assertTrue 'its own size' 'cmp b.raw src.raw'
+	same convert -l nope a.qcow2 b.raw
+	same convert -l snapshot.id=2,snapshot.name=2 a.qcow2 b.raw
+	same convert -l 1 a.qcow2 a.qcow2 b.raw
+	qemu-img check -q a.qcow2
+	assertEquals 'not touched' 0 $?
+}
+
 test_over_a_backing_file() {
 	make_source
 	qemu-img convert -O qcow2 src.raw base.qcow2

@@ -38,7 +38,7 @@ stream() {
 	assertEquals "$*" '' "$(cat err)"
 }
 
-sizes='3145728 5243392 70000128'
+sizes='3145728 5243392'
 
 test_to_standard_output() {
 	for size in $sizes; do
@@ -110,7 +110,7 @@ test_from_standard_input() {
 	for size in $sizes; do
 		rm -f src.raw
 		make_source "$size"
-		for format in raw qcow2 vdi vmdk vhdx; do
+		for format in raw qcow2 vhdx; do
 			silent convert -f raw -O $format - "a.$format" <src.raw
 			equal $format "a.$format"
 			rm "a.$format"

@@ -56,12 +56,6 @@ test_every_option_is_in_the_man_page() {
 	done
 }
 
-test_verbs_to_come_say_so() {
-	qemu-img create -q -f qcow2 a.qcow2 1M
-	refused 'convert -l is not available yet' convert -l s a.qcow2 b
-	assertFalse '[ -e b ]'
-}
-
 test_create_raw() {
 	same create a 1M
 	same create -f raw a 1.5k

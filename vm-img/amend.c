@@ -42,20 +42,11 @@ static int refuse_format(const char *format)
 	return EXIT_FAILURE;
 }
 
-static bool is_format(const char *format)
-{
-	const char *const *name = image_format_names();
-
-	while (*name != NULL && strcmp(*name, format) != 0)
-		name++;
-	return *name != NULL;
-}
-
 static int show_help(const char *format)
 {
 	const struct image_option_spec *specs = image_amend_specs(format);
 
-	if (!is_format(format)) {
+	if (!format_options_is_format(format)) {
 		report_error("Unknown file format '%s'", format);
 		return EXIT_FAILURE;
 	}

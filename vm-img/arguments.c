@@ -23,11 +23,6 @@ enum {
 static enum compat compat = COMPAT_7_2;
 static bool has_image_opts;
 
-bool arguments_have_image_opts(void)
-{
-	return has_image_opts;
-}
-
 enum compat arguments_compat(void)
 {
 	return compat;
@@ -220,4 +215,18 @@ struct image *open_or_report(const char *name, const char *format,
 			     unsigned flags)
 {
 	return open_target_or_report(name, format, flags, has_image_opts);
+}
+
+void report_guess(const struct image *image, const char *path)
+{
+	if (has_image_opts || strcmp(image_format_name(image), "raw") != 0)
+		return;
+	report_hint("WARNING: Image format was not specified for '%s' and "
+		    "probing guessed raw.",
+		    path);
+	report_hint("         Automatically detecting the format is dangerous "
+		    "for raw images, write operations on block 0 will be "
+		    "restricted.");
+	report_hint("         Specify the 'raw' format explicitly to remove "
+		    "the restrictions.");
 }

@@ -22,8 +22,6 @@ enum {
 	OPTION_SKIP_BROKEN,
 	OPTION_PREALLOCATION,
 	OPTION_SHRINK,
-	OPTION_START_OFFSET,
-	OPTION_MAX_LENGTH,
 	OPTION_SIZE,
 	OPTION_PATTERN,
 	OPTION_FLUSH_INTERVAL,
@@ -111,7 +109,8 @@ struct image *open_or_report(const char *name, const char *format,
 /* The same of a name that --image-opts does not mean. */
 struct image *open_target_or_report(const char *name, const char *format,
 				    unsigned flags, bool is_options);
-/* Was there an --image-opts? */
-bool arguments_have_image_opts(void);
+/* The warning about an image whose format nobody said, if it was taken for
+ * raw and is about to be written. */
+void report_guess(const struct image *image, const char *path);
 
 #endif

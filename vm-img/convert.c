@@ -13,6 +13,7 @@
 #include "vm-img/format_options.h"
 #include "vm-img/object.h"
 #include "vm-img/report.h"
+#include "vm-img/snapshot.h"
 #include "vm-img/standard.h"
 #include "vm-img/stream.h"
 #include "vm-img/verb.h"
@@ -43,7 +44,7 @@ const struct option_spec convert_options[] = {
 	{ 'B', "backing", "FILENAME", "the image under the output" },
 	{ 'F', "backing-format", "FMT", "the format of that one" },
 	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the output, or help" },
-	{ 'l', "snapshot", "SNAPSHOT", "convert that (not available yet)" },
+	{ 'l', "snapshot", "SNAPSHOT", "convert that instead of the disk" },
 	{ 'S', "sparse-size", "SIZE",
 	  "zeroes that make a hole (default: 4k); 0: none do" },
 	{ 'r', "rate-limit", "RATE", "bytes per second" },
@@ -65,7 +66,7 @@ struct request {
 	char **sources;
 	unsigned n_sources;
 	const char *target, *format, *target_format;
-	const char *cache, *source_cache;
+	const char *cache, *source_cache, *snapshot;
 	bool is_forced, has_copy_offload, wants_compression, wants_progress;
 	bool is_quiet, has_no_create, is_target_zero, is_unordered;
 	bool has_sparse, has_options, is_salvaged, skips_broken;
@@ -129,6 +130,10 @@ static int open_sources(struct job *job, const struct request *request,
 			unsigned flags)
 {
 	flags |= IMAGE_READ_ONLY;
+	if (request->snapshot != NULL && request->n_sources > 1) {
+		report_error("No support for concatenating multiple snapshot");
+		return -ENOTSUP;
+	}
 	if (request->is_forced)
 		flags |= IMAGE_FORCE_SHARE;
 	job->sources = calloc(request->n_sources, sizeof(struct image *));
@@ -144,6 +149,9 @@ static int open_sources(struct job *job, const struct request *request,
 		if (source == NULL)
 			return -EIO;
 		job->sources[job->n_sources++] = source;
+		if (request->snapshot != NULL &&
+		    snapshot_load_or_report(source, request->snapshot) < 0)
+			return -ENOENT;
 		if (__builtin_add_overflow(job->total, image_size(source),
 					   &job->total)) {
 			report_error("The sources are too big together");
@@ -420,9 +428,9 @@ static bool can_be_fed(const struct request *request)
 	const char *format = request->target_format;
 
 	return request->n_sources == 1 && standard_is(request->sources[0]) &&
-	       request->format != NULL && strcmp(request->format, "raw") == 0 &&
-	       standard_is_pipe() && !request->has_no_create &&
-	       !standard_is(request->target) &&
+	       request->snapshot == NULL && request->format != NULL &&
+	       strcmp(request->format, "raw") == 0 && standard_is_pipe() &&
+	       !request->has_no_create && !standard_is(request->target) &&
 	       (strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0) &&
 	       is_zero_when_new(request) &&
 	       format_options_get(&request->options, "preallocation") == NULL &&
@@ -497,12 +505,6 @@ static void take_workers(struct request *request, const char *value)
 	exit(EXIT_FAILURE);
 }
 
-static _Noreturn void refuse(const char *option)
-{
-	report_error("convert %s is not available yet", option);
-	exit(EXIT_FAILURE);
-}
-
 static bool take_flag(struct request *request, int id)
 {
 	switch (id) {
@@ -558,7 +560,8 @@ static int take_option(struct request *request, int id, const char *value)
 		take_workers(request, value);
 		return 0;
 	case 'l':
-		refuse("-l");
+		request->snapshot = value;
+		return 0;
 	case 'r':
 		return argument_size("rate limit", value, &request->rate_limit);
 	case 'B':

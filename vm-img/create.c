@@ -49,6 +49,12 @@ static int look_at_backing(struct request *request, const char *name)
 
 	if (path == NULL)
 		return -ENOMEM;
+	if (how.format != NULL && !format_options_is_format(how.format)) {
+		report_error("%s: Unknown driver '%s'", request->path,
+			     how.format);
+		report_hint("Could not open backing image.");
+		return -ENOENT;
+	}
 	rc = image_open(&image, path, &how, &err);
 	if (rc < 0) {
 		report_error("%s: %s", request->path, error_text(&err, rc));
@@ -140,6 +146,19 @@ check_format(const struct request *request)
 	return NULL;
 }
 
+/* Of a backing file that was not looked at. */
+static int check_backing_format(const struct image_create_options *create,
+				struct error *err)
+{
+	const char *format = create->backing_format;
+
+	if (format == NULL || format_options_is_format(format))
+		return 0;
+	return error_set(err, -EINVAL,
+			 "Parameter 'backing-fmt' does not accept value '%s'",
+			 format);
+}
+
 static int run_request(struct request *request)
 {
 	struct image_option list[FORMAT_OPTIONS_MAX];
@@ -172,7 +191,9 @@ static int run_request(struct request *request)
 		format_options_print(&request->options, specs);
 		printf("\n");
 	}
-	rc = image_create(request->path, &create, &err);
+	rc = check_backing_format(&create, &err);
+	if (rc == 0)
+		rc = image_create(request->path, &create, &err);
 	if (rc == 0)
 		return EXIT_SUCCESS;
 	report_error("%s: %s", request->path, error_text(&err, rc));

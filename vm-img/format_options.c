@@ -304,7 +304,7 @@ void format_options_help(const struct image_option_spec *specs)
 	}
 }
 
-static bool is_format(const char *name)
+bool format_options_is_format(const char *name)
 {
 	const char *const *names = image_format_names();
 
@@ -322,14 +322,18 @@ format_options_of_new(const char *format, bool has_file, const char *noun)
 
 	if (specs == NULL) {
 		refuse(noun,
-		       is_format(format) ? "Format driver '%s' does not "
-					   "support image creation"
-					 : "Unknown file format '%s'",
+		       format_options_is_format(format)
+			       ? "Format driver '%s' does not "
+				 "support image creation"
+			       : "Unknown file format '%s'",
 		       format);
 		return NULL;
 	}
+	/* Of raw it is the file that preallocates, not the format. */
 	for (; specs->name != NULL; specs++)
-		all[n++] = *specs;
+		if (has_file || strcmp(format, "raw") != 0 ||
+		    strcmp(specs->name, "preallocation") != 0)
+			all[n++] = *specs;
 	for (specs = image_file_specs; has_file && specs->name != NULL; specs++)
 		all[n++] = *specs;
 	all[n].name = NULL;

@@ -54,7 +54,9 @@ void format_options_apply(const struct format_options *options,
 /* " name=value" for each option given and each with a standard value. */
 void format_options_print(const struct format_options *options,
 			  const struct image_option_spec *specs);
-/* -o help. */
+/* Is there a format of that name? */
+bool format_options_is_format(const char *name);
+/* -o help of a list. */
 void format_options_help(const struct image_option_spec *specs);
 /*
  * All that can be said when an image of the format is made, for a file as

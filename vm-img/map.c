@@ -12,11 +12,12 @@
 #include "vm-img/verb.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const struct option_spec map_options[] = {
 	{ 'f', "format", "FMT", "the image's format (default: guess)" },
-	{ OPTION_START_OFFSET, "start-offset", "OFFSET", "begin there" },
-	{ OPTION_MAX_LENGTH, "max-length", "LEN", "not more than that" },
+	{ 's', "start-offset", "OFFSET", "begin there" },
+	{ 'l', "max-length", "LEN", "not more than that" },
 	{ OPTION_OUTPUT, "output", "OFMT", "human (default) or json" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
 	OPTIONS_SOURCE,
@@ -33,8 +34,24 @@ static const char *truth(bool value)
 	return value ? "true" : "false";
 }
 
+/* The name of the file that the data is in; to be freed. */
+static char *file_of(const struct status *s)
+{
+	struct image_info info;
+
+	if (!s->is_external || image_get_info(s->layer, &info, NULL) < 0)
+		return strdup(image_path(s->layer));
+	for (unsigned i = 0; i < info.n_rows; i++)
+		if (strcmp(info.rows[i].json_name, "data-file") == 0)
+			return image_backing_resolve(image_path(s->layer),
+						     info.rows[i].text);
+	return strdup(image_path(s->layer));
+}
+
 static int print_human(const struct status *s)
 {
+	_cleanup_free_ char *file = NULL;
+
 	if (!s->is_data)
 		return 0;
 	if (!s->has_offset) {
@@ -42,9 +59,13 @@ static int print_human(const struct status *s)
 			     "clusters.");
 		return -ENOTSUP;
 	}
-	if (!s->is_zero)
-		printf("%#-16llx%#-16llx%#-16llx%s\n", number(s->start),
-		       number(s->len), number(s->offset), image_path(s->layer));
+	if (s->is_zero)
+		return 0;
+	file = file_of(s);
+	if (file == NULL)
+		return -ENOMEM;
+	printf("%#-16llx%#-16llx%#-16llx%s\n", number(s->start), number(s->len),
+	       number(s->offset), file);
 	return 0;
 }
 
@@ -132,9 +153,9 @@ int map_run(int argc, char **argv)
 			flags |= IMAGE_FORCE_SHARE;
 		else if (id == OPTION_OUTPUT)
 			output = a.value;
-		else if (id == OPTION_START_OFFSET)
+		else if (id == 's')
 			rc = argument_size("start offset", a.value, &start);
-		else if (id == OPTION_MAX_LENGTH)
+		else if (id == 'l')
 			rc = argument_size("max length", a.value, &len);
 		if (rc < 0)
 			return EXIT_FAILURE;

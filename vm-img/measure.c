@@ -12,6 +12,7 @@
 #include "vm-img/format_options.h"
 #include "vm-img/json.h"
 #include "vm-img/report.h"
+#include "vm-img/snapshot.h"
 #include "vm-img/status.h"
 #include "vm-img/verb.h"
 
@@ -35,14 +36,14 @@ const struct option_spec measure_options[] = {
 	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the new image" },
 	{ OPTION_SIZE, "size", "N", "of a new disk, which is empty" },
 	{ 'f', "format", "FMT", "the source's format (default: guess)" },
-	{ 'l', "snapshot", "SNAPSHOT", "measure that (not available yet)" },
+	{ 'l', "snapshot", "SNAPSHOT", "measure that instead of the disk" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
 	OPTIONS_SOURCE,
 	OPTIONS_END,
 };
 
 struct request {
-	const char *path, *format, *target_format, *output;
+	const char *path, *format, *target_format, *output, *snapshot;
 	uint64_t size;
 	bool has_size, is_json;
 	unsigned flags;
@@ -336,6 +337,11 @@ static int run_request(struct request *request)
 					IMAGE_READ_ONLY | request->flags);
 		if (source == NULL)
 			return EXIT_FAILURE;
+		if (request->snapshot != NULL &&
+		    snapshot_load_or_report(source, request->snapshot) < 0) {
+			image_abandon(source);
+			return EXIT_FAILURE;
+		}
 	}
 	rc = measure(&m, request, source);
 	image_abandon(source);
@@ -360,7 +366,8 @@ static int take_option(struct request *request, int id, const char *value)
 		request->flags |= IMAGE_FORCE_SHARE;
 		return 0;
 	case 'l':
-		return refuse("measure -l is not available yet");
+		request->snapshot = value;
+		return 0;
 	case OPTION_SIZE:
 		request->has_size = true;
 		return argument_size("image size", value, &request->size);
@@ -386,7 +393,8 @@ int measure_run(int argc, char **argv)
 			return EXIT_FAILURE;
 	if (a.n_operands > 1)
 		text = "At most one filename argument is allowed.";
-	else if (a.n_operands == 0 && request.format != NULL)
+	else if (a.n_operands == 0 &&
+		 (request.format != NULL || request.snapshot != NULL))
 		text = "--image-opts, -f, and -l require a filename argument.";
 	else if (a.n_operands == 1 && request.has_size)
 		text = "--size N cannot be used together with a filename.";

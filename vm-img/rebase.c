@@ -353,7 +353,8 @@ static int change_name(const struct run *run)
 	else if (rc < 0)
 		report_error("Could not change the backing file to '%s': %s",
 			     name != NULL ? name : "(null)",
-			     error_text(&err, rc));
+			     rc == -ENOTSUP ? strerror(-rc)
+					    : error_text(&err, rc));
 	return rc;
 }
 

@@ -69,22 +69,6 @@ static uint64_t new_size(const struct request *request, uint64_t now)
 }
 
 /* The library knows when a guessed raw image is guarded; its user should. */
-static void warn_of_guess(const struct request *request,
-			  const struct image *image)
-{
-	if (request->format != NULL || arguments_have_image_opts() ||
-	    strcmp(image_format_name(image), "raw") != 0)
-		return;
-	report_hint("WARNING: Image format was not specified for '%s' and "
-		    "probing guessed raw.",
-		    request->path);
-	report_hint("         Automatically detecting the format is dangerous "
-		    "for raw images, write operations on block 0 will be "
-		    "restricted.");
-	report_hint("         Specify the 'raw' format explicitly to remove "
-		    "the restrictions.");
-}
-
 static int check_shrink(const struct request *request, uint64_t now,
 			uint64_t size)
 {
@@ -137,7 +121,8 @@ static int run_request(const struct request *request)
 
 	if (image == NULL)
 		return EXIT_FAILURE;
-	warn_of_guess(request, image);
+	if (request->format == NULL)
+		report_guess(image, request->path);
 	if (resize(image, request) < 0) {
 		image_abandon(image);
 		return EXIT_FAILURE;

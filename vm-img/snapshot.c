@@ -6,6 +6,7 @@
 #include "lib/base/size.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
+#include "vm-img/keys.h"
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
 
@@ -83,7 +84,10 @@ static int create(struct image *image, const char *name, struct error *err)
 	what.date_sec = (uint32_t)now.tv_sec;
 	what.date_nsec = (uint32_t)now.tv_nsec;
 	rc = image_snapshot_create(image, &what, err);
-	if (rc < 0)
+	if (rc == -ENOTSUP)
+		report_error("Could not create snapshot '%s': %d (%s)", name,
+			     rc, strerror(-rc));
+	else if (rc < 0)
 		report_error("Could not create snapshot '%s': %s", name,
 			     error_text(err, rc));
 	return rc;
@@ -109,6 +113,67 @@ static int find(struct image *image, const char *name, bool is_id,
 			return 0;
 		}
 	return -ENOENT;
+}
+
+/* Both must be as they are given; NULL: any. */
+static int find_exactly(struct image *image, const char *id, const char *name,
+			unsigned *index)
+{
+	struct image_info info;
+	int rc = image_get_info(image, &info, NULL);
+
+	for (unsigned i = 0; rc == 0 && i < info.n_snapshots; i++)
+		if ((id == NULL || strcmp(info.snapshots[i].id, id) == 0) &&
+		    (name == NULL ||
+		     strcmp(info.snapshots[i].name, name) == 0)) {
+			*index = i;
+			return 0;
+		}
+	return rc < 0 ? rc : -ENOENT;
+}
+
+static int find_by_param(struct image *image, const char *param,
+			 unsigned *index)
+{
+	struct keys keys = { .n = 0 };
+	struct error err = ERROR_INIT;
+	const char *id, *name;
+	int rc;
+
+	if (strncmp(param, "snapshot.", strlen("snapshot.")) != 0)
+		return find(image, param, true, index);
+	rc = keys_parse(&keys, param, NULL, &err);
+	id = keys_take(&keys, "snapshot.id");
+	name = keys_take(&keys, "snapshot.name");
+	if (rc == 0 && keys_left(&keys) != NULL)
+		rc = error_set(&err, -EINVAL, "Invalid parameter '%s'",
+			       keys_left(&keys));
+	if (rc < 0) {
+		report_error("%s", error_text(&err, rc));
+		report_error("Failed in parsing snapshot param '%s'", param);
+	} else {
+		rc = find_exactly(image, id, name, index);
+	}
+	keys_deinit(&keys);
+	return rc;
+}
+
+int snapshot_load_or_report(struct image *image, const char *param)
+{
+	struct error err = ERROR_INIT;
+	unsigned index = 0;
+	int rc = find_by_param(image, param, &index);
+
+	if (rc == -EINVAL)
+		return rc;
+	if (rc == -ENOENT)
+		error_set(&err, rc, "Can't find snapshot");
+	if (rc == 0)
+		rc = image_snapshot_load(image, index, &err);
+	if (rc < 0)
+		report_error("Failed to load snapshot: %s",
+			     error_text(&err, rc));
+	return rc;
 }
 
 static int apply(struct image *image, const char *name, struct error *err)
@@ -190,6 +255,8 @@ int snapshot_run(int argc, char **argv)
 	image = open_or_report(a.operands[0], NULL, flags);
 	if (image == NULL)
 		return EXIT_FAILURE;
+	if (action == 'c' || action == 'a' || action == 'd')
+		report_guess(image, a.operands[0]);
 	rc = act(image, action, name);
 	if (rc < 0) {
 		image_abandon(image);

@@ -4,6 +4,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/image.h"
+#include "vm-img/format_options.h"
 #include "vm-img/keys.h"
 
 #include <stdio.h>
@@ -79,15 +80,6 @@ static bool is_protocol(const char *driver)
 {
 	return strcmp(driver, "file") == 0 ||
 	       strcmp(driver, "host_device") == 0;
-}
-
-static bool is_format(const char *driver)
-{
-	const char *const *name = image_format_names();
-
-	while (*name != NULL && strcmp(*name, driver) != 0)
-		name++;
-	return *name != NULL;
 }
 
 static int replace(char **text, const char *with)
@@ -205,7 +197,8 @@ static int take_keys(struct keys *keys, struct source *source,
 	    keys_take(keys, "file") == NULL)
 		return error_set(err, -EINVAL,
 				 "Must specify either driver or file");
-	if (driver != NULL && !is_protocol(driver) && !is_format(driver))
+	if (driver != NULL && !is_protocol(driver) &&
+	    !format_options_is_format(driver))
 		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
 	rc = take_flags(keys, source, err);
 	if (rc < 0)

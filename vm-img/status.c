@@ -9,6 +9,7 @@
 
 #include "lib/image/image.h"
 
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,6 +46,13 @@ static void look_for_hole(int fd, struct status *status)
 		status->len = (uint64_t)(end - start);
 }
 
+/* A file beside a qcow2 image, which QEMU does not look into. */
+static bool is_external(const struct image_extent *extent)
+{
+	return extent->has_own_fd &&
+	       strcmp(image_format_name(extent->layer), "qcow2") == 0;
+}
+
 int status_get(struct image *image, uint64_t start, uint64_t len,
 	       struct status *status, struct error *err)
 {
@@ -65,9 +73,10 @@ int status_get(struct image *image, uint64_t start, uint64_t len,
 			      extent.kind != IMAGE_EXTENT_COMPRESSED,
 		.offset = extent.host_offset,
 		.layer = extent.layer,
+		.is_external = is_external(&extent),
 	};
 	status->is_zero = !status->is_data;
-	if (status->is_data && status->has_offset &&
+	if (status->is_data && status->has_offset && !status->is_external &&
 	    is_sparse(extent.host_fd, image_cluster_size(extent.layer)))
 		look_for_hole(extent.host_fd, status);
 	return 0;

@@ -20,9 +20,10 @@ struct status {
 	bool is_zero, is_data;
 	bool is_present; /* in the layer at depth, not just nowhere */
 	bool is_compressed;
+	bool is_external; /* in a qcow2 image's data file */
 	bool has_offset;
-	uint64_t offset;	   /* in layer's file */
-	const struct image *layer; /* borrowed */
+	uint64_t offset;     /* in layer's file */
+	struct image *layer; /* borrowed */
 };
 
 /* Of the range that begins at start, at most len bytes of it; all of it lies

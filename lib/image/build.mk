@@ -68,6 +68,7 @@ LIB_SRCS += \
 	lib/image/qcow2_shadow.c \
 	lib/image/qcow2_snapshot.c \
 	lib/image/qcow2_snapshot_change.c \
+	lib/image/qcow2_snapshot_load.c \
 	lib/image/qcow2_subcluster.c \
 	lib/image/qcow2_tables.c \
 	lib/image/qcow2_write.c \

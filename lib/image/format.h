@@ -68,6 +68,8 @@ struct image_format {
 			      struct error *err);
 	int (*snapshot_delete)(struct image *image, unsigned index,
 			       struct error *err);
+	int (*snapshot_load)(struct image *image, unsigned index,
+			     struct error *err);
 	/* Bitmaps; NULL: -ENOTSUP. */
 	const struct image_bitmap_ops *bitmaps;
 	int (*flush)(struct image *image, struct error *err);

@@ -529,3 +529,11 @@ int image_snapshot_delete(struct image *image, unsigned index,
 
 	return rc < 0 ? rc : image->format->snapshot_delete(image, index, err);
 }
+
+int image_snapshot_load(struct image *image, unsigned index, struct error *err)
+{
+	if (image->format->snapshot_load == NULL)
+		return error_set(err, -ENOTSUP,
+				 "This image format has no snapshots");
+	return image->format->snapshot_load(image, index, err);
+}

@@ -344,6 +344,9 @@ int image_snapshot_apply(struct image *image, unsigned index,
 			 struct error *err);
 int image_snapshot_delete(struct image *image, unsigned index,
 			  struct error *err);
+/* The image, which is open for reading alone, reads as the snapshot did, and
+ * has its size, until it is closed. No other thread may use it meanwhile. */
+int image_snapshot_load(struct image *image, unsigned index, struct error *err);
 
 /*
  * Bitmaps inside of an image's file, each with a bit for every granularity

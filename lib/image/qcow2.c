@@ -334,6 +334,7 @@ const struct image_format image_format_qcow2 = {
 	.snapshot_create = qcow2_snapshot_create,
 	.snapshot_apply = qcow2_snapshot_apply,
 	.snapshot_delete = qcow2_snapshot_delete,
+	.snapshot_load = qcow2_snapshot_load,
 	.bitmaps = &qcow2_bitmap_ops,
 	.flush = qcow2_flush,
 	.map = qcow2_map,

@@ -595,6 +595,8 @@ int qcow2_snapshot_apply(struct image *image, unsigned index,
 			 struct error *err);
 int qcow2_snapshot_delete(struct image *image, unsigned index,
 			  struct error *err);
+/* qcow2_snapshot_load.c */
+int qcow2_snapshot_load(struct image *image, unsigned index, struct error *err);
 /* With the lock, and nobody else at work: the table as version 3 wants it. */
 int qcow2_snapshots_rewrite(struct qcow2 *q, struct error *err);
 

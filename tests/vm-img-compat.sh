@@ -1,0 +1,320 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# The same command lines through qemu-img and through a link of that name to
+# vm-img, one after the other in a folder each: output, messages and status
+# are the same, byte for byte. Lines are shell; what differs from run to run
+# (dates, times, blocks on disk) is filtered in them.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	# They flush a lot, and a disk would only be slow.
+	[ ! -w /dev/shm ] || export TMPDIR=/dev/shm
+	img_dir
+	mkdir theirs ours
+}
+
+tearDown() {
+	img_cleanup
+}
+
+# Lines from standard input, each by a shell of its own.
+run_lines() { # FOLDER PATH
+	while read -r line; do
+		[ -n "$line" ] || continue
+		echo "\$ $line"
+		# Read by the shell that the line is for.
+		(cd "$1" && timeout 60 env PATH="$2" sh -c "$line" </dev/null 2>&1)
+		echo "status $?"
+	done
+}
+
+compare_lines() {
+	cat >lines
+	run_lines theirs "$PATH" <lines >theirs.out &
+	run_lines ours "$dir/link:$PATH" <lines >ours.out
+	wait
+	diff -U3 theirs.out ours.out >difference
+	assertEquals '' "$(head -n 60 difference)"
+}
+
+test_create() {
+	compare_lines <<'EOF'
+qemu-img create -f qcow2 -o cluster_size=4k -o lazy_refcounts=on t.qcow2 128M
+qemu-img info t.qcow2 | grep -v 'disk size'
+qemu-img create -f qcow2 -o cluster_size=4k -o lazy_refcounts=on -o cluster_size=8k t.qcow2 128M
+qemu-img create -f qcow2 -o cluster_size=4k,cluster_size=8k t.qcow2 128M
+qemu-img create -f qcow2 -o help t.qcow2 128M
+qemu-img create -f qcow2 -o ? t.qcow2 128M
+qemu-img create -f qcow2 -o cluster_size=4k,help t.qcow2 128M
+qemu-img create -f qcow2 -o cluster_size=4k,? t.qcow2 128M
+qemu-img create -f qcow2 -o help,cluster_size=4k t.qcow2 128M
+qemu-img create -f qcow2 -o cluster_size=4k -o help t.qcow2 128M
+qemu-img create -f qcow2 -u -o backing_file=t.qcow2,,help -F qcow2 t.qcow2 128M
+qemu-img create -f qcow2 -u -o backing_file=t.qcow2,,? -F qcow2 t.qcow2 128M
+qemu-img create -f qcow2 -o backing_file=t.qcow2, -o help t.qcow2 128M
+qemu-img create -f qcow2 -o backing_file=t.qcow2 -o ,help t.qcow2 128M
+qemu-img create -f qcow2 -o backing_file=t.qcow2 -o ,, -o help t.qcow2 128M
+qemu-img create -o help
+qemu-img create -f qcow2 -o help
+qemu-img create -f bochs -o help
+qemu-img create -f vdi -o help
+qemu-img create -f vhdx -o help
+qemu-img create -f vpc -o help
+qemu-img create -f vmdk -o help
+qemu-img create -f qed -o help
+qemu-img create -f qcow -o help
+qemu-img create -f parallels -o help
+qemu-img create -f luks -o help
+qemu-img create -f foo -o help
+qemu-img convert -O qcow2 -o cluster_size=4k -o lazy_refcounts=on t.qcow2 u.qcow2
+qemu-img info u.qcow2 | grep -v 'disk size'
+qemu-img convert -O qcow2 -o help t.qcow2 u.qcow2
+qemu-img convert -O qcow2 -o help
+qemu-img convert -o help
+qemu-img convert -O qcow2 -o cluster_size=4k,help t.qcow2 u.qcow2
+qemu-img convert -O qcow2 -o backing_file=t.qcow2 -o ,help t.qcow2 u.qcow2
+qemu-img convert -O qcow2 -o backing_file=t.qcow2,,help -F qcow2 t.qcow2 u.qcow2
+qemu-img convert -O bochs -o help t.qcow2 u.qcow2
+qemu-img convert -O foo t.qcow2 u.qcow2
+qemu-img amend -f qcow2 -o lazy_refcounts=on -o lazy_refcounts=off t.qcow2
+qemu-img amend -f qcow2 -o help,x t.qcow2
+qemu-img amend -f qcow2 -o backing_file=x -o ,, -o help t.qcow2
+qemu-img amend -f qcow2 -o backing_file=t.qcow2,,help t.qcow2
+qemu-img create -f qcow2 t.qcow2 1kilobyte
+qemu-img create -f qcow2 t.qcow2 -- -1024
+qemu-img create -f qcow2 -o size=-1024 t.qcow2
+qemu-img create -f qcow2 t.qcow2 -- -1k
+qemu-img create -f qcow2 -o size=-1k t.qcow2
+qemu-img create -f qcow2 -o size=1kilobyte t.qcow2
+qemu-img create -f qcow2 t.qcow2 foobar
+qemu-img create -f qcow2 -o size=foobar t.qcow2
+qemu-img create -f qcow2 -o cluster_size=1234 t.qcow2 64M
+qemu-img create -f qcow2 -o cluster_size=64b t.qcow2 64M
+qemu-img create -f qcow2 -o compat=0.42 t.qcow2 64M
+qemu-img create -f qcow2 -o compat=foobar t.qcow2 64M
+qemu-img create -f qcow2 -o preallocation=1234 t.qcow2 64M
+qemu-img create -f qcow2 -o encryption=on t.qcow2 64M
+qemu-img create -f qcow2 -o lazy_refcounts=on,compat=0.10 t.qcow2 64M
+qemu-img create -f qcow2 -o preallocation=metadata t.qcow2 64M
+qemu-img create -f qcow2 -o refcount_bits=7 t.qcow2 64M
+qemu-img create -f qcow2 -o size=1024 t.qcow2
+qemu-img create -f qcow2 -o size=1024b t.qcow2
+qemu-img create -f qcow2 t.qcow2 1024b
+qemu-img create -f qcow2 t.qcow2 1.5k
+qemu-img create -f qcow2 t.qcow2 0x400
+qemu-img create -f qcow2 t.qcow2 1e3
+qemu-img create -f qcow2 t.qcow2 16E
+qemu-img create -f qcow2 t.qcow2 1E
+qemu-img create -f qcow2 t.qcow2 8191P
+qemu-img create -f qcow2
+qemu-img create -f qcow2 t.qcow2
+qemu-img create
+qemu-img create -f qcow2 t.qcow2 1M 2M
+qemu-img create -f qcow2 -b nothere -F qcow2 t.qcow2
+qemu-img create -f qcow2 -b nothere t.qcow2
+qemu-img create -f qcow2 -b u.qcow2 t.qcow2
+qemu-img create -f qcow2 -b u.qcow2 -F raw t.qcow2
+qemu-img create -f qcow2 -b u.qcow2 -F foo t.qcow2
+qemu-img create -f qcow2 -u -b u.qcow2 -F foo t.qcow2 1M
+qemu-img create -f qcow2 -u -b u.qcow2 -F qcow2 t.qcow2
+qemu-img create -f raw -b u.qcow2 -F qcow2 r.raw 1M
+qemu-img create -f raw -F qcow2 r.raw 1M
+qemu-img create -f qcow2 -F qcow2 t.qcow2 1M
+qemu-img create -f qcow2 -b '' t.qcow2 1M
+qemu-img create -f qcow2 -b t.qcow2 -F qcow2 t.qcow2 1M
+qemu-img create -f qcow2 /nodir/t.qcow2 1M
+qemu-img create -q -f qcow2 t.qcow2 1M
+qemu-img create -f qcow2 -o nolazy=1 t.qcow2 1M
+qemu-img create -f qcow2 -o extended_l2=on,cluster_size=4k t.qcow2 1M
+qemu-img create -f qcow2 -o extended_l2=on t.qcow2 1M
+qemu-img info t.qcow2 | grep -v 'disk size'
+qemu-img create -f qcow2 -o data_file=d.raw,data_file_raw=on t.qcow2 1M
+qemu-img info t.qcow2 | grep -v 'disk size'
+qemu-img info --output=json t.qcow2 | grep -v actual
+qemu-img map t.qcow2
+qemu-img map --output=json t.qcow2
+qemu-img create -f qcow2 -o data_file_raw=on t.qcow2 1M
+qemu-img create -f qcow2 -o compression_type=lzma t.qcow2 1M
+qemu-img create -f qcow2 -o compression_type=zstd,compat=0.10 t.qcow2 1M
+qemu-img create -f qcow2 -o compression_type=zstd t.qcow2 1M
+qemu-img info --output=json t.qcow2 | grep -v actual
+EOF
+}
+
+test_other_verbs() {
+	compare_lines <<'EOF'
+qemu-img create -q -f qcow2 t.qcow2 64M; qemu-io -c 'write -P 1 0 1M' -c 'write -P 2 10M 100k' -c 'write -z 20M 1M' t.qcow2 >/dev/null
+qemu-img create -q -f qcow2 -b t.qcow2 -F qcow2 o.qcow2; qemu-io -c 'write -P 3 5M 100k' -c 'write -P 3 10M 50k' o.qcow2 >/dev/null
+qemu-img map o.qcow2
+qemu-img map --output=json o.qcow2
+qemu-img map -s 5M -l 6M --output=json o.qcow2
+qemu-img map --start-offset=5M --max-length=6M o.qcow2
+qemu-img map -f raw --output=json t.qcow2 | head -3
+qemu-img map --output=foo o.qcow2
+qemu-img map
+qemu-img map a b
+qemu-img map --start-offset=foo o.qcow2
+qemu-img map --max-length=-1 o.qcow2
+qemu-img info
+qemu-img info a b
+qemu-img info nothere
+qemu-img info -f foo t.qcow2
+qemu-img info -f vmdk t.qcow2
+qemu-img info --output=xml t.qcow2
+qemu-img info --backing-chain o.qcow2 | grep -v 'disk size'
+qemu-img info --backing-chain --output=json o.qcow2 | grep -v actual
+qemu-img check t.qcow2
+qemu-img check --output=json t.qcow2
+qemu-img check -r foo t.qcow2
+qemu-img check -r all t.qcow2
+qemu-img check -f raw t.qcow2
+qemu-img check nothere
+qemu-img check
+qemu-img check -q t.qcow2
+qemu-img check -T foo t.qcow2
+qemu-img check -f raw --output=json t.qcow2
+qemu-img snapshot -c s1 t.qcow2
+qemu-img snapshot t.qcow2
+qemu-img snapshot -l t.qcow2 | sed 's/20[0-9-]* [0-9:]*/DATE/'
+qemu-img snapshot -c s1 t.qcow2
+qemu-img snapshot -d nope t.qcow2
+qemu-img snapshot -a nope t.qcow2
+qemu-img snapshot -c a -d b t.qcow2
+qemu-img snapshot
+qemu-img snapshot -l -q t.qcow2 | wc -l
+qemu-img snapshot -c x t.raw
+qemu-img snapshot -a s1 t.qcow2
+qemu-img snapshot -d s1 t.qcow2
+qemu-img create -q -f raw r.raw 1M; qemu-img snapshot -l r.raw; qemu-img snapshot -c x r.raw
+qemu-img resize r.raw
+qemu-img resize r.raw 2M
+qemu-img resize -f raw r.raw 1M
+qemu-img resize -f raw --shrink r.raw 1M
+qemu-img resize -f raw r.raw +1M
+qemu-img resize -f raw r.raw -1M
+qemu-img resize -f raw --shrink r.raw -5M
+qemu-img resize -f raw r.raw foo
+qemu-img resize -f raw r.raw +
+qemu-img resize -f raw --preallocation=foo r.raw +1M
+qemu-img resize -f raw --preallocation=metadata r.raw +1M
+qemu-img resize -f qcow2 --preallocation=foo t.qcow2 +1M
+qemu-img resize -f raw --preallocation=full --shrink r.raw 1M
+qemu-img resize o.qcow2 10M
+qemu-img resize --shrink o.qcow2 10M
+qemu-img resize o.qcow2 10000001
+qemu-img resize -q o.qcow2 64M
+qemu-img resize nothere 1M
+qemu-img resize
+qemu-img resize 1M
+qemu-img resize -f raw r.raw 1M 2M
+qemu-img resize r.raw --size 5
+qemu-img compare t.qcow2 o.qcow2
+qemu-img compare -s t.qcow2 o.qcow2
+qemu-img compare t.qcow2
+qemu-img compare t.qcow2 nothere
+qemu-img compare -f raw t.qcow2 o.qcow2
+qemu-img compare -F raw t.qcow2 o.qcow2
+qemu-img compare -q t.qcow2 t.qcow2
+qemu-img compare -T foo t.qcow2 t.qcow2
+qemu-img commit
+qemu-img commit t.qcow2
+qemu-img commit -b nope o.qcow2
+qemu-img commit -t foo o.qcow2
+qemu-img commit -p -q o.qcow2
+qemu-img commit -d o.qcow2
+qemu-img commit o.qcow2
+qemu-img rebase o.qcow2
+qemu-img rebase -b nothere -F qcow2 o.qcow2
+qemu-img rebase -b t.qcow2 o.qcow2
+qemu-img rebase -b t.qcow2 -F foo o.qcow2
+qemu-img rebase -u -b foo -F qcow2 o.qcow2
+qemu-img info o.qcow2 | grep back
+qemu-img rebase -b t.qcow2 -F qcow2 o.qcow2
+qemu-img rebase -u -b '' o.qcow2
+qemu-img info o.qcow2 | grep back
+qemu-img rebase -u -b t.qcow2 -F qcow2 o.qcow2
+qemu-img rebase -b '' o.qcow2
+qemu-img rebase -f raw -b t.qcow2 -F qcow2 r.raw
+qemu-img rebase -p -u -b t.qcow2 -F qcow2 o.qcow2
+qemu-img rebase -F qcow2 o.qcow2
+qemu-img rebase -t foo -b t.qcow2 -F qcow2 o.qcow2
+qemu-img measure
+qemu-img measure --size 1M -O foo
+qemu-img measure --size 1M -O vmdk
+qemu-img measure --size 1G -O qcow2
+qemu-img measure --size 1G -O qcow2 -o cluster_size=4k,refcount_bits=1
+qemu-img measure --size 1G -O qcow2 -o foo=1
+qemu-img measure --size foo
+qemu-img measure --size 1G -l s t.qcow2
+qemu-img measure -O qcow2 t.qcow2
+qemu-img measure -O qcow2 --output=json t.qcow2
+qemu-img measure -O qcow2 -o preallocation=full t.qcow2
+qemu-img measure --size 1M t.qcow2
+qemu-img measure -f qcow2
+qemu-img measure a b
+qemu-img dd
+qemu-img dd if=t.qcow2
+qemu-img dd of=x.raw
+qemu-img dd if=t.qcow2 of=x.raw
+qemu-img dd if=t.qcow2 of=x.raw bs=foo
+qemu-img dd if=t.qcow2 of=x.raw bs=0
+qemu-img dd if=t.qcow2 of=x.raw bs=1M count=-1
+qemu-img dd if=t.qcow2 of=x.raw bs=1M count=2 skip=9
+qemu-img dd if=t.qcow2 of=x.raw bs=1M skip=900
+qemu-img dd if=t.qcow2 of=x.raw foo=1
+qemu-img dd -O foo if=t.qcow2 of=x.raw
+qemu-img dd -O bochs if=t.qcow2 of=x.raw
+qemu-img dd if=t.qcow2 if=t.qcow2 of=x.raw
+qemu-img dd if=nothere of=x.raw
+qemu-img dd -f qcow2 -O qcow2 bs=1M if=t.qcow2 of=y.qcow2; qemu-img info y.qcow2 | grep virt
+qemu-img bench t.qcow2 -c foo
+qemu-img bench
+qemu-img bench -c 10 -s 0 t.qcow2
+qemu-img bench -t foo t.qcow2
+qemu-img bench -i foo t.qcow2
+qemu-img bench -w --flush-interval=1 --no-drain -d 4 -c 10 t.qcow2 | grep -v completed
+qemu-img bench --flush-interval=5 t.qcow2
+qemu-img bench -d 4 -w --flush-interval=2 t.qcow2
+qemu-img convert
+qemu-img convert t.qcow2
+qemu-img convert nothere x
+qemu-img convert -f raw -O qcow2 t.qcow2 /nodir/x
+qemu-img convert -c -O raw t.qcow2 x
+qemu-img convert -c -O vdi t.qcow2 x
+qemu-img convert -O qcow2 -B nothere -F qcow2 t.qcow2 x
+qemu-img convert -O qcow2 -B t.qcow2 t.qcow2 x
+qemu-img convert -O raw -B t.qcow2 -F qcow2 t.qcow2 x
+qemu-img convert -O qcow2 -B t.qcow2 -F qcow2 t.qcow2 t.qcow2 x
+qemu-img convert -S foo t.qcow2 x
+qemu-img convert -S 1 t.qcow2 x
+qemu-img convert -S 32M t.qcow2 x
+qemu-img convert -m 0 t.qcow2 x
+qemu-img convert -m 17 t.qcow2 x
+qemu-img convert -n t.qcow2 nothere
+qemu-img convert -n -O raw t.qcow2 r.raw
+qemu-img convert -l foo -O raw t.qcow2 x
+qemu-img convert -l snapshot.foo=bar t.qcow2 x
+qemu-img convert -s foo t.qcow2 x
+qemu-img convert -r foo t.qcow2 x
+qemu-img convert -t foo t.qcow2 x
+qemu-img convert -T foo t.qcow2 x
+qemu-img convert --target-is-zero t.qcow2 x
+qemu-img convert -n -o foo=1 t.qcow2 x
+qemu-img convert -C -S 4k t.qcow2 x
+qemu-img convert -O qcow2 -o cluster_size=3 t.qcow2 x
+qemu-img convert -O qcow2 -o backing_file=t.qcow2 t.qcow2 x
+qemu-img convert -O qcow2 -o preallocation=full -c t.qcow2 x
+qemu-img
+qemu-img foo
+qemu-img --foo
+qemu-img info -z t.qcow2
+qemu-img info --foo t.qcow2
+qemu-img info -f
+qemu-img info --output
+EOF
+}
+
+# shellcheck disable=SC1091 # not part of the tree
+. shunit2
