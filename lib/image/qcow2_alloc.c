@@ -333,6 +333,9 @@ int qcow2_unreserve(struct qcow2 *q, struct error *err)
 
 static int cut_unused(struct qcow2 *q, struct error *err)
 {
+	uint64_t mask = (1ULL << q->refcount_block_bits) - 1;
+	uint64_t counted = (uint64_t)q->refcount_table_size
+			   << q->refcount_block_bits;
 	uint64_t size, end, count = 0;
 	int rc = qcow2_unreserve(q, err);
 
@@ -341,8 +344,20 @@ static int cut_unused(struct qcow2 *q, struct error *err)
 	rc = image_file_size(q->file, &size);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not get file size");
-	for (end = qcow2_n_clusters(q, size); end > 0 && count == 0; end--) {
-		rc = qcow2_get_refcount(q, end - 1, &count, err);
+	end = qcow2_n_clusters(q, size);
+	if (end > counted)
+		end = counted; /* nothing is behind what can be counted */
+	for (; end > 0 && count == 0; end--) {
+		uint8_t *block;
+
+		rc = get_block(q, end - 1, &block, err);
+		if (rc == 0 && block == NULL) {
+			/* All that it would count is free. */
+			end = ((end - 1) & ~mask) + 1;
+			continue;
+		}
+		if (rc == 0)
+			rc = qcow2_get_refcount(q, end - 1, &count, err);
 		if (rc < 0)
 			return rc;
 	}
