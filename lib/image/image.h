@@ -43,6 +43,9 @@ enum image_open_flags {
 	IMAGE_UNSAFE = 1 << 5,
 	/* No guest data will be read (info): a raw image needs no locks. */
 	IMAGE_METADATA_ONLY = 1 << 6,
+	/* What is discarded keeps its place in the file (qcow2's
+	 * discard-no-unref): the file does not become fragmented. */
+	IMAGE_DISCARD_NO_UNREF = 1 << 7,
 };
 
 /*

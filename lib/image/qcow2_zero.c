@@ -30,6 +30,14 @@ static bool has_backing_at(const struct qcow2 *q, uint64_t index)
 	       index << q->cluster_bits < image_size(q->image->backing);
 }
 
+/* A cluster of the disk alone stays where it is if the caller wants it so. */
+static bool keeps_place(const struct qcow2 *q, const struct qcow2_run *run)
+{
+	return q->image->flags & IMAGE_DISCARD_NO_UNREF &&
+	       q->header.version >= 3 && run->is_copied &&
+	       run->kind != QCOW2_KIND_COMPRESSED;
+}
+
 static enum action choose_discard(const struct qcow2 *q,
 				  const struct qcow2_run *run)
 {
@@ -43,6 +51,8 @@ static enum action choose_discard(const struct qcow2 *q,
 	case QCOW2_KIND_COMPRESSED:
 		break;
 	}
+	if (keeps_place(q, run))
+		return run->kind == QCOW2_KIND_DATA ? ZERO_KEEP : LEAVE;
 	if (q->header.version >= 3)
 		return ZERO;
 	/* What is below would show, not zeroes and not what was here. */
@@ -62,9 +72,10 @@ static enum action choose_zero(const struct qcow2 *q, uint64_t index,
 	case QCOW2_KIND_ZERO:
 		return LEAVE;
 	case QCOW2_KIND_ZERO_ALLOCATED:
-		return r->may_unmap ? ZERO : LEAVE;
+		return r->may_unmap && !keeps_place(q, run) ? ZERO : LEAVE;
 	case QCOW2_KIND_DATA:
-		if (q->header.version >= 3 && run->is_copied && !r->may_unmap)
+		if (q->header.version >= 3 && run->is_copied &&
+		    (!r->may_unmap || keeps_place(q, run)))
 			return ZERO_KEEP;
 		break;
 	case QCOW2_KIND_COMPRESSED:

@@ -192,4 +192,22 @@ test_refcount_table_grows() {
 	assertEquals 'the table has moved' 0 $?
 }
 
+# What is discarded reads as zeroes, and is written again where it was.
+test_discard_that_keeps_the_place() {
+	for options in cluster_size=64k cluster_size=64k,extended_l2=on; do
+		create $options 1M
+		qemu-io -c 'write 0 1M' "$image" >"$dir/out"
+		"$B/tests/tools/image-do" "$image" discard-keep 65536 131072
+		assertEquals 0 $?
+		place=$(qemu-img map --output=json "$image" | sed -n \
+			's/.*"start": 65536, "length": 131072,.*"zero": true, "data": false, "offset": \([0-9]*\).*/\1/p')
+		assertNotNull "$options" "$place"
+		"$B/tests/tools/image-do" "$image" write 65536 65536
+		qemu-img map --output=json "$image" >"$dir/map"
+		assertContains "$(cat "$dir/map")" "\"offset\": $((place + 65536))"
+		qemu-img check "$image" >"$dir/check" 2>&1
+		assertEquals "$(cat "$dir/check")" 0 $?
+	done
+}
+
 . shunit2

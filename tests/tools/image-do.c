@@ -6,6 +6,7 @@
  *	image-do IMAGE empty
  *	image-do IMAGE compress RAW-FILE
  *	image-do IMAGE zero|discard|write OFFSET LEN
+ *	image-do IMAGE discard-keep OFFSET LEN	(IMAGE_DISCARD_NO_UNREF)
  *	image-do IMAGE resize SIZE
  *	image-do IMAGE bitmap-add|-add-off NAME GRANULARITY
  *	image-do IMAGE bitmap-remove|-clear|-on|-off NAME
@@ -130,7 +131,7 @@ static int change(struct image *image, const char *verb, uint64_t offset,
 
 	if (strcmp(verb, "zero") == 0)
 		return image_write_zeroes(image, offset, len, 0, &err);
-	if (strcmp(verb, "discard") == 0)
+	if (strncmp(verb, "discard", 7) == 0)
 		return image_discard(image, offset, len, &err);
 	buf = malloc(len);
 	if (buf == NULL)
@@ -246,7 +247,7 @@ static int act(struct image *image, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	const struct image_open_options how = { .flags = IMAGE_NO_BACKING };
+	struct image_open_options how = { .flags = IMAGE_NO_BACKING };
 	struct image *image;
 	int rc, close_rc;
 
@@ -254,6 +255,8 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		die(EXIT_USAGE, "usage: image-do IMAGE VERB ...");
 	fail_init(getenv("IMAGE_FAIL"));
+	if (strcmp(argv[2], "discard-keep") == 0)
+		how.flags |= IMAGE_DISCARD_NO_UNREF;
 	rc = image_open(&image, argv[1], &how, &err);
 	if (rc < 0)
 		die(1, "%s: %s", argv[1], error_text(&err, rc));
