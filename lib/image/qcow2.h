@@ -364,6 +364,7 @@ enum qcow2_section {
 	QCOW2_SECTION_REFCOUNT_BLOCK = 1 << 4,
 	QCOW2_SECTION_SNAPSHOTS = 1 << 5,
 	QCOW2_SECTION_SNAPSHOT_L1 = 1 << 6,
+	QCOW2_SECTION_BITMAP_DIRECTORY = 1 << 7,
 };
 
 int qcow2_filters_init(struct qcow2 *q);

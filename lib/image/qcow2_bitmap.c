@@ -226,13 +226,16 @@ int qcow2_bitmaps_mark(struct qcow2 *q, bool is_in_use, struct error *err)
 		uint32_t wire = htobe32(b->flags |
 					(is_in_use ? QCOW2_BITMAP_IN_USE : 0));
 
-		if (is_kept(q, b))
-			rc = image_file_write(
-				q->file,
-				b->entry_offset +
-					offsetof(struct qcow2_wire_bitmap,
-						 flags),
-				&wire, sizeof(wire));
+		uint64_t at = b->entry_offset +
+			      offsetof(struct qcow2_wire_bitmap, flags);
+
+		if (!is_kept(q, b))
+			continue;
+		rc = qcow2_check_overlap(q, QCOW2_SECTION_BITMAP_DIRECTORY, at,
+					 sizeof(wire), err);
+		if (rc < 0)
+			return rc;
+		rc = image_file_write(q->file, at, &wire, sizeof(wire));
 	}
 	if (rc == 0)
 		rc = qcow2_barrier(q);

@@ -200,6 +200,10 @@ enum qcow2_section qcow2_find_overlap(struct qcow2 *q, unsigned ignore,
 	if (!(ignore & QCOW2_SECTION_SNAPSHOT_L1) &&
 	    touches_snapshot_l1(q, host_offset, len))
 		return QCOW2_SECTION_SNAPSHOT_L1;
+	if (!(ignore & QCOW2_SECTION_BITMAP_DIRECTORY) && q->n_bitmaps > 0 &&
+	    touches(q, host_offset, len, h->bitmap_directory_offset,
+		    h->bitmap_directory_len))
+		return QCOW2_SECTION_BITMAP_DIRECTORY;
 	for (uint64_t i = host_offset >> q->cluster_bits; i <= last; i++) {
 		if (!(ignore & QCOW2_SECTION_L2) && is_l2(q, i))
 			return QCOW2_SECTION_L2;
@@ -227,6 +231,8 @@ static const char *section_name(enum qcow2_section section)
 		return "snapshot table";
 	case QCOW2_SECTION_SNAPSHOT_L1:
 		return "inactive L1 table";
+	case QCOW2_SECTION_BITMAP_DIRECTORY:
+		return "bitmap directory";
 	case QCOW2_SECTION_NONE:
 		break;
 	}

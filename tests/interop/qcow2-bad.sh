@@ -148,6 +148,20 @@ test_autoclear_bits_are_cleared_on_writing() {
 }
 
 # A refcount of zero for what is in use: nothing is written over it.
+# The bitmap directory seems free, and is the next to be given out.
+test_overlap_with_bitmaps() {
+	qemu-img create -q -f qcow2 "$image" 4M
+	qemu-img bitmap --add "$image" one
+	block=$(peek64 "$image" 0x10000)
+	directory=$(vm-img check --output=json "$image" |
+		sed -n 's/.*"image-end-offset": \([0-9]*\).*/\1/p')
+	directory=$((directory / 65536 - 1))
+	poke "$image" $((block + directory * 2)) '\0000\0000'
+	"$B/tests/tools/image-ops" "$image" 1 50 >"$dir/out" 2>&1
+	assertEquals 1 $?
+	assertContains "$(cat "$dir/out")" '(overlaps with bitmap directory)'
+}
+
 test_overlap_sets_the_corrupt_bit() {
 	block=$(peek64 "$dir/good" 0x10000)
 	for cluster in 0 1 2 3 4; do
