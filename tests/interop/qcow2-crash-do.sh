@@ -10,7 +10,7 @@
 . tests/support/qcow2.sh
 
 GEOMETRIES='cluster_size=64k cluster_size=512 cluster_size=4k,compat=0.10
-cluster_size=1k,refcount_bits=8'
+cluster_size=1k,refcount_bits=8 cluster_size=16k,extended_l2=on'
 
 setUp() {
 	qcow2_dir
@@ -135,6 +135,21 @@ test_amend() {
 		qemu-img convert -O raw "$image" "$dir/two"
 		crash compat=0.10 "$dir/two" "$dir/two"
 		assert_snapshot more "$dir/two"
+	done
+}
+
+test_bitmap() {
+	for options in cluster_size=64k cluster_size=512; do
+		make_image "$options"
+		qemu-img bitmap --add -g 4k "$image" old
+		qemu-io -c 'write -P 3 100k 50k' "$image" >"$dir/out"
+		qemu-img convert -O raw "$image" "$dir/two"
+		crash bitmap "$dir/two" "$dir/two"
+		for state in "$dir"/state.[0-9]; do
+			qemu-img info "$state" >"$dir/info" 2>&1
+			assertContains "$state" "$(cat "$dir/info")" 'name: '
+			assertNotContains "$state" "$(cat "$dir/info")" in-use
+		done
 	done
 }
 

@@ -73,7 +73,7 @@ test_empty() {
 }
 
 test_overlay() {
-	for options in cluster_size=64k cluster_size=512 \
+	for options in cluster_size=64k,extended_l2=on cluster_size=512 \
 		cluster_size=16k,compat=0.10; do
 		crash "overlay $options" "$dir/raw" create_over $options
 	done
@@ -92,7 +92,8 @@ test_compressed() {
 test_snapshot() {
 	crash snapshot "$dir/raw" with_snapshot convert cluster_size=64k
 	crash snapshot "$dir/raw" with_snapshot convert cluster_size=512
-	crash snapshot "$dir/raw" with_snapshot compress cluster_size=64k
+	crash snapshot "$dir/raw" with_snapshot compress \
+		cluster_size=64k,extended_l2=on
 }
 
 # Every thirtieth write fails with ENOSPC, of data and of metadata alike.

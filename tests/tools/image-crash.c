@@ -481,6 +481,16 @@ static int amend(struct image *image, const char *text, struct error *err)
 	return image_amend(image, &options, err);
 }
 
+/* There is one named "old". */
+static int change_bitmaps(struct image *image, struct error *err)
+{
+	int rc = image_bitmap_add(image, "new", 512, true, err);
+
+	if (rc == 0)
+		rc = image_bitmap_merge(image, "new", image, "old", err);
+	return rc == 0 ? image_bitmap_remove(image, "old", err) : rc;
+}
+
 static int act(struct image *image, const char *action, struct error *err)
 {
 	const struct image_snapshot_info new = { .name = "new" };
@@ -496,6 +506,8 @@ static int act(struct image *image, const char *action, struct error *err)
 		return image_make_empty(image, err);
 	if (strcmp(action, "backing") == 0)
 		return image_change_backing(image, "new", "raw", err);
+	if (strcmp(action, "bitmap") == 0)
+		return change_bitmaps(image, err);
 	if (strchr(action, '=') != NULL)
 		return amend(image, action, err);
 	return image_repair(image, IMAGE_REPAIR_LEAKS | IMAGE_REPAIR_ERRORS,
@@ -590,7 +602,8 @@ static void try_action(char **argv, struct file *f)
 		die(1, "%s: %s", argv[4], strerror(errno));
 	contents[0] = load_original(argv[4], (size_t)st.st_size);
 	contents[1] = load_original(argv[5], (size_t)st.st_size);
-	recorder.is_whole = strcmp(argv[0], "backing") == 0;
+	recorder.is_whole = strcmp(argv[0], "backing") == 0 ||
+			    strcmp(argv[0], "bitmap") == 0;
 	for (unsigned long i = 0; i < n_states; i++) {
 		bool is_power_failure = i % 2 != 0;
 		size_t end = model_draw(&random, recorder.n + 1);
