@@ -180,8 +180,9 @@ int check_run(int argc, char **argv)
 	const char *format = NULL, *output = "human", *cache = "writeback";
 	unsigned flags = IMAGE_READ_ONLY | IMAGE_CHECK, cache_flags, repair = 0;
 	bool is_quiet = false, is_json;
+	struct error err = ERROR_INIT;
 	struct image *image;
-	int id, status;
+	int id, rc, status;
 
 	while ((id = arguments_next(&a)) >= 0) {
 		if (id == 'f')
@@ -211,6 +212,10 @@ int check_run(int argc, char **argv)
 	if (image == NULL)
 		return EXIT_FAILURE;
 	status = check(image, repair, is_json, is_quiet);
-	image_abandon(image);
+	rc = image_close(image, &err);
+	if (rc < 0 && repair != 0) {
+		report_error("%s", error_text(&err, rc));
+		return EXIT_FAILURE;
+	}
 	return status;
 }

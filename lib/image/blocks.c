@@ -18,7 +18,7 @@ void blocks_init(struct blocks *blocks)
 {
 	pthread_mutex_init(&blocks->lock, NULL);
 	table_init(&blocks->table, blocks->file);
-	blocks->is_writing = false;
+	blocks->is_writing = blocks->is_damaged = false;
 	blocks->unit = NULL;
 }
 
@@ -356,7 +356,8 @@ int blocks_image_close(struct image *image, struct error *err)
 		return 0;
 	if (!image->file->is_read_only)
 		rc = blocks_image_flush(image, err);
-	if (rc == 0 && blocks->is_writing && blocks->ops->end_writing != NULL)
+	if (rc == 0 && blocks->is_writing && !blocks->is_damaged &&
+	    blocks->ops->end_writing != NULL)
 		rc = blocks->ops->end_writing(blocks, err);
 	blocks_deinit(blocks);
 	free(blocks);

@@ -27,6 +27,7 @@ struct blocks;
 struct crypt;
 struct error;
 struct image;
+struct image_check;
 struct image_extent;
 struct image_file;
 struct iov_cursor;
@@ -82,6 +83,9 @@ struct blocks_ops {
 	 * NULL: the format has no such entry. */
 	int (*enter_zero)(struct blocks *blocks, uint64_t index,
 			  struct error *err);
+	/* Block index, whose place cannot be right, is nowhere from now on.
+	 * NULL: that cannot be repaired. */
+	int (*forget)(struct blocks *blocks, uint64_t index, struct error *err);
 	/* A whole block as it is to stand in the file, in memory that the
 	 * caller frees, and without the lock; and then its place. A length of
 	 * 0: it has no such form. NULL: nothing is compressed. Without
@@ -109,6 +113,7 @@ struct blocks {
 	pthread_mutex_t lock;
 	struct table table;
 	bool is_writing; /* begin_writing is done */
+	bool is_damaged; /* found by blocks_check(): end_writing must not be */
 	uint8_t *unit;	 /* the last one that was inflated, or NULL */
 	uint64_t unit_start;
 };
@@ -132,6 +137,20 @@ int blocks_discard(struct blocks *blocks, uint64_t offset, uint64_t len,
 /* As an image_format's map, in this disk's offsets. */
 int blocks_map(struct blocks *blocks, uint64_t offset, uint64_t len,
 	       unsigned flags, struct image_extent *extent, struct error *err);
+
+/* Counts of what was looked at; of several blocks, together. */
+struct blocks_census {
+	uint64_t n_blocks, n_allocated, n_fragmented;
+	uint64_t last; /* place in the file of the last one */
+	uint64_t end;  /* of those in the file */
+};
+/*
+ * Add to check what is wrong, and to census. is_repair: forget what cannot be
+ * right; what has two blocks' data stays.
+ */
+int blocks_check(struct blocks *blocks, bool is_repair,
+		 struct image_check *check, struct blocks_census *census,
+		 struct error *err);
 
 /*
  * Room at the end of the file, from *host_offset on, which becomes a multiple
@@ -162,6 +181,8 @@ int blocks_image_write_compressed(struct image *image, uint64_t offset,
 				  const void *buf, size_t len,
 				  struct error *err);
 int blocks_image_flush(struct image *image, struct error *err);
+int blocks_image_check(struct image *image, struct image_check *check,
+		       struct error *err);
 int blocks_image_map(struct image *image, uint64_t offset, uint64_t len,
 		     unsigned flags, struct image_extent *extent,
 		     struct error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Shared by blocks.c and blocks_write.c. All with the lock held. */
+/* Shared by blocks.c and its neighbours. All with the lock held. */
 #ifndef LIB_IMAGE_BLOCKS_INTERNAL_H
 #define LIB_IMAGE_BLOCKS_INTERNAL_H
 
@@ -19,6 +19,8 @@ int blocks_data_readv(struct blocks *blocks, uint64_t offset,
 int blocks_data_writev(struct blocks *blocks, uint64_t offset,
 		       uint64_t host_offset, const struct iovec *iov,
 		       unsigned n_iov);
+/* Before the first write. -EROFS: the format is for reading only. */
+int blocks_begin_writing(struct blocks *blocks, struct error *err);
 /* blocks->unit becomes the run's. */
 int blocks_inflate(struct blocks *blocks, const struct block_run *run,
 		   struct error *err);

@@ -30,7 +30,7 @@ struct first_write {
 	bool is_copied; /* something else than the request was written */
 };
 
-static int begin_writing(struct blocks *blocks, struct error *err)
+int blocks_begin_writing(struct blocks *blocks, struct error *err)
 {
 	int rc = 0;
 
@@ -336,7 +336,7 @@ int blocks_write(struct blocks *blocks, uint64_t offset, uint64_t len,
 	int rc;
 
 	pthread_mutex_lock(&blocks->lock);
-	rc = begin_writing(blocks, err);
+	rc = blocks_begin_writing(blocks, err);
 	while (rc == 0 && len > 0) {
 		uint64_t done = 0;
 
@@ -375,7 +375,7 @@ int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
 	if (packed_len == 0)
 		return blocks_write(blocks, offset, len, &cursor, err);
 	pthread_mutex_lock(&blocks->lock);
-	rc = begin_writing(blocks, err);
+	rc = blocks_begin_writing(blocks, err);
 	if (rc == 0)
 		rc = blocks->ops->store(blocks, offset / blocks->block_len,
 					packed, packed_len, err);
@@ -440,7 +440,7 @@ int blocks_zero(struct blocks *blocks, uint64_t offset, uint64_t len,
 	int rc;
 
 	pthread_mutex_lock(&blocks->lock);
-	rc = begin_writing(blocks, err);
+	rc = blocks_begin_writing(blocks, err);
 	while (rc == 0 && len > 0) {
 		struct block_run run;
 
@@ -463,7 +463,7 @@ int blocks_discard(struct blocks *blocks, uint64_t offset, uint64_t len,
 	int rc;
 
 	pthread_mutex_lock(&blocks->lock);
-	rc = begin_writing(blocks, err);
+	rc = blocks_begin_writing(blocks, err);
 	while (rc == 0 && len > 0) {
 		struct block_run run;
 

@@ -1,6 +1,7 @@
 LIB_SRCS += \
 	lib/image/bitmap.c \
 	lib/image/blocks.c \
+	lib/image/blocks_check.c \
 	lib/image/blocks_write.c \
 	lib/image/bochs.c \
 	lib/image/chain.c \

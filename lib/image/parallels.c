@@ -13,6 +13,7 @@
 #include "lib/image/format.h"
 
 #include <endian.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -29,6 +30,7 @@ struct parallels {
 	uint64_t data_offset;
 	uint64_t end; /* of the last cluster, from begin_writing on */
 	bool is_in_use;
+	bool was_in_use; /* when it was opened, and has not been repaired */
 };
 
 static int probe(const uint8_t *head, size_t len, uint64_t file_size)
@@ -166,8 +168,16 @@ static int enter(struct blocks *blocks, uint64_t index,
 	return 0;
 }
 
+static int forget(struct blocks *blocks, uint64_t index, struct error *err)
+{
+	const struct block_place nowhere = { .host_offset = 0 };
+
+	return enter(blocks, index, &nowhere, err);
+}
+
 static const struct blocks_ops ops = {
 	.find = find,
+	.forget = forget,
 	.begin_writing = begin_writing,
 	.end_writing = end_writing,
 	.allocate = allocate,
@@ -212,6 +222,7 @@ static int take_header(struct parallels *p, struct image *image,
 	image->size = n_sectors * IMAGE_SECTOR;
 	image->cluster_size = (uint32_t)p->cluster_len;
 	p->is_in_use = le32toh(w->in_use) == PARALLELS_IN_USE;
+	p->was_in_use = p->is_in_use;
 	return 0;
 }
 
@@ -351,6 +362,87 @@ static int parallels_create(const char *path,
 		      : 0;
 }
 
+static void tell(const struct image_check *check, bool is_fixed,
+		 const char *text, uint64_t n)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "%s %s", is_fixed ? "Repairing" : "ERROR",
+		 text);
+	if (n > 0)
+		snprintf(line + strlen(line), sizeof(line) - strlen(line),
+			 " %llu", (unsigned long long)n);
+	if (check->found != NULL)
+		check->found(check->context, line);
+}
+
+static int look_at_end(struct parallels *p, uint64_t end, bool is_repair,
+		       struct image_check *check, struct error *err)
+{
+	uint64_t size = 0, n;
+	int rc = image_file_size(p->blocks.file, &size);
+
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	if (size <= end)
+		return 0;
+	tell(check, is_repair, "space leaked at the end of the image",
+	     size - end);
+	n = (size - end + p->cluster_len - 1) / p->cluster_len;
+	if (!is_repair) {
+		check->n_leaks += n;
+		return 0;
+	}
+	check->n_leaks_fixed += n;
+	/* Nothing points there, on the disk either. */
+	rc = image_file_flush(p->blocks.file);
+	if (rc == 0)
+		rc = image_file_truncate(p->blocks.file, end);
+	return rc < 0 ? error_set_errno(err, rc, "Could not shorten the file")
+		      : 0;
+}
+
+static int look(struct image *image, unsigned repair, struct image_check *check,
+		struct error *err)
+{
+	struct blocks_census census = { .n_blocks = 0 };
+	bool is_repair = repair & IMAGE_REPAIR_ERRORS;
+	struct parallels *p = image->state;
+	int rc;
+
+	if (p->was_in_use) {
+		tell(check, is_repair, "image was not closed correctly", 0);
+		check->n_corruptions += !is_repair;
+		check->n_corruptions_fixed += is_repair;
+	}
+	census.end = p->data_offset;
+	rc = blocks_check(&p->blocks, is_repair, check, &census, err);
+	if (rc < 0)
+		return rc;
+	if (is_repair && !p->blocks.is_damaged)
+		p->was_in_use = false;
+	check->total_clusters = census.n_blocks;
+	check->allocated_clusters = census.n_allocated;
+	check->fragmented_clusters = census.n_fragmented;
+	check->image_end_offset = census.end;
+	check->has_totals = true;
+	return look_at_end(p, census.end, repair & IMAGE_REPAIR_LEAKS, check,
+			   err);
+}
+
+static int parallels_check(struct image *image, struct image_check *check,
+			   struct error *err)
+{
+	return look(image, 0, check, err);
+}
+
+static int parallels_repair(struct image *image, unsigned what,
+			    struct image_check *check, struct error *err)
+{
+	return look(image, what, check, err);
+}
+
 const struct image_format image_format_parallels = {
 	.name = "parallels",
 	.probe = probe,
@@ -364,5 +456,7 @@ const struct image_format image_format_parallels = {
 	.discard = blocks_image_discard,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
+	.check = parallels_check,
+	.repair = parallels_repair,
 	.get_info = parallels_get_info,
 };

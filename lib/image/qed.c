@@ -198,8 +198,24 @@ static int end_writing(struct blocks *blocks, struct error *err)
 		err);
 }
 
+/* The table's entry if it cannot be, or the block's. */
+static int forget(struct blocks *blocks, uint64_t index, struct error *err)
+{
+	struct qed *q = container_of(blocks, struct qed, blocks);
+	uint64_t table = 0;
+	int rc = read_table(q, q->l1_offset, index / q->n_entries, false,
+			    &table);
+
+	if (rc == 0 && !is_place(q, table, q->table_len))
+		rc = write_table(q, q->l1_offset, index / q->n_entries, 0);
+	else if (rc == 0)
+		rc = write_table(q, table, index % q->n_entries, 0);
+	return rc < 0 ? error_set_errno(err, rc, "Could not repair tables") : 0;
+}
+
 static const struct blocks_ops ops = {
 	.find = find,
+	.forget = forget,
 	.begin_writing = begin_writing,
 	.end_writing = end_writing,
 	.allocate = allocate,
@@ -435,6 +451,62 @@ static int qed_get_info(struct image *image, struct image_info *info,
 	return 0;
 }
 
+/* Clusters that hold tables. */
+static int count_tables(struct qed *q, uint64_t *n, struct error *err)
+{
+	uint64_t len = q->table_len / q->cluster_len;
+	int rc = 0;
+
+	*n = q->header_len / q->cluster_len + len;
+	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
+		uint64_t table = 0;
+
+		rc = read_table(q, q->l1_offset, i, false, &table);
+		if (rc == 0 && table != 0 && is_place(q, table, q->table_len))
+			*n += len;
+	}
+	return rc < 0 ? error_set_errno(err, rc, "Could not read a table") : 0;
+}
+
+static int look(struct image *image, bool is_repair, struct image_check *check,
+		struct error *err)
+{
+	struct blocks_census census = { .n_blocks = 0 };
+	struct qed *q = image->state;
+	uint64_t n_used = 0, size = 0;
+	int rc = blocks_check(&q->blocks, is_repair, check, &census, err);
+
+	if (rc == 0)
+		rc = count_tables(q, &n_used, err);
+	if (rc < 0)
+		return rc;
+	rc = image_file_size(image->file, &size);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	n_used += census.n_allocated;
+	if (size / q->cluster_len > n_used)
+		check->n_leaks += size / q->cluster_len - n_used;
+	check->total_clusters = census.n_blocks;
+	check->allocated_clusters = census.n_allocated;
+	check->fragmented_clusters = census.n_fragmented;
+	check->has_totals = true;
+	return 0;
+}
+
+static int qed_check(struct image *image, struct image_check *check,
+		     struct error *err)
+{
+	return look(image, false, check, err);
+}
+
+/* Leaks stay, as in QEMU: they cost room and nothing else. */
+static int qed_repair(struct image *image, unsigned what,
+		      struct image_check *check, struct error *err)
+{
+	return look(image, what & IMAGE_REPAIR_ERRORS, check, err);
+}
+
 const struct image_format image_format_qed = {
 	.name = "qed",
 	.probe = probe,
@@ -448,6 +520,8 @@ const struct image_format image_format_qed = {
 	.discard = blocks_image_discard,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
+	.check = qed_check,
+	.repair = qed_repair,
 	.resize = qed_resize,
 	.get_info = qed_get_info,
 };

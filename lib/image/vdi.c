@@ -137,6 +137,8 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read the block map");
 	entry = le32toh(entry);
+	/* There is never a backing file. */
+	run->kind = BLOCK_ZERO;
 	if (entry >= VDI_ENTRY_DISCARDED)
 		return 0;
 	run->kind = BLOCK_DATA;
@@ -159,7 +161,7 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 
 		if (rc < 0)
 			return rc;
-		if (run.kind == BLOCK_HOLE)
+		if (run.kind != BLOCK_DATA)
 			continue;
 		last = (run.host_offset - vdi->data_offset) / VDI_BLOCK_LEN;
 		if (last >= vdi->next)
@@ -375,5 +377,6 @@ const struct image_format image_format_vdi = {
 	.discard = blocks_image_discard,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
+	.check = blocks_image_check,
 	.get_info = vdi_get_info,
 };

@@ -182,6 +182,18 @@ static int vhdx_get_info(struct image *image, struct image_info *info,
 	return 0;
 }
 
+/* Opening did it already. */
+static int vhdx_repair(struct image *image, unsigned what,
+		       struct image_check *check, struct error *err)
+{
+	struct vhdx *v = image->state;
+
+	(void)what;
+	if (v->is_replayed)
+		check->n_corruptions_fixed++;
+	return blocks_image_check(image, check, err);
+}
+
 const struct image_format image_format_vhdx = {
 	.name = "vhdx",
 	.probe = probe,
@@ -195,5 +207,7 @@ const struct image_format image_format_vhdx = {
 	.discard = blocks_image_discard,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
+	.check = blocks_image_check,
+	.repair = vhdx_repair,
 	.get_info = vhdx_get_info,
 };

@@ -598,6 +598,19 @@ static int vmdk_get_info(struct image *image, struct image_info *info,
 	return 0;
 }
 
+static int vmdk_check(struct image *image, struct image_check *check,
+		      struct error *err)
+{
+	const struct vmdk *v = image->state;
+	struct blocks_census census = { .n_blocks = 0 };
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < v->n_extents; i++)
+		rc = blocks_check(&v->extents[i]->blocks, false, check, &census,
+				  err);
+	return rc;
+}
+
 const struct image_format image_format_vmdk = {
 	.name = "vmdk",
 	.probe = probe,
@@ -612,5 +625,6 @@ const struct image_format image_format_vmdk = {
 	.write_compressed = vmdk_write_compressed,
 	.flush = vmdk_flush,
 	.map = vmdk_map,
+	.check = vmdk_check,
 	.get_info = vmdk_get_info,
 };

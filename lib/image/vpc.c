@@ -168,6 +168,8 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read the table");
 	entry = be32toh(entry);
+	/* Differencing disks are refused: there is nothing below. */
+	run->kind = BLOCK_ZERO;
 	if (entry == VHD_NOWHERE)
 		return 0;
 	run->kind = BLOCK_DATA;

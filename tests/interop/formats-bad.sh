@@ -222,7 +222,6 @@ test_qcow1() {
 	bad_both 'Image size is too small (must be at least 2 bytes)' \
 		qcow 24 "$(be64 1)"
 	bad 'Backing file name too long' qcow 8 "$(be64 48)$(be32 1024)"
-	bad 'Encrypted qcow images are not supported' qcow 36 "$(be32 1)"
 	bad_both 'invalid encryption method in qcow header' qcow 36 "$(be32 2)"
 }
 

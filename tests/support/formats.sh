@@ -15,7 +15,7 @@
 #	sound WHAT FORMAT IMAGE DISK
 #				qemu-img finds no fault with it, and the raw
 #				DISK in it; and so do we.
-#	described FORMAT IMAGE	info and map say what qemu-img's do.
+#	described FORMAT IMAGE	info and check say what qemu-img's do.
 #	poke FILE OFFSET BYTES	Overwrites; BYTES as for printf %b.
 #	le32 N, le64 N, be32 N, be64 N
 #				N as bytes for poke.
@@ -51,6 +51,8 @@ sound() {
 	if has_check "$2"; then
 		qemu-img check -f "$2" "$3" >.check 2>&1 ||
 			fail "$1: $(head -n 3 .check)"
+		timeout 60 vm-img check -f "$2" "$3" >.check 2>&1 ||
+			fail "$1: ours: $(head -n 3 .check)"
 	fi
 	qemu-img compare -f "$2" -F raw "$3" "$4" >.compare 2>&1 ||
 		fail "$1: $(cat .compare)"
@@ -62,6 +64,8 @@ sound() {
 described() {
 	same info -f "$1" "$2"
 	same info -f "$1" --output=json "$2"
+	same check -f "$1" "$2"
+	same check -f "$1" --output=json "$2"
 }
 
 # The mirror may be shorter than a disk that a format made longer.

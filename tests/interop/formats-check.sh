@@ -1,0 +1,142 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# check and check -r of other hypervisors' formats: damage that is made here is
+# found, by ours as by qemu-img's where that finds it, and set right.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+. tests/support/formats.sh
+
+setUp() {
+	formats_dir
+}
+
+tearDown() {
+	img_cleanup
+}
+
+make_image() { # FORMAT
+	disk disk 5M
+	qemu-img convert -f raw -O "$1" disk a.img
+}
+
+checked() { # STATUS TEXT ARGUMENT...
+	expected=$1
+	text=$2
+	shift 2
+	timeout 60 vm-img check "$@" a.img >out 2>&1
+	assertEquals "check $*: $(cat out)" "$expected" $?
+	assertTrue "check $*: $text: $(cat out)" "file_has out '$text'"
+}
+
+assert_disk() { # FORMAT
+	vm-img convert -f "$1" -O raw a.img back
+	cmp -n 5242880 disk back
+	assertEquals "$1: the disk" 0 $?
+}
+
+test_vdi() {
+	make_image vdi
+	# Its first entry again in the second place.
+	poke a.img 516 "$(le32 0)"
+	qemu-img check -f vdi a.img >theirs 2>&1
+	assertEquals 'so does QEMU' 2 $?
+	checked 2 '^ERROR block 1: byte 1024 of the file is another one' -f vdi
+	same check -f vdi -r all a.img
+	poke a.img 512 "$(le32 9999)"
+	checked 2 'ERROR block 0: .* is beyond the file' -f vdi
+}
+
+test_vmdk() {
+	make_image vmdk
+	checked 0 '^No errors' -f vmdk
+	truncate -s 1M a.img
+	checked 2 'is beyond the file' -f vmdk
+}
+
+test_parallels_closed_badly() {
+	make_image parallels
+	poke a.img 44 "$(le32 1953459801)"
+	same check -q -f parallels a.img
+	checked 2 '^ERROR image was not closed correctly' -f parallels
+	checked 0 '^Repairing image was not closed correctly' -r all
+	same check -f parallels a.img
+	checked 0 '^No errors' -f parallels
+	assert_disk parallels
+}
+
+test_parallels_leaks() {
+	make_image parallels
+	size=$(stat -c %s a.img)
+	truncate -s +2500k a.img
+	same check -f parallels a.img
+	checked 3 'space leaked at the end of the image 2560000' -f parallels
+	checked 0 '3 leaked clusters' -f parallels -r leaks
+	same check -f parallels a.img
+	assertEquals "$size" "$(stat -c %s a.img)"
+	assert_disk parallels
+}
+
+test_parallels_lost_end() {
+	make_image parallels
+	truncate -s 3M a.img
+	checked 2 'is beyond the file' -f parallels
+	checked 0 'No errors' -f parallels -r all
+	same check -f parallels a.img
+	qemu-io -f parallels -c 'write -P 3 4M 1M' -c 'read -P 3 4M 1M' a.img |
+		grep -q failed
+	assertEquals 'can be written to' 1 $?
+}
+
+# Two blocks in one place: nobody can tell whose it is, and no header says
+# that all is well.
+test_parallels_twice() {
+	make_image parallels
+	poke a.img 68 "$(dd if=a.img bs=1 skip=64 count=4 status=none |
+		od -An -to1 -v | sed 's/ /\\0/g')"
+	checked 2 'is another one' -f parallels
+	checked 2 'is another one' -f parallels -r all
+	refused "Could not open 'a.img': parallels: Image was not closed \
+correctly; cannot be opened read/write" resize -f parallels a.img 6M
+}
+
+# An entry for what a crash took away, and a table of which nothing is left.
+test_qed() {
+	make_image qed
+	truncate -s -128k a.img
+	checked 2 'is beyond the file' -f qed
+	checked 0 'No errors' -f qed -r all
+	same check -f qed a.img
+	poke a.img 65536 "$(le64 12345)"
+	checked 2 'is not in a place for it' -f qed
+	assertEquals 'told once' 1 "$(grep -c '^ERROR' out)"
+	checked 3 'leaked clusters' -f qed -r all
+	checked 3 'leaked clusters' -f qed
+	same check -q -f qed a.img
+}
+
+# Where there is never a backing file, zeroes are the image's own.
+test_map() {
+	for format in vdi vpc vmdk qed qcow parallels; do
+		rm -f a.img
+		qemu-img create -q -f $format a.img 10M
+		qemu-io -f $format -c 'write -P 1 2M 2M' a.img >/dev/null
+		same map -f $format --output=json a.img
+		same map -f $format a.img
+	done
+}
+
+test_vhdx_log_is_replayed() {
+	vm-img create -q -f vhdx -o block_size=1M a.img 40M
+	"$B/tests/tools/image-writer" write a.img state 3 60
+	cp a.img b.img
+	checked 1 'contains a log that needs to be replayed' -f vhdx
+	checked 0 '1 corruptions' -f vhdx -r all
+	checked 0 '^No errors' -f vhdx
+	qemu-img check -q -r all b.img >out 2>&1
+	qemu-img compare -f vhdx -F vhdx a.img b.img >out 2>&1
+	assertEquals "$(cat out)" 0 $?
+}
+
+# shellcheck disable=SC1091 # found in PATH
+. shunit2
