@@ -133,7 +133,7 @@ static int open_image(struct disk *disk, const struct disk_options *options,
 	struct image_open_options open = {
 		.format = options->format,
 		.flags = (options->is_read_only ? IMAGE_READ_ONLY : 0u) |
-			 (options->is_direct ? IMAGE_DIRECT : 0u),
+			 (options->is_direct ? IMAGE_DIRECT : 0u) | IMAGE_NBD,
 	};
 	int r = image_open(&disk->image, options->image_path, &open, err);
 

@@ -180,7 +180,7 @@ static int open_source(struct image **image, const struct source *source,
 {
 	const struct image_open_options options = {
 		.format = source->format,
-		.flags = flags | source->flags,
+		.flags = flags | source->flags | IMAGE_NBD,
 		.secrets = object_secrets(),
 		.key_secret = source->key_secret,
 	};

@@ -124,7 +124,10 @@ static void print_human(const struct link *link)
 	       image_path(link->image), image_format_name(link->image),
 	       size_format(image_size(link->image), virtual, sizeof(virtual)),
 	       (unsigned long long)image_size(link->image),
-	       size_format(info->actual_size, actual, sizeof(actual)));
+	       info->actual_size == UINT64_MAX
+		       ? "unavailable"
+		       : size_format(info->actual_size, actual,
+				     sizeof(actual)));
 	if (info->is_encrypted)
 		printf("encrypted: yes\n");
 	if (info->cluster_size > 0)
@@ -237,7 +240,8 @@ static void json_image(struct json *json, const struct link *link)
 	if (info->cluster_size > 0)
 		json_number(json, "cluster-size", info->cluster_size);
 	json_text(json, "format", image_format_name(link->image));
-	json_number(json, "actual-size", info->actual_size);
+	if (info->actual_size != UINT64_MAX)
+		json_number(json, "actual-size", info->actual_size);
 	if (has_specifics(info))
 		json_rows(json, image_format_name(link->image), info);
 	if (info->backing_path != NULL)

@@ -13,6 +13,7 @@ LIB_SRCS += \
 	lib/image/crypt_legacy.c \
 	lib/image/file.c \
 	lib/image/file_bounce.c \
+	lib/image/file_nbd.c \
 	lib/image/file_options.c \
 	lib/image/formats.c \
 	lib/image/guid.c \

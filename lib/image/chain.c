@@ -88,17 +88,19 @@ int chain_open_backing(struct image *image,
 		return -ENOMEM;
 	if (options->flags & IMAGE_NO_BACKING)
 		return 0;
-	if (fstat(image->file->fd, &st) < 0)
-		return -errno;
-	link.device = st.st_dev;
-	link.inode = st.st_ino;
+	if (image->file->fd >= 0) {
+		if (fstat(image->file->fd, &st) < 0)
+			return -errno;
+		link.device = st.st_dev;
+		link.inode = st.st_ino;
+	}
 	rc = check_policy(image, options, err);
 	if (rc == 0)
 		rc = check_loop(&link, image->backing_path, err);
 	if (rc < 0)
 		return rc;
 	under.format = image->backing_format;
-	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE);
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NBD);
 	under.flags |= IMAGE_READ_ONLY;
 	under.key_secret = NULL;
 	rc = image_open_path(&image->backing, image->backing_path, &under,

@@ -84,8 +84,12 @@ static int open_path(const char *path, unsigned flags, struct error *err)
 int image_file_open(struct image_file **file, const char *path, unsigned flags,
 		    struct error *err)
 {
-	int fd = open_path(path, flags, err);
+	int fd;
 
+	if (flags & (IMAGE_FILE_NBD | IMAGE_FILE_CREATE) &&
+	    image_file_is_nbd(path))
+		return image_file_open_nbd(file, path, flags, err);
+	fd = open_path(path, flags, err);
 	if (fd < 0)
 		return fd;
 	return image_file_open_fd(file, fd, path, flags, err);
@@ -148,6 +152,10 @@ void image_file_close(struct image_file *file)
 	if (file == NULL)
 		return;
 	state = state_of(file);
+	if (state->ops != NULL) {
+		state->ops->close(file);
+		return;
+	}
 	close_fd(&file->fd);
 	pthread_rwlock_destroy(&state->edges);
 	free(state);
@@ -156,6 +164,8 @@ void image_file_close(struct image_file *file)
 int image_file_lock(const struct image_file *file, const char *path,
 		    struct error *err)
 {
+	if (state_of(file)->ops != NULL)
+		return 0; /* its server's business */
 	return image_lock(file->fd, path,
 			  file->is_read_only ? IMAGE_LOCK_READER
 					     : IMAGE_LOCK_WRITER,
@@ -164,8 +174,11 @@ int image_file_lock(const struct image_file *file, const char *path,
 
 int image_file_size(const struct image_file *file, uint64_t *size)
 {
+	const struct file_ops *ops = state_of(file)->ops;
 	struct stat st;
 
+	if (ops != NULL)
+		return ops->size(file, size);
 	if (file->is_block_device)
 		return ioctl(file->fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
 	if (fstat(file->fd, &st) < 0)
@@ -178,6 +191,8 @@ int image_file_usage(const struct image_file *file, uint64_t *usage)
 {
 	struct stat st;
 
+	if (state_of(file)->ops != NULL)
+		return -ENOTSUP;
 	if (fstat(file->fd, &st) < 0)
 		return -errno;
 	*usage = (uint64_t)st.st_blocks * 512;
@@ -213,8 +228,12 @@ int image_file_write(const struct image_file *file, uint64_t host_offset,
 int image_file_readv(const struct image_file *file, uint64_t host_offset,
 		     const struct iovec *iov, unsigned n_iov)
 {
+	const struct file_ops *ops = state_of(file)->ops;
+
 	if (!is_in_range(host_offset, iov_total(iov, n_iov)))
 		return -EINVAL;
+	if (ops != NULL)
+		return ops->readv(file, host_offset, iov, n_iov);
 	if (!image_file_is_aligned(file, host_offset, iov, n_iov))
 		return image_file_bounce_read(file, host_offset, iov, n_iov);
 	return image_file_transfer(file, preadv, host_offset, iov, n_iov);
@@ -228,6 +247,8 @@ int image_file_writev(const struct image_file *file, uint64_t host_offset,
 
 	if (!is_in_range(host_offset, iov_total(iov, n_iov)))
 		return -EFBIG;
+	if (state->ops != NULL)
+		return state->ops->writev(file, host_offset, iov, n_iov);
 	if (!file->is_direct)
 		return image_file_transfer(file, pwritev, host_offset, iov,
 					   n_iov);
@@ -282,12 +303,15 @@ int image_file_zero(const struct image_file *file, uint64_t host_offset,
 		    uint64_t len, bool keep_space)
 {
 	int mode = keep_space ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
+	const struct file_ops *ops = state_of(file)->ops;
 	int rc;
 
 	if (!is_in_range(host_offset, len))
 		return -EFBIG;
 	if (len == 0)
 		return 0;
+	if (ops != NULL)
+		return ops->zero(file, host_offset, len, keep_space);
 	if (fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)host_offset,
 		      (off_t)len) == 0)
 		return cover(file, host_offset + len);
@@ -302,10 +326,14 @@ int image_file_zero(const struct image_file *file, uint64_t host_offset,
 int image_file_punch(const struct image_file *file, uint64_t host_offset,
 		     uint64_t len)
 {
+	const struct file_ops *ops = state_of(file)->ops;
+
 	if (!is_in_range(host_offset, len))
 		return -EINVAL;
 	if (len == 0)
 		return 0;
+	if (ops != NULL)
+		return ops->punch(file, host_offset, len);
 	if (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		      (off_t)host_offset, (off_t)len) == 0)
 		return 0;
@@ -348,9 +376,12 @@ int image_file_flush(const struct image_file *file)
 		return 0;
 	if (rc < 0)
 		return rc;
-	if (fdatasync(file->fd) == 0)
+	if (state->ops != NULL)
+		rc = state->ops->flush(file);
+	else if (fdatasync(file->fd) < 0)
+		rc = -errno;
+	if (rc == 0)
 		return 0;
-	rc = -errno;
 	atomic_store(&state->flush_error, rc);
 	return rc;
 }
@@ -370,7 +401,8 @@ int image_file_write_durable(const struct image_file *file,
 
 	if (!is_in_range(host_offset, len))
 		return -EFBIG;
-	if (!file->is_direct && !state_of(file)->is_unsafe)
+	if (!file->is_direct && !state_of(file)->is_unsafe &&
+	    state_of(file)->ops == NULL)
 		rc = image_file_transfer(file, pwritev_durable, host_offset,
 					 &iov, 1);
 	if (rc != -EOPNOTSUPP)
@@ -382,10 +414,13 @@ int image_file_write_durable(const struct image_file *file,
 int image_file_extent(const struct image_file *file, uint64_t host_offset,
 		      uint64_t len, bool *is_data, uint64_t *extent_len)
 {
+	const struct file_ops *ops = state_of(file)->ops;
 	off_t next;
 
 	if (!is_in_range(host_offset, len))
 		return -EINVAL;
+	if (ops != NULL)
+		return ops->extent(file, host_offset, len, is_data, extent_len);
 	*is_data = true;
 	*extent_len = len;
 	next = lseek(file->fd, (off_t)host_offset, SEEK_DATA);

@@ -2,7 +2,8 @@
 /*
  * The host file under an image: positioned I/O that is whole or fails,
  * sparse-file operations, and QEMU's locks on it. The one place that does
- * system calls on image files, so that tests can inject errors here.
+ * system calls on image files, so that tests can inject errors here. Or an
+ * NBD server's export, which is like a block device without a descriptor.
  *
  * Thread-safe but for open and close.
  */
@@ -17,7 +18,7 @@
 struct error;
 
 struct image_file {
-	int fd;
+	int fd; /* -1: it is another host's */
 	bool is_read_only, is_block_device, is_direct;
 	uint32_t alignment; /* of offset, length and memory: 1 if buffered */
 };
@@ -28,6 +29,9 @@ enum image_file_flags {
 	IMAGE_FILE_NO_LOCK = 1 << 2,
 	IMAGE_FILE_CREATE = 1 << 3, /* make it, or empty what is there */
 	IMAGE_FILE_UNSAFE = 1 << 4, /* image_file_flush() does nothing */
+	/* The path is the user's own, and may be an NBD URI; as a new one's
+	 * always is. */
+	IMAGE_FILE_NBD = 1 << 5,
 };
 
 /*
@@ -46,7 +50,7 @@ int image_file_lock(const struct image_file *file, const char *path,
 		    struct error *err);
 
 int image_file_size(const struct image_file *file, uint64_t *size);
-/* Bytes of disk that it uses, as du(1) counts them. */
+/* Bytes of disk that it uses, as du(1) counts them. -ENOTSUP: nobody knows. */
 int image_file_usage(const struct image_file *file, uint64_t *usage);
 /* Whole or -errno; a read beyond the end gives zeroes there. */
 int image_file_read(const struct image_file *file, uint64_t host_offset,

@@ -9,8 +9,27 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
+/* What is not a file of this host; as image_file_*() but for what those have
+ * checked. */
+struct file_ops {
+	int (*size)(const struct image_file *file, uint64_t *size);
+	int (*readv)(const struct image_file *file, uint64_t host_offset,
+		     const struct iovec *iov, unsigned n_iov);
+	int (*writev)(const struct image_file *file, uint64_t host_offset,
+		      const struct iovec *iov, unsigned n_iov);
+	int (*zero)(const struct image_file *file, uint64_t host_offset,
+		    uint64_t len, bool keep_space);
+	int (*punch)(const struct image_file *file, uint64_t host_offset,
+		     uint64_t len);
+	int (*flush)(const struct image_file *file);
+	int (*extent)(const struct image_file *file, uint64_t host_offset,
+		      uint64_t len, bool *is_data, uint64_t *extent_len);
+	void (*close)(struct image_file *file);
+};
+
 struct file_state {
 	struct image_file file;
+	const struct file_ops *ops; /* NULL: a descriptor */
 	/*
 	 * O_DIRECT only. A write that is not aligned reads and writes back
 	 * its neighbours' bytes: it holds this exclusively, aligned ones
@@ -34,6 +53,11 @@ static inline uint64_t iov_total(const struct iovec *iov, unsigned n_iov)
 		len += iov[i].iov_len;
 	return len;
 }
+
+/* A URI of libnbd's? */
+bool image_file_is_nbd(const char *path);
+int image_file_open_nbd(struct image_file **file, const char *uri,
+			unsigned flags, struct error *err);
 
 /* Will the kernel take it as it is? */
 bool image_file_is_aligned(const struct image_file *file, uint64_t host_offset,

@@ -30,6 +30,8 @@ static unsigned file_flags(unsigned flags)
 		result |= IMAGE_FILE_DIRECT;
 	if (flags & IMAGE_UNSAFE)
 		result |= IMAGE_FILE_UNSAFE;
+	if (flags & IMAGE_NBD)
+		result |= IMAGE_FILE_NBD;
 	return result;
 }
 
@@ -469,7 +471,9 @@ int image_get_info(struct image *image, struct image_info *info,
 		.backing_path = image->backing_path,
 	};
 	rc = image_file_usage(image->file, &info->actual_size);
-	if (rc < 0)
+	if (rc == -ENOTSUP)
+		info->actual_size = UINT64_MAX;
+	else if (rc < 0)
 		return error_set_errno(err, rc, "Could not get the disk size");
 	return image->format->get_info(image, info, err);
 }

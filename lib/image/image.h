@@ -46,6 +46,9 @@ enum image_open_flags {
 	/* What is discarded keeps its place in the file (qcow2's
 	 * discard-no-unref): the file does not become fragmented. */
 	IMAGE_DISCARD_NO_UNREF = 1 << 7,
+	/* The path may be an NBD URI: where it is the user's own. Never true
+	 * of the images under it. */
+	IMAGE_NBD = 1 << 8,
 };
 
 /*
@@ -277,7 +280,8 @@ struct image_info_encryption {
 
 /* What `info` says of an image beyond the calls above. */
 struct image_info {
-	uint64_t actual_size;  /* bytes of disk used by the file */
+	/* Bytes of disk used by the file; UINT64_MAX: nobody knows. */
+	uint64_t actual_size;
 	uint64_t cluster_size; /* 0: the format has none */
 	bool is_dirty, is_corrupt, is_encrypted;
 	/* is_dirty has no meaning, and is not shown. */

@@ -34,7 +34,7 @@ static bool is_direct(const struct image_request *request,
 		      const struct image_extent *extent)
 {
 	if (extent->kind != IMAGE_EXTENT_DATA || !extent->has_host_offset ||
-	    !is_aligned(request, extent))
+	    extent->host_fd < 0 || !is_aligned(request, extent))
 		return false;
 	return request->operation == IMAGE_OP_READ ||
 	       (extent->depth == 0 && extent->is_writable_in_place);

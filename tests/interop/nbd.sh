@@ -1,0 +1,153 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# NBD servers of others as sources and targets: nbdkit and qemu-nbd, with
+# faults and without.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+. tests/support/formats.sh
+
+setUp() {
+	formats_dir
+	disk src 4M
+	uri="nbd+unix://?socket=$dir/sock"
+}
+
+tearDown() {
+	img_cleanup
+}
+
+serve() { # NBDKIT-ARGUMENT...
+	rm -f sock
+	start nbdkit nbdkit -f -U "$dir/sock" "$@"
+	wait_socket "$dir/sock"
+}
+
+serve_qemu() { # QEMU-NBD-ARGUMENT...
+	rm -f sock
+	start qemu-nbd qemu-nbd -t -k "$dir/sock" "$@"
+	wait_socket "$dir/sock"
+}
+
+# COMMAND...: one line that holds TEXT, and status 1, soon.
+fails() { # TEXT COMMAND...
+	text=$1
+	shift
+	timeout 30 "$@" >.out 2>.err
+	assertEquals "$*" 1 $?
+	assertEquals "$*: $(cat .err)" 1 "$(wc -l <.err)"
+	assertContains "$*" "$(cat .err)" "$text"
+}
+
+test_source() {
+	serve file src
+	silent convert -f raw -O raw "$uri" b.raw
+	cmp src b.raw || fail 'nbdkit'
+	same info -f raw "$uri"
+	same info -f raw --output=json "$uri"
+	same compare -f raw -F raw "$uri" src
+	assertEquals 'as the export says' \
+		"$(qemu-img map -f raw --output=json "$uri" | tr -d '\n')" \
+		"$(vm-img map -f raw --output=json "$uri" | tr -d '\n')"
+	stop nbdkit
+}
+
+test_target() {
+	truncate -s 4M b.raw
+	serve file b.raw
+	silent convert -n -f raw -O raw src "$uri"
+	cmp src b.raw || fail 'nbdkit'
+	# Zeroes over what is there; the holes of the source, too.
+	tr '\0' x </dev/zero | head -c 4194304 >b.raw
+	silent convert -n -f raw -O raw src "$uri"
+	cmp src b.raw || fail 'over old data'
+	stop nbdkit
+	truncate -s 8M c.raw
+	serve_qemu -f raw c.raw
+	silent convert -f raw -O qcow2 src "$uri"
+	stop qemu-nbd
+	qemu-img compare -f qcow2 -F raw c.raw src >.out 2>&1 ||
+		fail "$(cat .out)"
+	assertEquals 'raw target' 0 "$(qemu-img check -q -f qcow2 c.raw; echo $?)"
+}
+
+test_image_in_an_export() {
+	qemu-img convert -f raw -O qcow2 src a.qcow2
+	serve_qemu -f raw a.qcow2
+	silent convert -O raw "$uri" b.raw
+	cmp src b.raw || fail 'qcow2 in an export'
+	stop qemu-nbd
+	# A name inside an image is no URI.
+	qemu-img create -q -f qcow2 -u -b "$uri" -F raw b.qcow2 1M
+	refused "Could not open 'b.qcow2': Backing file name '$uri' is not a plain path" \
+		convert -O raw b.qcow2 c.raw
+}
+
+# Blocks of 4096 bytes and nothing smaller; little at once.
+test_limits_of_the_server() {
+	truncate -s 4M b.raw
+	serve --filter=blocksize-policy file b.raw \
+		blocksize-minimum=4096 blocksize-preferred=4096 \
+		blocksize-maximum=65536 blocksize-error-policy=error
+	silent convert -n -f raw -O raw src "$uri"
+	cmp src b.raw || fail 'written'
+	silent convert -f raw -O qcow2 "$uri" c.qcow2
+	same compare -f qcow2 -F raw c.qcow2 src
+	# Headers and tables are not as aligned as data.
+	truncate -s 0 b.raw
+	truncate -s 8M b.raw
+	stop nbdkit
+	serve --filter=blocksize-policy file b.raw \
+		blocksize-minimum=4096 blocksize-preferred=4096 \
+		blocksize-maximum=65536 blocksize-error-policy=error
+	silent convert -f raw -O qcow2 src "$uri"
+	stop nbdkit
+	qemu-img compare -f qcow2 -F raw b.raw src >.out 2>&1 ||
+		fail "$(cat .out)"
+}
+
+test_read_only() {
+	serve -r file src
+	fails 'read-only' vm-img convert -n -f raw -O raw src "$uri"
+	silent convert -f raw -O raw "$uri" b.raw
+	cmp src b.raw || fail 'read'
+	stop nbdkit
+}
+
+test_errors() {
+	serve --filter=error file src error-pread=EIO error-pread-rate=100%
+	fails 'error while reading' vm-img convert -f raw -O raw "$uri" b.raw
+	stop nbdkit
+	serve --filter=error memory 4M error-pwrite=ENOSPC error-pwrite-rate=100%
+	fails 'No space left' vm-img convert -n -f raw -O raw src "$uri"
+	stop nbdkit
+	fails "Failed to connect to '$uri'" vm-img info "$uri"
+	port=$(free_port)
+	fails "Failed to connect to 'nbd://127.0.0.1:$port/'" \
+		vm-img info "nbd://127.0.0.1:$port/"
+}
+
+# It reads slowly, so that it is still reading when its server is killed.
+test_server_dies() {
+	serve --filter=delay file src delay-read=300ms
+	vm-img convert -f raw -O raw "$uri" b.raw >.out 2>.err &
+	client=$!
+	wait_until 10 is_connected
+	kill9 nbdkit
+	wait $client
+	assertEquals 'status' 1 $?
+	assertEquals "one line: $(cat .err)" 1 "$(wc -l <.err)"
+}
+
+is_connected() {
+	ss -xp 2>/dev/null | grep -q "$dir/sock.*ESTAB\|ESTAB.*$dir/sock"
+}
+
+test_slow_server() {
+	serve --filter=delay file src delay-open=1 delay-read=1ms
+	silent convert -f raw -O raw "$uri" b.raw
+	cmp src b.raw || fail 'slow'
+	stop nbdkit
+}
+
+. shunit2
