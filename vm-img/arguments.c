@@ -211,6 +211,25 @@ struct image *open_target_or_report(const char *name, const char *format,
 	return NULL;
 }
 
+struct image *open_new_or_report(const char *path, const char *format,
+				 const char *key_secret, unsigned flags)
+{
+	const struct image_open_options options = {
+		.format = format,
+		.flags = flags | IMAGE_NBD,
+		.secrets = object_secrets(),
+		.key_secret = key_secret,
+	};
+	struct error err = ERROR_INIT;
+	struct image *image;
+	int rc = image_open(&image, path, &options, &err);
+
+	if (rc == 0)
+		return image;
+	report_error("Could not open '%s': %s", path, error_text(&err, rc));
+	return NULL;
+}
+
 struct image *open_or_report(const char *name, const char *format,
 			     unsigned flags)
 {

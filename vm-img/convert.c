@@ -283,16 +283,32 @@ static int create_target(const struct job *job, const struct request *request)
 	return rc;
 }
 
+/* Of the options of a new image, which it is opened with as well. */
+static const char *key_secret(const struct format_options *options)
+{
+	const char *id = format_options_get(options, "key-secret");
+
+	return id != NULL ? id
+			  : format_options_get(options, "encrypt.key-secret");
+}
+
 static int open_target(struct job *job, const struct request *request,
 		       unsigned flags)
 {
 	/* What was there before must not be lost by a crash. */
 	if (request->has_no_create)
 		flags &= ~(unsigned)IMAGE_UNSAFE;
-	job->target = open_target_or_report(
-		request->target,
-		request->is_target_options ? NULL : request->target_format,
-		flags, request->is_target_options);
+	if (!request->has_no_create)
+		job->target = open_new_or_report(request->target,
+						 request->target_format,
+						 key_secret(&request->options),
+						 flags);
+	else
+		job->target = open_target_or_report(
+			request->target,
+			request->is_target_options ? NULL
+						   : request->target_format,
+			flags, request->is_target_options);
 	if (job->target == NULL)
 		return -EIO;
 	if (image_size(job->target) >= job->total)
@@ -301,11 +317,14 @@ static int open_target(struct job *job, const struct request *request,
 	return -EINVAL;
 }
 
-/* A raw image on a device reads as what was there before. */
+/* A raw image on a device reads as what was there before, and a new LUKS
+ * volume as noise. */
 static bool is_zero_when_new(const struct request *request)
 {
 	struct stat st;
 
+	if (strcmp(request->target_format, "luks") == 0)
+		return false;
 	return strcmp(request->target_format, "raw") != 0 ||
 	       (stat(request->target, &st) == 0 && S_ISREG(st.st_mode));
 }

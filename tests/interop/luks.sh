@@ -63,6 +63,16 @@ test_made_here() {
 	assertEquals 2068480 $(($(stat -c %s a.luks) - 1048576))
 }
 
+# A new volume is noise: holes of the source are written.
+test_convert() {
+	silent convert --object "$secret" -f raw -O luks \
+		-o key-secret=key,iter-time=5 src a.luks
+	equal luks a.luks src
+	silent convert --object "$secret" --image-opts -O raw \
+		driver=luks,key-secret=key,file.filename=a.luks b.raw
+	cmp src b.raw || fail 'and back'
+}
+
 # What begins and ends within sectors.
 test_parts_of_sectors() {
 	ours abc luks a.luks create 4194304 key-secret=key iter-time=5
