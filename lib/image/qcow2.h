@@ -16,6 +16,7 @@
 #include "lib/image/iov.h"
 #include "protocols/qcow2.h"
 
+#include <endian.h>
 #include <pthread.h>
 
 enum {
@@ -211,6 +212,17 @@ static inline uint64_t qcow2_n_clusters(const struct qcow2 *q, uint64_t len)
 static inline uint64_t qcow2_n_units(const struct qcow2 *q, uint64_t len)
 {
 	return (len + q->unit_len - 1) >> q->unit_bits;
+}
+
+/* Entry i of an L2 table, in this machine's order; no second word: 0. */
+static inline void qcow2_load_entry(const struct qcow2 *q, const void *entries,
+				    uint64_t i, uint64_t *entry,
+				    uint64_t *bitmap)
+{
+	const uint64_t *at = (const uint64_t *)entries + i * q->l2_words;
+
+	*entry = be64toh(at[0]);
+	*bitmap = q->has_subclusters ? be64toh(at[1]) : 0;
 }
 
 /* qcow2_header.c: parse and write. */
@@ -500,9 +512,6 @@ struct qcow2_part {
 /* offset and len are what is to be written, which may become less. */
 int qcow2_plan_part(struct qcow2 *q, struct qcow2_part *part,
 		    struct error *err);
-/* Entry i of a table, in this machine's order; no second word: 0. */
-void qcow2_load_entry(const struct qcow2 *q, const void *entries, uint64_t i,
-		      uint64_t *entry, uint64_t *bitmap);
 bool qcow2_is_bitmap_valid(const struct qcow2 *q, uint64_t entry,
 			   uint64_t bitmap);
 /* The run in n_entries, of which the first is in run already. */

@@ -9,22 +9,12 @@
 #include "lib/base/error.h"
 #include "lib/image/qcow2.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
 enum {
 	LAST = QCOW2_SUBCLUSTERS - 1,
 };
-
-void qcow2_load_entry(const struct qcow2 *q, const void *entries, uint64_t i,
-		      uint64_t *entry, uint64_t *bitmap)
-{
-	const uint64_t *at = (const uint64_t *)entries + i * q->l2_words;
-
-	*entry = be64toh(at[0]);
-	*bitmap = q->has_subclusters ? be64toh(at[1]) : 0;
-}
 
 bool qcow2_is_bitmap_valid(const struct qcow2 *q, uint64_t entry,
 			   uint64_t bitmap)
