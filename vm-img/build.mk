@@ -7,6 +7,7 @@ vm-img_SRCS := \
 	vm-img/bitmaps.c \
 	vm-img/check.c \
 	vm-img/commit.c \
+	vm-img/compact.c \
 	vm-img/compare.c \
 	vm-img/convert.c \
 	vm-img/copy.c \

@@ -19,6 +19,7 @@ static const struct verb verbs[] = {
 	{ "bitmap", bitmap_run, bitmap_options, "FILENAME BITMAP" },
 	{ "check", check_run, check_options, "FILENAME" },
 	{ "commit", commit_run, commit_options, "FILENAME" },
+	{ "compact", compact_run, compact_options, "FILENAME" },
 	{ "compare", compare_run, compare_options, "FILENAME1 FILENAME2" },
 	{ "convert", convert_run, convert_options,
 	  "FILENAME [FILENAME2 ...] OUTPUT_FILENAME" },

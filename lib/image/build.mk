@@ -46,6 +46,8 @@ LIB_SRCS += \
 	lib/image/qcow2_cache.c \
 	lib/image/qcow2_check.c \
 	lib/image/qcow2_cluster.c \
+	lib/image/qcow2_compact.c \
+	lib/image/qcow2_compact_refcount.c \
 	lib/image/qcow2_compress.c \
 	lib/image/qcow2_copied.c \
 	lib/image/qcow2_count.c \

@@ -55,6 +55,7 @@ struct image_format {
 	int (*change_backing)(struct image *image, const char *name,
 			      const char *format, struct error *err);
 	int (*make_empty)(struct image *image, struct error *err);
+	int (*compact)(struct image *image, struct error *err);
 	/* Both or neither. */
 	int (*amend)(struct image *image,
 		     const struct image_amend_options *options,

@@ -421,6 +421,19 @@ int image_change_backing(struct image *image, const char *name,
 	return image->backing_path == NULL ? -ENOMEM : 0;
 }
 
+int image_compact(struct image *image, struct error *err)
+{
+	int rc = check_writable(image, err);
+
+	if (rc < 0)
+		return rc;
+	if (image->format->compact == NULL)
+		return error_set(err, -ENOTSUP,
+				 "Format driver '%s' cannot be compacted",
+				 image->format->name);
+	return image->format->compact(image, err);
+}
+
 int image_amend(struct image *image, const struct image_amend_options *options,
 		struct error *err)
 {

@@ -161,6 +161,13 @@ int image_change_backing(struct image *image, const char *name,
 int image_make_empty(struct image *image, struct error *err);
 
 /*
+ * Give back, in place, what the image's file does not need: leaks, zeroes, and
+ * free space within it. What the disk reads stays the same, whenever it is
+ * killed. -ENOTSUP: the format cannot.
+ */
+int image_compact(struct image *image, struct error *err);
+
+/*
  * Options of an image that is there already, as after qemu-img amend's -o:
  * vm-img has checked their kinds, as for create. All are checked before the
  * first is changed; each change is done or not done, whenever it is killed.

@@ -329,6 +329,7 @@ const struct image_format image_format_qcow2 = {
 	.write_compressed = qcow2_write_compressed,
 	.change_backing = qcow2_change_backing,
 	.make_empty = qcow2_make_empty,
+	.compact = qcow2_compact,
 	.amend = qcow2_amend,
 	.amend_specs = qcow2_amend_specs,
 	.snapshot_create = qcow2_snapshot_create,

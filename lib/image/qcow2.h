@@ -575,6 +575,14 @@ int qcow2_change_backing(struct image *image, const char *name,
 			 const char *format, struct error *err);
 int qcow2_make_empty(struct image *image, struct error *err);
 
+/* qcow2_compact.c: without the lock. */
+int qcow2_compact(struct image *image, struct error *err);
+/* With the lock, and nobody else at work: blocks that count nothing go.
+ * qcow2_compact_refcount.c */
+int qcow2_drop_refcount_blocks(struct qcow2 *q, struct error *err);
+/* The L1 and the refcount table to lower places, if there are any. */
+int qcow2_move_tables(struct qcow2 *q, struct error *err);
+
 /* qcow2_amend.c: without the lock. */
 int qcow2_amend(struct image *image, const struct image_amend_options *options,
 		struct error *err);

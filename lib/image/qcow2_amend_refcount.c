@@ -19,7 +19,7 @@ static int check(struct qcow2 *q, unsigned what, struct error *err)
 	struct image_check result = { .found = NULL };
 	int rc = qcow2_repair_locked(q, what, &result, err);
 
-	if (rc == 0 && result.n_corruptions + result.n_check_errors > 0)
+	if (result.n_corruptions + result.n_check_errors > 0)
 		rc = error_set(err, -EIO,
 			       "The image has errors: it must be checked and "
 			       "repaired first");

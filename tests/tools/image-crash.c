@@ -17,7 +17,7 @@
  * programs to check: the first forty.
  *
  * With --do one action is recorded: create (a snapshot named new), apply or
- * delete (the first one), empty, backing (a name, "new"), repair, or an option
+ * delete (the first one), empty, backing (a name, "new"), repair, compact, or an option
  * to be amended, NAME=VALUE. Each
  * sector of each state holds what it holds in ORIGINAL or in OTHER; of repair,
  * after another one. A header of more than a sector is taken to be written
@@ -508,6 +508,8 @@ static int act(struct image *image, const char *action, struct error *err)
 		return image_change_backing(image, "new", "raw", err);
 	if (strcmp(action, "bitmap") == 0)
 		return change_bitmaps(image, err);
+	if (strcmp(action, "compact") == 0)
+		return image_compact(image, err);
 	if (strchr(action, '=') != NULL)
 		return amend(image, action, err);
 	return image_repair(image, IMAGE_REPAIR_LEAKS | IMAGE_REPAIR_ERRORS,
