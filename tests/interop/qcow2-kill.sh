@@ -8,7 +8,7 @@
 . tests/support/guest.sh
 . tests/support/qcow2.sh
 
-KILLS_EACH=20
+KILLS_EACH=15
 
 setUp() {
 	qcow2_dir
@@ -118,6 +118,18 @@ test_snapshot() {
 
 test_snapshot_small_clusters() {
 	kill_many 900 snapshot cluster_size=512
+}
+
+test_overlay_with_subclusters() {
+	kill_many 1000 overlay cluster_size=64k,extended_l2=on
+}
+
+test_snapshot_with_subclusters() {
+	kill_many 1100 snapshot cluster_size=16k,extended_l2=on
+}
+
+test_data_file() {
+	kill_many 1200 empty "cluster_size=64k,data_file=$dir/data"
 }
 
 . shunit2
