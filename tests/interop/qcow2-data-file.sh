@@ -140,6 +140,24 @@ test_refused() {
 	refused 'is not a plain path' vm-img check "$image"
 }
 
+is_locked() {
+	vm-img check "$image" >"$dir/out" 2>&1
+	grep -q 'Failed to get shared "write" lock' "$dir/out"
+}
+
+test_locked_like_the_image() {
+	create vm-img data_file_raw=off 1M
+	start holder qemu-io -f raw -c 'write 0 512' -c 'sleep 60000' "$data"
+	wait_until is_locked
+	assertEquals 'while another one writes' 0 $?
+	refused 'Failed to get shared "write" lock' vm-img resize "$image" 2M
+	vm-img compare -U "$image" "$image" >"$dir/out" 2>&1
+	assertEquals 'shared by force' 0 $?
+	stop holder
+	vm-img resize -q "$image" 2M
+	assertEquals 'and not later' 0 $?
+}
+
 # Without its name; with an entry that leads elsewhere; compressed.
 test_corrupt() {
 	create vm-img data_file_raw=off 1M
