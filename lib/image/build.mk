@@ -11,6 +11,8 @@ LIB_SRCS += \
 	lib/image/create.c \
 	lib/image/crypt.c \
 	lib/image/crypt_legacy.c \
+	lib/image/dmg.c \
+	lib/image/dmg_table.c \
 	lib/image/file.c \
 	lib/image/file_bounce.c \
 	lib/image/file_nbd.c \

@@ -163,5 +163,6 @@ extern const struct image_format image_format_qcow1;
 extern const struct image_format image_format_bochs;
 extern const struct image_format image_format_cloop;
 extern const struct image_format image_format_luks;
+extern const struct image_format image_format_dmg;
 
 #endif

@@ -20,6 +20,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_bochs,
 	&image_format_cloop,
 	&image_format_luks,
+	&image_format_dmg,
 	NULL,
 };
 
@@ -36,6 +37,7 @@ static const char *const names[] = {
 	"bochs",
 	"cloop",
 	"luks",
+	"dmg",
 	NULL,
 };
 /* clang-format on */

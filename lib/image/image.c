@@ -35,6 +35,16 @@ static unsigned file_flags(unsigned flags)
 	return result;
 }
 
+/* What one is stands at its end: as QEMU, go by the name. */
+static bool is_dmg_name(const char *path)
+{
+	static const char suffix[] = ".dmg";
+	size_t len = strlen(path);
+
+	return len > strlen(suffix) &&
+	       strcmp(path + len - strlen(suffix), suffix) == 0;
+}
+
 static int choose_format(struct image *image, const char *name,
 			 struct error *err)
 {
@@ -59,9 +69,13 @@ static int choose_format(struct image *image, const char *name,
 		return rc;
 	}
 	image->is_probed = true;
-	return image_format_probe(
+	rc = image_format_probe(
 		&image->format, head,
 		size < sizeof(head) ? (size_t)size : sizeof(head), size, err);
+	if (rc == 0 && image->format == &image_format_raw &&
+	    is_dmg_name(image->path))
+		image->format = &image_format_dmg;
+	return rc;
 }
 
 static int take_locks(const struct image *image, struct error *err)

@@ -290,6 +290,48 @@ test_luks() {
 	bad 'LUKS header past end of file' luks
 }
 
+# make_dmg PATCH...: a.img as good.img with a field changed.
+bad_dmg() { # MESSAGE PATCH...
+	message=$1
+	shift
+	python3 "$top/tests/support/make_dmg.py" src good.img zlib "$@"
+	bad "$message" dmg
+}
+
+test_dmg() {
+	seq 1 100000 | head -c 262144 >src
+	# CVE-2014-0145: chunks that are larger than memory for one.
+	bad_dmg 'sector count 131073 for chunk 0 is larger than max (131072)' \
+		sectors=131073
+	bad_dmg 'length 67108865 for chunk 0 is larger than max (67108864)' \
+		length=67108865
+	bad_dmg 'length 18446744073709551615 for chunk 0 is larger than max (67108864)' \
+		length=0xffffffffffffffff
+	bad_dmg 'Chunk 0 is out of range' type=0 sectors=0xffffffffffffffff
+	bad_dmg 'Chunk 0 is out of range' offset=0xfffffffffffffff0
+	# Tables that are nowhere, or endless.
+	bad_dmg 'Tables of dmg are past their trailer' xml_length=0x7fffffff
+	bad_dmg 'Tables of dmg are past their trailer' \
+		xml_offset=0xfffffffffffffff0
+	bad_dmg 'There are no tables in dmg' xml_length=0
+	bad_dmg 'Property list of dmg is cut off' xml_length=200
+	bad_dmg 'Compression ADC of dmg is not supported' type=0x80000004
+	bad_dmg 'Compression LZFSE of dmg is not supported' type=0x80000007
+	python3 "$top/tests/support/make_dmg.py" src good.img zlib
+	truncate -s -512 good.img
+	bad 'Could not locate UDIF trailer in dmg file' dmg
+	truncate -s 17M good.img
+	python3 "$top/tests/support/make_dmg.py" src small zlib xml_offset=0 \
+		xml_length=17000000
+	tail -c 512 small >>good.img
+	bad 'Property list of dmg is too large' dmg
+	# Data that is no zlib.
+	python3 "$top/tests/support/make_dmg.py" src a.img zlib
+	poke a.img 0 '\0\0\0\0'
+	refused 'error while reading at byte 0: Chunk at offset 0 cannot be decompressed' \
+		convert -f dmg -O raw a.img b.img
+}
+
 test_cloop() {
 	truncate -s 4096 good.img
 	poke good.img 128 "$(be32 512)$(be32 3)"
