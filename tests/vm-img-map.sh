@@ -94,5 +94,15 @@ test_wrong_usage() {
 	same map --foo a.raw
 }
 
+# Its first block is there, for those who try what O_DIRECT may read.
+test_new_raw() {
+	for size in 0 512 1000 1M; do
+		vm-img create -q -f raw ours $size
+		qemu-img create -q -f raw theirs $size
+		assertEquals "$size" "$(qemu-img map -f raw --output=json theirs)" \
+			"$(vm-img map -f raw --output=json ours)"
+	done
+}
+
 # shellcheck disable=SC1091 # found in PATH
 . shunit2

@@ -609,10 +609,10 @@ static void check_combination(const struct request *request)
 		text = "Cannot use copy offloading in salvaging mode";
 	else if (request->is_target_zero && !request->has_no_create)
 		text = "--target-is-zero requires use of -n flag";
-	else if (request->is_target_options && request->has_target_format)
-		text = "--image-opts and --format are mutually exclusive";
 	else if (request->is_target_options && !request->has_no_create)
 		text = "--target-image-opts requires use of -n flag";
+	else if (request->is_target_options && request->has_target_format)
+		text = "--image-opts and --format are mutually exclusive";
 	else if (request->has_no_create && request->has_options)
 		text = "-o has no effect when skipping image creation";
 	if (text == NULL)

@@ -160,7 +160,7 @@ static int check_resize(struct qcow2 *q, uint64_t size,
 				 "The new size must be a multiple of 512");
 	if (q->header.n_snapshots > 0 && q->header.version < 3)
 		return error_set(err, -ENOTSUP,
-				 "Can't resize a version 2 image which has "
+				 "Can't resize a v2 image which has "
 				 "snapshots");
 	if (size > INT64_MAX)
 		return error_set(err, -EFBIG, "Image is too big");

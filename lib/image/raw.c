@@ -326,6 +326,23 @@ static int set_length(struct image_file *file, uint64_t size, struct error *err)
 	return rc < 0 ? error_set_errno(err, rc, "Could not resize file") : 0;
 }
 
+/*
+ * The first block of a new file is there: who opens it with O_DIRECT learns
+ * from a read which alignment the file system wants, and one that finds a hole
+ * there may allow anything (QEMU and NFS, Gluster).
+ */
+static int write_first_block(const struct image_file *file, uint64_t size,
+			     struct error *err)
+{
+	static const uint8_t zeroes[4096];
+	size_t len = size < sizeof(zeroes) ? (size_t)size : sizeof(zeroes);
+	int rc = 0;
+
+	if (!file->is_block_device && len > 0)
+		rc = image_file_write(file, 0, zeroes, len);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write") : 0;
+}
+
 static int raw_resize(struct image *image, uint64_t size,
 		      const struct image_resize_options *options,
 		      struct error *err)
@@ -369,6 +386,9 @@ static int raw_create(const char *path,
 		      const struct image_create_options *options,
 		      struct error *err)
 {
+	/* Whole sectors, as a disk has them. */
+	uint64_t size = (options->size + IMAGE_SECTOR - 1) &
+			~(uint64_t)(IMAGE_SECTOR - 1);
 	struct image_file *file;
 	const char *mode = NULL;
 	int rc = 0;
@@ -391,9 +411,11 @@ static int raw_create(const char *path,
 	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
 	if (rc < 0)
 		return rc;
-	rc = set_length(file, options->size, err);
+	rc = set_length(file, size, err);
 	if (rc == 0)
-		rc = preallocate(file, mode, 0, options->size, err);
+		rc = write_first_block(file, size, err);
+	if (rc == 0)
+		rc = preallocate(file, mode, 0, size, err);
 	image_file_close(file);
 	return rc;
 }
