@@ -196,11 +196,11 @@ static bool follows(const struct qcow2 *q, const struct qcow2_run *run,
 		return false;
 	switch (run->kind) {
 	case QCOW2_KIND_DATA:
+	case QCOW2_KIND_PLACED:
 	case QCOW2_KIND_ZERO_ALLOCATED:
 		return next->host_offset ==
 		       run->host_offset + (run->n << q->unit_bits);
 	case QCOW2_KIND_UNALLOCATED:
-	case QCOW2_KIND_PLACED:
 	case QCOW2_KIND_ZERO:
 		return true;
 	case QCOW2_KIND_COMPRESSED:
@@ -233,7 +233,6 @@ static void fill_extent(struct qcow2 *q, const struct qcow2_run *run,
 {
 	switch (run->kind) {
 	case QCOW2_KIND_UNALLOCATED:
-	case QCOW2_KIND_PLACED:
 		extent->kind = IMAGE_EXTENT_HOLE;
 		return;
 	case QCOW2_KIND_ZERO:
@@ -244,6 +243,9 @@ static void fill_extent(struct qcow2 *q, const struct qcow2_run *run,
 		extent->host_offset = run->host_offset;
 		extent->has_host_offset = true;
 		return;
+	case QCOW2_KIND_PLACED:
+		extent->kind = IMAGE_EXTENT_HOLE;
+		break;
 	case QCOW2_KIND_ZERO_ALLOCATED:
 		extent->kind = IMAGE_EXTENT_ZERO;
 		break;

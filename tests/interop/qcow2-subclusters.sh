@@ -128,6 +128,21 @@ test_same_bytes() {
 	done
 }
 
+# Places without content, which have an offset all the same.
+test_preallocated() {
+	for mode in metadata falloc full; do
+		for program in vm-img qemu-img; do
+			create $program cluster_size=64k,preallocation=$mode 1M
+			same_map "$program $mode"
+			qemu-io -c 'write 100k 3k' -c 'write 300k 100k' \
+				"$image" >"$dir/out"
+			same_map "$program $mode: written"
+			qemu-img check "$image" >"$dir/check" 2>&1
+			assertEquals "$program $mode" 0 $?
+		done
+	done
+}
+
 test_refused() {
 	vm-img create -f qcow2 -o extended_l2=on,cluster_size=8k "$image" 1M \
 		2>"$dir/err" >"$dir/out"
