@@ -6,7 +6,9 @@
  *
  * A file is a row of host clusters, each with a reference count. The guest's
  * disk is a row of clusters too, which an L1 table of L2 tables maps to host
- * clusters. Two kinds of end must leave a file that is sound, with at worst
+ * clusters; with extended L2 entries in 32 parts each (qcow2_subcluster.c).
+ * Refcounts are never lazy here, so that the dirty bit is never set; where
+ * QEMU left it set they are counted anew. Two kinds of end must leave a file that is sound, with at worst
  * clusters that are counted but not used (leaks):
  *
  *   kill -9	What was written to the file stays, in the order in which it
@@ -35,6 +37,12 @@
  *   Refcount blocks and tables are whole before they are referred to; a new
  *   refcount table takes over by one header write (qcow2_grow.c), and so does
  *   a new L1 table (qcow2_resize.c).
+ *
+ *   Bitmaps are marked as in use before the first write that they are to know
+ *   of, and a change of them takes over by one header write (qcow2_bitmap.c,
+ *   qcow2_bitmap_change.c); so does a snapshot (qcow2_shadow.c).
+ *   Guest data in an external data file is on the disk before the metadata
+ *   that says so: a barrier flushes that file first (qcow2_external.c).
  *
  * So a flush is one fdatasync(): when it is over, everything written before
  * is reachable. Before anything is written the range is checked not to be

@@ -11,7 +11,8 @@
  * copied, a barrier comes between the data and the L2 entries: otherwise a
  * power failure could leave the entry without what it promises, and lose data
  * that was safe before. Zeroes in clusters that were never written need not
- * be copied at all.
+ * be copied at all. With extended L2 entries head and tail end where their
+ * subclusters do, or where those do that the old cluster had.
  */
 #include "lib/base/error.h"
 #include "lib/image/qcow2.h"
