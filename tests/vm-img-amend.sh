@@ -117,6 +117,18 @@ test_refused() {
 	same amend -o compat=0.10 a.qcow2
 }
 
+test_data_file() {
+	rm -f orig
+	qemu-img create -q -f qcow2 -o data_file=one.raw,data_file_raw=on \
+		orig 10M
+	qemu-io -c 'write -P 3 1M 300k' orig >.io
+	cp one.raw two.raw
+	like_theirs -o data_file=two.raw a.qcow2
+	like_theirs -o data_file_raw=off a.qcow2
+	same amend -o compat=0.10 a.qcow2
+	same amend -o data_file_raw=on a.qcow2
+}
+
 # They are lost to qemu-img, with a warning.
 test_bitmaps_stay() {
 	make_image compat=1.1

@@ -316,5 +316,81 @@ qemu-img info --output
 EOF
 }
 
+test_images() {
+	compare_lines <<'EOF'
+qemu-img create -q -f raw base.raw 64M; qemu-io -f raw -c 'write -P 0x11 0 64M' base.raw >/dev/null
+qemu-img create -q -f qcow2 -b base.raw -F raw t.qcow2; qemu-io -c 'write -P 0 0 3M' t.qcow2 >/dev/null
+qemu-img convert -O qcow2 -B base.raw -o backing_fmt=raw t.qcow2 o.qcow2; qemu-img map --output=json o.qcow2
+qemu-img convert -O qcow2 -c -B base.raw -o backing_fmt=raw t.qcow2 o.qcow2; qemu-img map --output=json o.qcow2
+qemu-img convert -O qcow2 -S 0 t.qcow2 o.qcow2; qemu-img map --output=json o.qcow2
+qemu-img convert -O qcow2 -S 3k t.qcow2 o.qcow2; qemu-img map --output=json o.qcow2
+qemu-img convert -O qcow2 -c -S 8k t.qcow2 o.qcow2; qemu-img map --output=json o.qcow2
+qemu-img convert -O raw -S 0 t.qcow2 o.raw; qemu-img map --output=json -f raw o.raw
+qemu-img create -q -f qcow2 x.qcow2 1M; qemu-io -c 'write 0 64k' -c 'write 768k 64k' x.qcow2 >/dev/null
+for s in 0 512 4k 64k 128k; do qemu-img convert -O raw -S $s x.qcow2 y.raw; qemu-img map --output=json -f raw y.raw; done
+for s in 0 4k; do qemu-img convert -O qcow2 -S $s x.qcow2 y; qemu-img map --output=json y; done
+qemu-img convert -O qcow2 -o preallocation=metadata x.qcow2 y; qemu-img map --output=json y
+qemu-img convert -O qcow2 -o preallocation=falloc x.qcow2 y; qemu-img map --output=json y
+qemu-img convert -O qcow2 -o preallocation=full x.qcow2 y; qemu-img map --output=json y
+qemu-img convert -c -O qcow2 x.qcow2 x.qcow2 z; qemu-img info z | grep -v 'disk size'
+qemu-img create -q -f qcow2 n.qcow2 1M; qemu-img convert -n -O qcow2 x.qcow2 n.qcow2; qemu-img map --output=json n.qcow2
+qemu-img convert -n --target-is-zero -O qcow2 x.qcow2 n.qcow2; qemu-img map --output=json n.qcow2
+qemu-img convert -O qcow2 -o backing_file=base.raw,backing_fmt=raw --target-is-zero -n x.qcow2 n.qcow2
+qemu-img create -f vmdk v2.vmdk 1M; qemu-img check v2.vmdk; qemu-img check --output=json v2.vmdk
+qemu-img create -f vdi v.vdi 1M; qemu-img check v.vdi; qemu-img info v.vdi | grep -v disk
+qemu-img create -f vpc v.vpc 10M; qemu-img info v.vpc | grep -v 'disk size'; qemu-img check v.vpc
+qemu-img create -f vpc -o force_size=on v.vpc 10M; qemu-img info v.vpc | grep -v 'disk size'
+qemu-img create -f vpc -o subformat=fixed v.vpc 10M; qemu-img info -f vpc v.vpc | grep -v 'disk size'
+qemu-img create -f qed -o cluster_size=1000 q.qed 1M
+qemu-img create -f qed -o table_size=3 q.qed 1M
+qemu-img create -f qed q.qed 1M; qemu-img check q.qed; qemu-img info q.qed | grep -v disk
+qemu-img create -f parallels p.hdd 1M; qemu-img check p.hdd; qemu-img info p.hdd | grep -v disk
+qemu-img create -f qcow q.qcow 1M; qemu-img check q.qcow; qemu-img info q.qcow | grep -v disk
+qemu-img resize q.qcow 2M
+qemu-img resize v.vdi 2M
+qemu-img resize v2.vmdk 2M
+qemu-img resize q.qed 2M; qemu-img resize --shrink q.qed 1M
+qemu-img snapshot -c a q.qed
+qemu-img create -f qcow2 s.qcow2 64M; for i in 1 2 3; do qemu-io -c "write -P $i 0 1M" s.qcow2 >/dev/null; qemu-img snapshot -c s$i s.qcow2; done
+qemu-img info --output=json s.qcow2 | grep -v 'actual\|date\|sec'
+qemu-img snapshot -a 1 s.qcow2; qemu-io -c 'read -P 1 0 1M' s.qcow2 | head -1
+qemu-img snapshot -l s.qcow2 | sed 's/20[0-9-]* [0-9:]*/DATE/'
+qemu-img create -q -f qcow2 c.qcow2 64M; qemu-io -c 'write 0 1M' c.qcow2 >/dev/null; printf '\0\3' | dd of=c.qcow2 bs=1 seek=$((131072+12)) conv=notrunc status=none; qemu-img check c.qcow2
+qemu-img check --output=json c.qcow2
+qemu-img check -r leaks c.qcow2
+qemu-img check -r leaks --output=json c.qcow2
+printf '\0\0' | dd of=c.qcow2 bs=1 seek=$((131072+12)) conv=notrunc status=none; qemu-img check c.qcow2
+qemu-img check -r leaks c.qcow2
+qemu-img check -r all c.qcow2
+qemu-img create -q -f qcow2 c.qcow2 64M; qemu-io -c 'write 0 1M' c.qcow2 >/dev/null; printf '\200\0\0\0\0\1\0\0' | dd of=c.qcow2 bs=1 seek=$((262144)) conv=notrunc status=none; qemu-img check c.qcow2
+qemu-img create -q -f qcow2 -b base.raw -F raw b1.qcow2; qemu-img create -q -f qcow2 -b b1.qcow2 -F qcow2 b2.qcow2; qemu-io -c 'write -P 7 1M 1M' b1.qcow2 >/dev/null; qemu-io -c 'write -P 8 2M 1M' b2.qcow2 >/dev/null; qemu-img commit -b base.raw b2.qcow2; qemu-img info b2.qcow2 | grep back; qemu-img map b2.qcow2
+qemu-img commit b2.qcow2; qemu-img map b2.qcow2
+qemu-img commit -d b1.qcow2; qemu-img map b1.qcow2
+qemu-img rebase -b base.raw -F raw b2.qcow2; qemu-img map b2.qcow2
+qemu-img create -q -f qcow2 -o backing_file=json:'{"driver":"raw","file.filename":"base.raw"}' -F raw j.qcow2 64M; qemu-img info j.qcow2 | grep back
+qemu-img create -q -f raw 'a:b.raw' 1M
+qemu-img create -f raw './a:b.raw' 1M; qemu-img info './a:b.raw' | grep -v disk
+qemu-img info 'nope:x'
+qemu-img compare base.raw base.raw
+qemu-img create -q -f raw small.raw 1M; qemu-img compare -f raw -F raw small.raw base.raw
+qemu-img create -q -f raw z.raw 2M; qemu-img compare -f raw -F raw small.raw z.raw; qemu-img compare -s -f raw -F raw small.raw z.raw
+qemu-img dd -f raw if=base.raw of=dd.raw bs=1M count=1 skip=1; qemu-img info dd.raw | grep virt
+qemu-img dd -f raw -O qcow2 if=base.raw of=dd.qcow2 bs=3 count=100; qemu-img info dd.qcow2 | grep virt
+qemu-img dd -f raw if=base.raw of=dd.raw bs=512 skip=200000; qemu-img info dd.raw | grep virt
+for o in cluster_size=512 cluster_size=2M preallocation=metadata compat=0.10 extended_l2=on,cluster_size=64k; do qemu-img measure --size 10G -O qcow2 -o $o; done
+qemu-img measure --size 2E -O qcow2
+qemu-img measure --size 8E -O raw
+qemu-img measure -f raw -O qcow2 base.raw
+qemu-img measure -O raw t.qcow2
+qemu-img measure --output=xml --size 1M
+qemu-img create -f qcow2 -o data_file=df.raw df.qcow2 1M; qemu-io -c 'write 4k 2k' df.qcow2 >/dev/null; qemu-img map --output=json df.qcow2; qemu-img check df.qcow2; qemu-img info df.qcow2 | grep data
+qemu-img amend -o data_file=other.raw df.qcow2; cp df.raw other.raw; qemu-img info df.qcow2 | grep data
+qemu-img amend -o data_file_raw=off df.qcow2
+qemu-img amend -o compat=0.10 df.qcow2
+qemu-img create -f qcow2 -o encrypt.format=foo le2.qcow2 1M
+qemu-img create -f qcow2 -o encryption=on le2.qcow2 1M
+EOF
+}
+
 # shellcheck disable=SC1091 # not part of the tree
 . shunit2

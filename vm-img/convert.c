@@ -337,6 +337,7 @@ static int copy(struct job *job, const struct request *request)
 		.n_sources = job->n_sources,
 		.target = job->target,
 		.is_fed = job->is_fed,
+		.is_target_old = request->has_no_create,
 		.min_sparse = request->min_sparse,
 		.is_target_zero = request->has_no_create
 					  ? request->is_target_zero

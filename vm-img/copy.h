@@ -22,6 +22,8 @@ struct copy {
 	uint64_t min_sparse;
 	/* What is not written in the target reads as zeroes. */
 	bool is_target_zero;
+	/* It was there before: zeroes are written down as such. */
+	bool is_target_old;
 	/* Under the target lies what lies under the source: leave holes of
 	 * the source's first layer, up to this many bytes. */
 	bool has_backing;

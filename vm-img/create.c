@@ -7,6 +7,7 @@
 #include "vm-img/format_options.h"
 #include "vm-img/object.h"
 #include "vm-img/report.h"
+#include "vm-img/source.h"
 #include "vm-img/verb.h"
 
 #include <stdio.h>
@@ -172,6 +173,11 @@ static int run_request(struct request *request)
 	struct error err = ERROR_INIT;
 	int rc;
 
+	rc = source_check_protocol(request->path, &err);
+	if (rc < 0) {
+		report_error("%s: %s", request->path, error_text(&err, rc));
+		return EXIT_FAILURE;
+	}
 	if (take_size(request) < 0)
 		return EXIT_FAILURE;
 	specs = check_format(request);

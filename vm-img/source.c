@@ -221,6 +221,15 @@ static int parse_options(struct keys *keys, const char *name, struct error *err)
 	return keys_parse(keys, name, NULL, err);
 }
 
+int source_check_protocol(const char *name, struct error *err)
+{
+	size_t n = strcspn(name, ":/");
+
+	if (name[n] != ':')
+		return 0;
+	return error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)n, name);
+}
+
 int source_parse(struct source *source, const char *name, const char *format,
 		 bool is_options, struct error *err)
 {
@@ -238,7 +247,10 @@ int source_parse(struct source *source, const char *name, const char *format,
 	} else if (rc == 0) {
 		if (strncmp(name, FILE_PREFIX, strlen(FILE_PREFIX)) == 0)
 			name += strlen(FILE_PREFIX);
-		rc = replace(&source->path, name);
+		else
+			rc = source_check_protocol(name, err);
+		if (rc == 0)
+			rc = replace(&source->path, name);
 	}
 	keys_deinit(&keys);
 	if (rc == 0 && format != NULL)

@@ -21,6 +21,8 @@ struct source {
  * QEMU's words. */
 int source_parse(struct source *source, const char *name, const char *format,
 		 bool is_options, struct error *err);
+/* "nbd:…": the name is not that of a file. -EINVAL in QEMU's words. */
+int source_check_protocol(const char *name, struct error *err);
 void source_deinit(struct source *source);
 
 #endif

@@ -47,6 +47,10 @@ struct wish {
 	uint32_t version, refcount_order;
 	bool has_size, wants_lazy, is_backing_changed;
 	uint64_t size;
+	/* Of an image that has one: another name, "" for none; NULL: as it is.
+	 */
+	const char *data_file;
+	bool is_data_raw;
 };
 
 static int take_version(struct wish *w, const char *text, struct error *err)
@@ -92,25 +96,25 @@ static bool has_prefix(const struct image_create_options *o, const char *prefix)
 	return false;
 }
 
-static int check_data_file(const struct qcow2 *q,
-			   const struct image_create_options *o,
-			   struct error *err)
+static int take_data_file(const struct qcow2 *q, struct wish *w,
+			  const struct image_create_options *o,
+			  struct error *err)
 {
 	bool is_raw = q->header.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
-	bool wants_raw = is_raw;
-	int rc = image_option_bool(o, "data_file_raw", &wants_raw, err);
+	int rc;
 
-	if (rc == 0 && image_option_find(o, "data_file") != NULL)
+	w->is_data_raw = is_raw;
+	w->data_file = image_option_find(o, "data_file");
+	rc = image_option_bool(o, "data_file_raw", &w->is_data_raw, err);
+	if (rc == 0 && w->data_file != NULL &&
+	    !(q->header.incompatible & QCOW2_INCOMPATIBLE_DATA_FILE))
 		rc = error_set(err, -EINVAL,
 			       "data-file can only be set for images that use "
 			       "an external data file");
-	if (rc == 0 && wants_raw && !is_raw)
+	if (rc == 0 && w->is_data_raw && !is_raw)
 		rc = error_set(err, -EINVAL,
 			       "data-file-raw cannot be set on existing "
 			       "images");
-	if (rc == 0 && wants_raw != is_raw)
-		rc = error_set(err, -ENOTSUP,
-			       "data-file-raw cannot be changed");
 	return rc;
 }
 
@@ -178,7 +182,7 @@ static int take_wish(struct qcow2 *q, const struct image_create_options *o,
 	if (rc == 0)
 		rc = take_width(w, o, err);
 	if (rc == 0)
-		rc = check_data_file(q, o, err);
+		rc = take_data_file(q, w, o, err);
 	w->is_backing_changed = is_other(image_option_find(o, "backing_file"),
 					 image->backing_name) ||
 				is_other(image_option_find(o, "backing_fmt"),
@@ -222,6 +226,7 @@ static int put_together(const struct qcow2 *q, uint32_t version,
 {
 	static const uint32_t replaced[] = { QCOW2_EXTENSION_BACKING_FORMAT,
 					     QCOW2_EXTENSION_FEATURE_NAMES,
+					     QCOW2_EXTENSION_DATA_FILE,
 					     QCOW2_EXTENSION_END };
 	const struct qcow2_header *h = &q->header;
 	const char *format = h->backing_format;
@@ -247,6 +252,10 @@ static int put_together(const struct qcow2 *q, uint32_t version,
 		rc = qcow2_page_add_extension(page,
 					      QCOW2_EXTENSION_BACKING_FORMAT,
 					      format, strlen(format), err);
+	if (rc == 0 && h->data_file != NULL)
+		rc = qcow2_page_add_extension(page, QCOW2_EXTENSION_DATA_FILE,
+					      h->data_file,
+					      strlen(h->data_file), err);
 	if (rc == 0 && version >= 3)
 		rc = qcow2_page_add_feature_names(page, err);
 	if (rc == 0)
@@ -332,6 +341,40 @@ static int go_down(struct qcow2 *q, struct error *err)
 	return rc == 0 ? rewrite(q, 2, 0, err) : rc;
 }
 
+static int amend_data_file(struct qcow2 *q, const struct wish *w,
+			   struct error *err)
+{
+	struct qcow2_header *h = &q->header;
+	char *old = h->data_file;
+	int rc = 0;
+
+	if (!w->is_data_raw && (h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW)) {
+		rc = qcow2_set_autoclear(
+			q, h->autoclear &
+				   ~(uint64_t)QCOW2_AUTOCLEAR_DATA_FILE_RAW);
+		if (rc == 0)
+			rc = qcow2_barrier(q);
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not write header");
+		q->is_data_raw = false;
+	}
+	if (w->data_file == NULL)
+		return 0;
+	h->data_file = *w->data_file != '\0' ? strdup(w->data_file) : NULL;
+	if (h->data_file == NULL && *w->data_file != '\0')
+		rc = -ENOMEM;
+	if (rc == 0)
+		rc = rewrite(q, h->version, h->compatible, err);
+	if (rc < 0) {
+		free(h->data_file);
+		h->data_file = old;
+		return rc;
+	}
+	free(old);
+	return 0;
+}
+
 static int amend_header(struct qcow2 *q, const struct wish *w,
 			struct error *err)
 {
@@ -347,7 +390,7 @@ static int amend_header(struct qcow2 *q, const struct wish *w,
 		compatible |= QCOW2_COMPATIBLE_LAZY_REFCOUNTS;
 	if (rc == 0 && w->version >= 3 && compatible != q->header.compatible)
 		rc = rewrite(q, q->header.version, compatible, err);
-	return rc;
+	return rc == 0 ? amend_data_file(q, w, err) : rc;
 }
 
 /* Alone at work: flights are over, and nobody makes a table. */
