@@ -197,6 +197,73 @@ test_serial() {
 	assertEquals 0815 "$(blk "$socket" id)"
 }
 
+test_other_formats() {
+	for format in vdi vpc vhdx vmdk parallels qed qcow; do
+		qemu-img create -q -f $format "$dir/image" 16M
+		serve --format=$format "$dir/image"
+		blk "$socket" write 1000k 0xa5 3M flush verify 1000k 0xa5 3M \
+			zero 2M 64k discard 3M 128k verify 2M 0 64k \
+			write 512 1 512 flush verify 512 1 512
+		assertEquals "$format" 0 $?
+		stop disk
+		assertEquals "$format ends well" 0 $?
+		qemu-io -f $format -r -c 'read -P 1 512 512' \
+			-c 'read -P 0 2M 64k' -c 'read -P 0xa5 1000k 1000k' \
+			"$dir/image" >"$dir/io" 2>&1
+		assertNotContains "$format: $(cat "$dir/io")" "$(cat "$dir/io")" \
+			failed
+		rm "$dir/image"
+	done
+}
+
+test_encrypted() {
+	secret="$B/tests/tools/image-secret"
+	printf abc >"$dir/key"
+	"$secret" abc luks "$dir/image" create 16777216 key-secret=key \
+		iter-time=5
+	"$secret" abc qcow2 "$dir/qcow2" create 16777216 encrypt.format=luks \
+		encrypt.key-secret=key encrypt.iter-time=5
+	for image in image qcow2; do
+		serve --key-file="$dir/key" "$dir/$image"
+		blk --depth=8 "$socket" write 1000k 0xa5 3M flush \
+			verify 1000k 0xa5 3M write 1M 1 512 \
+			zero 2M 64k verify 2M 0 64k verify 1M 1 512 stress 1 \
+			>"$dir/out"
+		assertEquals "$image" 0 $?
+		stop disk
+		refuse 'is required for cipher' "$dir/$image"
+		refuse 'Invalid password' --key-file=/dev/null "$dir/$image"
+		assertFalse 'stored as it is' "grep -q '$(printf '\245\245\245\245')' $dir/$image"
+	done
+	refuse 'No such file' --key-file="$dir/none" "$dir/image"
+}
+
+test_for_reading_only() {
+	head -c 262144 /dev/zero | tr '\0' 1 >"$dir/raw"
+	python3 tests/support/make_dmg.py "$dir/raw" "$dir/a.dmg"
+	refuse 'for reading only' --format=dmg "$dir/a.dmg"
+	serve --read-only --format=dmg "$dir/a.dmg"
+	blk "$socket" verify 4096 0x31 128k
+	assertEquals 0 $?
+	stop disk
+}
+
+test_nbd() {
+	start nbdkit nbdkit -f -U "$dir/nbd" memory 16M
+	wait_socket "$dir/nbd"
+	serve --format=raw "nbd+unix://?socket=$dir/nbd"
+	blk --depth=8 "$socket" write 1000k 0xa5 3M flush verify 1000k 0xa5 3M \
+		zero 2M 64k discard 3M 128k verify 2M 0 64k stress 1 \
+		>"$dir/out"
+	assertEquals 0 $?
+	# A server that goes away is an I/O error to the guest, and no more.
+	kill9 nbdkit
+	assertFalse 'fails' "blk $socket verify 1000k 0xa5 4k"
+	assertTrue 'goes on' 'is_running disk'
+	stop disk
+	assertEquals 'cannot flush' 1 $?
+}
+
 # Bad images: refuse TEXT OPTION...: status 1, one line with TEXT.
 refuse() {
 	text=$1

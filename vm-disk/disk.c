@@ -15,11 +15,13 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/image/secret.h"
 #include "protocols/virtio.h"
 #include "protocols/virtio_blk.h"
 #include "vm-disk/options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,7 +29,10 @@ enum {
 	/* For a lock that somebody holds. */
 	LOCK_TRIES = 100,
 	LOCK_TRY_US = 10000,
+	KEY_LEN_MAX = 8192,
 };
+
+#define KEY_ID "key"
 
 static uint64_t get_features(void *context)
 {
@@ -122,25 +127,70 @@ static const struct vhost_device_ops device_ops = {
 	.disconnected = disconnected,
 };
 
+/* A key is all of the file, up to its last byte. */
+static int read_key(struct secrets *secrets, const char *path,
+		    struct error *err)
+{
+	uint8_t key[KEY_LEN_MAX + 1];
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	size_t len = 0;
+	ssize_t n = 0;
+	int r;
+
+	if (fd < 0)
+		return error_set_errno(err, -errno, "%s", path);
+	while (len < sizeof(key) &&
+	       (n = read(fd, key + len, sizeof(key) - len)) > 0)
+		len += (size_t)n;
+	if (n < 0)
+		r = error_set_errno(err, -errno, "%s", path);
+	else if (len > KEY_LEN_MAX)
+		r = error_set(err, -EFBIG, "%s: longer than %d bytes", path,
+			      KEY_LEN_MAX);
+	else
+		r = secrets_add(secrets, KEY_ID, key, len, err);
+	explicit_bzero(key, sizeof(key));
+	return r;
+}
+
 /*
  * One that was killed may hold its locks for some milliseconds: the kernel
  * lets go of a file that io_uring worked on after the process is gone. (Not
  * before: so none of its writes can come after ours.)
  */
-static int open_image(struct disk *disk, const struct disk_options *options,
-		      struct error *err)
+static int open_with(struct disk *disk, const struct disk_options *options,
+		     const struct secrets *secrets, struct error *err)
 {
 	struct image_open_options open = {
 		.format = options->format,
 		.flags = (options->is_read_only ? IMAGE_READ_ONLY : 0u) |
 			 (options->is_direct ? IMAGE_DIRECT : 0u) | IMAGE_NBD,
 	};
-	int r = image_open(&disk->image, options->image_path, &open, err);
+	int r;
 
+	if (options->key_file != NULL) {
+		open.secrets = secrets;
+		open.key_secret = KEY_ID;
+	}
+	r = image_open(&disk->image, options->image_path, &open, err);
 	for (int i = 0; r == -EAGAIN && i < LOCK_TRIES; i++) {
 		usleep(LOCK_TRY_US);
 		r = image_open(&disk->image, options->image_path, &open, err);
 	}
+	return r;
+}
+
+static int open_image(struct disk *disk, const struct disk_options *options,
+		      struct error *err)
+{
+	struct secrets *secrets = secrets_new();
+	int r = secrets != NULL ? 0 : -ENOMEM;
+
+	if (r == 0 && options->key_file != NULL)
+		r = read_key(secrets, options->key_file, err);
+	if (r == 0)
+		r = open_with(disk, options, secrets, err);
+	secrets_free(secrets);
 	return r;
 }
 

@@ -14,6 +14,7 @@ enum {
 	OPTION_BLK_FILE = OPTION_FIRST,
 	OPTION_CACHE,
 	OPTION_FORMAT,
+	OPTION_KEY_FILE,
 	OPTION_QUEUES,
 	OPTION_READ_ONLY,
 	OPTION_SERIAL,
@@ -26,6 +27,8 @@ static const struct option_spec specs[] = {
 	  "writeback (the default), or none: O_DIRECT" },
 	{ OPTION_FORMAT, "format", "FORMAT",
 	  "the image's format, instead of guessing it" },
+	{ OPTION_KEY_FILE, "key-file", "PATH",
+	  "what is in it is the encrypted image's password" },
 	{ OPTION_QUEUES, "queues", "N", "offer N request queues (16)" },
 	{ OPTION_READ_ONLY, "read-only", NULL, "refuse all writes" },
 	{ OPTION_SERIAL, "serial", "TEXT",
@@ -72,6 +75,9 @@ static void take_option(struct disk_options *options, int id,
 		break;
 	case OPTION_FORMAT:
 		options->format = argument;
+		break;
+	case OPTION_KEY_FILE:
+		options->key_file = argument;
 		break;
 	case OPTION_QUEUES:
 		options->n_queues = parse_queues(argument);

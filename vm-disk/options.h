@@ -14,8 +14,9 @@ enum {
 
 struct disk_options {
 	const char *image_path;
-	const char *format; /* NULL: probe */
-	const char *serial; /* NULL: the image's file name */
+	const char *format;   /* NULL: probe */
+	const char *key_file; /* with the password; NULL: none */
+	const char *serial;   /* NULL: the image's file name */
 	unsigned n_queues;
 	bool is_read_only, is_direct;
 	struct server_options server;
