@@ -28,15 +28,14 @@ static int probe(const uint8_t *head, size_t len, uint64_t file_size)
 	return le32toh(magic) == QED_MAGIC ? 100 : 0;
 }
 
-/* An offset of something of so many bytes: aligned, behind the header. */
-static bool is_place(const struct qed *q, uint64_t offset, uint64_t len)
+bool qed_is_place(const struct qed *q, uint64_t offset, uint64_t len)
 {
 	return offset % q->cluster_len == 0 && offset >= q->header_len &&
 	       offset <= INT64_MAX - len;
 }
 
-static int read_table(struct qed *q, uint64_t table, uint64_t index,
-		      bool nowait, uint64_t *entry)
+int qed_read_table(struct qed *q, uint64_t table, uint64_t index, bool nowait,
+		   uint64_t *entry)
 {
 	int rc = table_read(&q->blocks.table, table + index * sizeof(*entry),
 			    entry, sizeof(*entry), nowait);
@@ -45,8 +44,8 @@ static int read_table(struct qed *q, uint64_t table, uint64_t index,
 	return rc;
 }
 
-static int write_table(struct qed *q, uint64_t table, uint64_t index,
-		       uint64_t entry)
+int qed_write_table(struct qed *q, uint64_t table, uint64_t index,
+		    uint64_t entry)
 {
 	entry = htole64(entry);
 	return table_write(&q->blocks.table, table + index * sizeof(entry),
@@ -57,17 +56,18 @@ static int find_entry(struct qed *q, uint64_t index, bool nowait,
 		      uint64_t *entry, struct error *err)
 {
 	uint64_t table = 0;
-	int rc = read_table(q, q->l1_offset, index / q->n_entries, nowait,
-			    &table);
+	int rc = qed_read_table(q, q->l1_offset, index / q->n_entries, nowait,
+				&table);
 
 	*entry = 0;
-	if (rc == 0 && table != 0 && !is_place(q, table, q->table_len))
+	if (rc == 0 && table != 0 && !qed_is_place(q, table, q->table_len))
 		return error_set(err, -EIO,
 				 "L2 table at offset %llu is not in a place "
 				 "for it",
 				 (unsigned long long)table);
 	if (rc == 0 && table != 0)
-		rc = read_table(q, table, index % q->n_entries, nowait, entry);
+		rc = qed_read_table(q, table, index % q->n_entries, nowait,
+				    entry);
 	return rc < 0 ? error_set_errno(err, rc, "Could not read a table") : 0;
 }
 
@@ -84,7 +84,7 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		run->kind = BLOCK_ZERO;
 		return 0;
 	}
-	if (!is_place(q, entry, q->cluster_len))
+	if (!qed_is_place(q, entry, q->cluster_len))
 		return error_set(err, -EIO,
 				 "Cluster at offset %llu is not in a place for "
 				 "it",
@@ -150,13 +150,13 @@ static int make_table(struct qed *q, uint64_t index, uint64_t entry,
 		return rc;
 	rc = table_clear(&q->blocks.table, place.host_offset, q->table_len);
 	if (rc == 0)
-		rc = write_table(q, place.host_offset, index % q->n_entries,
-				 entry);
+		rc = qed_write_table(q, place.host_offset, index % q->n_entries,
+				     entry);
 	if (rc == 0)
 		rc = image_file_flush(q->blocks.file);
 	if (rc == 0)
-		rc = write_table(q, q->l1_offset, index / q->n_entries,
-				 place.host_offset);
+		rc = qed_write_table(q, q->l1_offset, index / q->n_entries,
+				     place.host_offset);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write a table") : 0;
 }
 
@@ -164,13 +164,13 @@ static int set_entry(struct qed *q, uint64_t index, uint64_t entry,
 		     struct error *err)
 {
 	uint64_t table = 0;
-	int rc = read_table(q, q->l1_offset, index / q->n_entries, false,
-			    &table);
+	int rc = qed_read_table(q, q->l1_offset, index / q->n_entries, false,
+				&table);
 
 	if (rc == 0 && table == 0)
 		return make_table(q, index, entry, err);
 	if (rc == 0)
-		rc = write_table(q, table, index % q->n_entries, entry);
+		rc = qed_write_table(q, table, index % q->n_entries, entry);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write a table") : 0;
 }
 
@@ -198,24 +198,9 @@ static int end_writing(struct blocks *blocks, struct error *err)
 		err);
 }
 
-/* The table's entry if it cannot be, or the block's. */
-static int forget(struct blocks *blocks, uint64_t index, struct error *err)
-{
-	struct qed *q = container_of(blocks, struct qed, blocks);
-	uint64_t table = 0;
-	int rc = read_table(q, q->l1_offset, index / q->n_entries, false,
-			    &table);
-
-	if (rc == 0 && !is_place(q, table, q->table_len))
-		rc = write_table(q, q->l1_offset, index / q->n_entries, 0);
-	else if (rc == 0)
-		rc = write_table(q, table, index % q->n_entries, 0);
-	return rc < 0 ? error_set_errno(err, rc, "Could not repair tables") : 0;
-}
-
 static const struct blocks_ops ops = {
 	.find = find,
-	.forget = forget,
+	.forget = qed_forget,
 	.begin_writing = begin_writing,
 	.end_writing = end_writing,
 	.allocate = allocate,
@@ -324,41 +309,6 @@ static int read_backing_name(struct qed *q, struct image *image,
 	return 0;
 }
 
-/*
- * What lies behind the file's end was lost by a crash: the next new cluster
- * must not be found there by its old owner. The tables together are no longer
- * than the file, or some are there twice.
- */
-static int repair(struct qed *q, uint64_t file_size, struct error *err)
-{
-	uint64_t n_left = file_size / q->table_len + 1;
-	int rc = 0;
-
-	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
-		uint64_t table = 0, entry = 0;
-
-		rc = read_table(q, q->l1_offset, i, false, &table);
-		if (rc < 0 || table == 0)
-			continue;
-		if (!is_place(q, table, q->table_len) ||
-		    table + q->table_len > file_size) {
-			rc = write_table(q, q->l1_offset, i, 0);
-			continue;
-		}
-		if (n_left-- == 0)
-			return error_set(err, -EIO,
-					 "QED tables are in use twice");
-		for (uint64_t j = 0; rc == 0 && j < q->n_entries; j++) {
-			rc = read_table(q, table, j, false, &entry);
-			if (rc == 0 && entry > QED_ENTRY_ZERO &&
-			    (!is_place(q, entry, q->cluster_len) ||
-			     entry >= file_size))
-				rc = write_table(q, table, j, 0);
-		}
-	}
-	return rc < 0 ? error_set_errno(err, rc, "Could not repair tables") : 0;
-}
-
 static int repair_if_needed(struct qed *q, const struct image *image,
 			    struct error *err)
 {
@@ -372,7 +322,7 @@ static int repair_if_needed(struct qed *q, const struct image *image,
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not get the file's size");
-	return repair(q, file_size, err);
+	return qed_repair_tables(q, file_size, err);
 }
 
 static int qed_open(struct image *image, struct error *err)
@@ -449,62 +399,6 @@ static int qed_get_info(struct image *image, struct image_info *info,
 	info->cluster_size = q->cluster_len;
 	info->is_dirty = le64toh(q->header.features) & QED_NEEDS_CHECK;
 	return 0;
-}
-
-/* Clusters that hold tables. */
-static int count_tables(struct qed *q, uint64_t *n, struct error *err)
-{
-	uint64_t len = q->table_len / q->cluster_len;
-	int rc = 0;
-
-	*n = q->header_len / q->cluster_len + len;
-	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
-		uint64_t table = 0;
-
-		rc = read_table(q, q->l1_offset, i, false, &table);
-		if (rc == 0 && table != 0 && is_place(q, table, q->table_len))
-			*n += len;
-	}
-	return rc < 0 ? error_set_errno(err, rc, "Could not read a table") : 0;
-}
-
-static int look(struct image *image, bool is_repair, struct image_check *check,
-		struct error *err)
-{
-	struct blocks_census census = { .n_blocks = 0 };
-	struct qed *q = image->state;
-	uint64_t n_used = 0, size = 0;
-	int rc = blocks_check(&q->blocks, is_repair, check, &census, err);
-
-	if (rc == 0)
-		rc = count_tables(q, &n_used, err);
-	if (rc < 0)
-		return rc;
-	rc = image_file_size(image->file, &size);
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not get the file's size");
-	n_used += census.n_allocated;
-	if (size / q->cluster_len > n_used)
-		check->n_leaks += size / q->cluster_len - n_used;
-	check->total_clusters = census.n_blocks;
-	check->allocated_clusters = census.n_allocated;
-	check->fragmented_clusters = census.n_fragmented;
-	check->has_totals = true;
-	return 0;
-}
-
-static int qed_check(struct image *image, struct image_check *check,
-		     struct error *err)
-{
-	return look(image, false, check, err);
-}
-
-/* Leaks stay, as in QEMU: they cost room and nothing else. */
-static int qed_repair(struct image *image, unsigned what,
-		      struct image_check *check, struct error *err)
-{
-	return look(image, what & IMAGE_REPAIR_ERRORS, check, err);
 }
 
 const struct image_format image_format_qed = {

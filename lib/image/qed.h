@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What qed.c and qed_create.c share. */
+/* What qed.c, qed_create.c and qed_check.c share. */
 #ifndef LIB_IMAGE_QED_H
 #define LIB_IMAGE_QED_H
 
@@ -15,6 +15,23 @@ struct qed {
 	uint64_t n_entries; /* of any table */
 	uint64_t l1_offset;
 };
+
+/* An offset of something of so many bytes: aligned, behind the header. */
+bool qed_is_place(const struct qed *q, uint64_t offset, uint64_t len);
+/* An entry of the table at that offset of the file. 0 or -errno. */
+int qed_read_table(struct qed *q, uint64_t table, uint64_t index, bool nowait,
+		   uint64_t *entry);
+int qed_write_table(struct qed *q, uint64_t table, uint64_t index,
+		    uint64_t entry);
+
+/* Forget what cannot be in a file of that length. */
+int qed_repair_tables(struct qed *q, uint64_t file_size, struct error *err);
+/* A row of struct blocks_ops, and two of struct image_format. */
+int qed_forget(struct blocks *blocks, uint64_t index, struct error *err);
+int qed_check(struct image *image, struct image_check *check,
+	      struct error *err);
+int qed_repair(struct image *image, unsigned what, struct image_check *check,
+	       struct error *err);
 
 extern const struct image_option_spec qed_create_specs[];
 int qed_create(const char *path, const struct image_create_options *options,

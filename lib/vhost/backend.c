@@ -386,7 +386,8 @@ int vhost_backend_expect_greeting(struct vhost_backend *backend)
 
 	if (r < 0)
 		return r;
-	return event_timer_set(&backend->greeting, VHOST_GREETING_S * 1000, 0);
+	return event_timer_set(&backend->greeting,
+			       VHOST_GREETING_S * UINT64_C(1000), 0);
 }
 
 void vhost_backend_free(struct vhost_backend *backend)
