@@ -214,18 +214,15 @@ test_refused() {
 }
 
 test_resized() {
-	for options in cluster_size=64k cluster_size=512; do
-		for size in 20000256 1500160; do
-			make_image $options 12000256
-			act write 1000000 5000
-			theirs 'write 1000000 5000'
-			act resize $size
-			qemu-img resize -q --shrink "$dir/b.qcow2" $size
-			assert_same_bitmaps "$options $size"
-			act write 900000 5000
-			theirs 'write 900000 5000'
-			assert_same_bitmaps "$options $size: written"
-		done
+	for size in 20000256 1500160; do
+		make_image cluster_size=512 12000256
+		act write 1000000 5000
+		theirs 'write 1000000 5000'
+		act resize $size
+		qemu-img resize -q --shrink "$dir/b.qcow2" $size
+		act write 900000 5000
+		theirs 'write 900000 5000'
+		assert_same_bitmaps "$size"
 	done
 }
 

@@ -40,7 +40,7 @@ make_snapshot() { # OPTIONS [CONVERT'S OPTION]
 crash() { # ACTION ORIGINAL OTHER
 	rm -f "$dir"/state.*
 	timeout 100 "$B/tests/tools/image-crash" "--do=$1" "$image" 1 \
-		"${CRASH_STATES:-60}" "$2" "$3" "$dir/state" 2>"$dir/log" ||
+		"${CRASH_STATES:-45}" "$2" "$3" "$dir/state" 2>"$dir/log" ||
 		fail "$1: $(cat "$dir/log")"
 	for state in "$dir"/state.[0-9]; do
 		qemu-img check "$state" >"$dir/check" 2>&1

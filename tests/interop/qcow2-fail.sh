@@ -8,7 +8,7 @@
 . tests/support/guest.sh
 . tests/support/qcow2.sh
 
-step=${FAIL_STEP:-19}
+step=${FAIL_STEP:-41}
 runs=0
 
 setUp() {
@@ -82,7 +82,7 @@ fails() { # VERB...
 	assertEquals "$*" 0 $?
 	content "$dir/after"
 	for kind in '' :ENOSPC:; do
-		number=$((1 + runs * 5 % step))
+		number=$((1 + runs * 7 % step))
 		runs=$((runs + 1))
 		while :; do
 			what="$options: $*: call $number$kind"

@@ -4,7 +4,7 @@
 . tests/support/guest.sh
 
 test_random_sequences() {
-	out=$(timeout 200 tests/long-ops 60 100)
+	out=$(timeout 200 tests/long-ops 30 100)
 	assertEquals "$out" 0 $?
 }
 
