@@ -55,7 +55,9 @@ struct run {
 	size_t piece_len;		 /* whole clusters */
 
 	pthread_mutex_t lock;
+	pthread_cond_t turned;
 	uint64_t cursor;
+	uint64_t n_given, turn; /* pieces; the one whose writer is next */
 	int result;
 	struct error error;
 	struct progress progress;
@@ -64,6 +66,7 @@ struct run {
 struct piece {
 	uint64_t start;
 	size_t len;
+	uint64_t turn;
 };
 
 static void fail(struct run *run, int rc, const char *what,
@@ -73,6 +76,7 @@ static void fail(struct run *run, int rc, const char *what,
 	if (run->result == 0)
 		run->result = error_set(&run->error, rc, "%s: %s", what,
 					error_text(err, rc));
+	pthread_cond_broadcast(&run->turned);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -181,11 +185,14 @@ static int take_locked(struct run *run, struct piece *piece, struct error *err)
 		if (!is_settled &&
 		    len > run->piece_len - run->cursor % run->piece_len)
 			len = run->piece_len - run->cursor % run->piece_len;
-		*piece = (struct piece){ run->cursor, (size_t)len };
+		*piece = (struct piece){ run->cursor, (size_t)len,
+					 run->n_given };
 		run->cursor += len;
 		progress_show(&run->progress, run->cursor, size);
-		if (!is_settled)
+		if (!is_settled) {
+			run->n_given++;
 			return 1;
+		}
 	}
 	return 0;
 }
@@ -285,6 +292,29 @@ static int write_differences(const struct run *run, const struct piece *piece,
 	return rc;
 }
 
+/* Pieces are written in turn, so that clusters lie in the order of the disk;
+ * what compresses is in no order. False: there was an error. */
+static bool await_turn(struct run *run, const struct piece *piece)
+{
+	bool is_good;
+
+	pthread_mutex_lock(&run->lock);
+	while (!run->request->is_compressed && run->result == 0 &&
+	       run->turn != piece->turn)
+		pthread_cond_wait(&run->turned, &run->lock);
+	is_good = run->result == 0;
+	pthread_mutex_unlock(&run->lock);
+	return is_good;
+}
+
+static void pass_turn(struct run *run)
+{
+	pthread_mutex_lock(&run->lock);
+	run->turn++;
+	pthread_cond_broadcast(&run->turned);
+	pthread_mutex_unlock(&run->lock);
+}
+
 static bool do_piece(struct run *run, const struct piece *piece,
 		     uint8_t *before, uint8_t *after)
 {
@@ -302,9 +332,12 @@ static bool do_piece(struct run *run, const struct piece *piece,
 		     &err);
 		return false;
 	}
+	if (!await_turn(run, piece))
+		return false;
 	rc = write_differences(run, piece, before, after, &err);
 	if (rc < 0)
 		fail(run, rc, "Error while writing to COW image", &err);
+	pass_turn(run);
 	return rc == 0;
 }
 
@@ -330,7 +363,9 @@ static int copy_differences(struct run *run)
 	if (run->piece_len < PIECE)
 		run->piece_len = PIECE;
 	pthread_mutex_init(&run->lock, NULL);
+	pthread_cond_init(&run->turned, NULL);
 	workers_run(arguments_processors(N_WORKERS), work, run);
+	pthread_cond_destroy(&run->turned);
 	pthread_mutex_destroy(&run->lock);
 	if (run->result < 0)
 		report_error("%s", run->error.text);
