@@ -82,6 +82,34 @@ test_names_inside() {
 	qemu-img create -q -f qcow2 -u -F qcow2 -b \
 		'json:{"driver":"qcow2","file.filename":"x.qcow2"}' y.qcow2 1M
 	assertFalse 'vm-img map y.qcow2 >out 2>&1'
+	assertFalse 'vm-img info --backing-chain y.qcow2 >out 2>&1'
+	same info --image-opts --backing-chain driver=qcow2,file.filename=x.qcow2
+	qemu-img create -q -f qcow2 -F qcow2 -b x.qcow2 z.qcow2
+	same info --image-opts --backing-chain driver=qcow2,file.filename=z.qcow2
+}
+
+test_integrity() {
+	qemu-img create -q -f qcow2 -o data_file=d.raw base.qcow2 1M
+	qemu-img create -q -f qcow2 -F qcow2 -b base.qcow2 mid.qcow2
+	qemu-img create -q -f qcow2 -F qcow2 -b mid.qcow2 top.qcow2
+	assertEquals "$(qemu-img info top.qcow2)
+0" "$(
+		vm-img info --integrity top.qcow2 2>&1
+		echo $?
+	)"
+	rm d.raw
+	assertEquals "vm-img: base.qcow2: Data file 'd.raw' is missing: No such file or directory
+1" "$(
+		vm-img info --integrity top.qcow2 2>&1 >/dev/null
+		echo $?
+	)"
+	rm mid.qcow2
+	assertEquals "vm-img: top.qcow2: Backing file 'mid.qcow2' is missing: No such file or directory
+1" "$(
+		vm-img info --integrity --output=json top.qcow2 2>&1 >out
+		echo $?
+	)"
+	assertTrue 'the rest is told' 'grep -q virtual-size out'
 }
 
 test_object() {

@@ -230,6 +230,21 @@ struct image *open_new_or_report(const char *path, const char *format,
 	return NULL;
 }
 
+struct image *open_path_or_report(const char *path, const char *format,
+				  unsigned flags)
+{
+	const struct image_open_options options = { .format = format,
+						    .flags = flags };
+	struct error err = ERROR_INIT;
+	struct image *image;
+	int rc = image_open(&image, path, &options, &err);
+
+	if (rc == 0)
+		return image;
+	report_error("Could not open '%s': %s", path, error_text(&err, rc));
+	return NULL;
+}
+
 struct image *open_or_report(const char *name, const char *format,
 			     unsigned flags)
 {

@@ -28,6 +28,7 @@ enum {
 	OPTION_NO_DRAIN,
 	OPTION_COMPAT,
 	OPTION_FORCE,
+	OPTION_INTEGRITY,
 	OPTION_ADD,
 	OPTION_REMOVE,
 	OPTION_CLEAR,
@@ -106,7 +107,10 @@ int argument_cache(const char *text, unsigned *flags);
  */
 struct image *open_or_report(const char *name, const char *format,
 			     unsigned flags);
-/* The same of a name that --image-opts does not mean. */
+/* The same of a path that came out of an image: nothing but a path. */
+struct image *open_path_or_report(const char *path, const char *format,
+				  unsigned flags);
+/* Of a name that --image-opts does not mean. */
 struct image *open_target_or_report(const char *name, const char *format,
 				    unsigned flags, bool is_options);
 /* The warning about an image whose format nobody said, if it was taken for

@@ -30,6 +30,8 @@ const struct option_spec info_options[] = {
 	{ OPTION_OUTPUT, "output", "OFMT", "human (default) or json" },
 	{ OPTION_BACKING_CHAIN, "backing-chain", NULL,
 	  "the images under this one too" },
+	{ OPTION_INTEGRITY, "integrity", NULL,
+	  "name backing and data files that are missing" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
 	OPTIONS_SOURCE,
 	OPTIONS_END,
@@ -37,7 +39,7 @@ const struct option_spec info_options[] = {
 
 struct request {
 	const char *path, *format;
-	bool is_json, wants_chain;
+	bool is_json, wants_chain, wants_integrity;
 	unsigned flags;
 };
 
@@ -278,14 +280,15 @@ static void print_links(const struct link *links, unsigned n,
 static int look_at(struct link *link, const struct request *request,
 		   const char *path, const char *format)
 {
+	unsigned flags = IMAGE_READ_ONLY | IMAGE_NO_BACKING |
+			 IMAGE_METADATA_ONLY | request->flags;
 	struct error err = ERROR_INIT;
 	struct stat st;
 	int rc;
 
-	link->image =
-		open_or_report(path, format,
-			       IMAGE_READ_ONLY | IMAGE_NO_BACKING |
-				       IMAGE_METADATA_ONLY | request->flags);
+	link->image = path == request->path
+			      ? open_or_report(path, format, flags)
+			      : open_path_or_report(path, format, flags);
 	if (link->image == NULL)
 		return -EIO;
 	rc = image_get_info(link->image, &link->info, &err);
@@ -312,12 +315,41 @@ static bool is_loop(const struct link *links, unsigned n, const char *path)
 	return false;
 }
 
+static bool is_missing(const char *image, const char *what, const char *path)
+{
+	if (path == NULL || access(path, R_OK) == 0)
+		return false;
+	report_error("%s: %s '%s' is missing: %s", image, what, path,
+		     strerror(errno));
+	return true;
+}
+
+/* Files that this image names, and that are not there. */
+static bool find_missing(const struct link *link)
+{
+	const struct image_info *info = &link->info;
+	const char *image = image_path(link->image);
+	_cleanup_free_ char *data_file = NULL;
+	bool has_data, has_backing;
+
+	for (unsigned i = 0; i < info->n_rows; i++)
+		if (strcmp(info->rows[i].json_name, "data-file") == 0) {
+			free(data_file);
+			data_file = image_backing_resolve(image,
+							  info->rows[i].text);
+		}
+	has_data = !is_missing(image, "Data file", data_file);
+	has_backing = !is_missing(image, "Backing file", info->backing_path);
+	return !has_data || !has_backing;
+}
+
 /* The chain is followed here, image by image, each opened alone: the last
  * good answer is still one when something under it is missing. */
 static int run_request(const struct request *request, struct link *links,
 		       unsigned *n)
 {
 	const char *path = request->path, *format = request->format;
+	int status = EXIT_SUCCESS;
 
 	while (path != NULL) {
 		const struct image_info *info = &links[*n].info;
@@ -336,11 +368,17 @@ static int run_request(const struct request *request, struct link *links,
 		++*n;
 		if (look_at(&links[*n - 1], request, path, format) < 0)
 			return EXIT_FAILURE;
-		path = request->wants_chain ? info->backing_path : NULL;
+		if (request->wants_integrity && find_missing(&links[*n - 1])) {
+			status = EXIT_FAILURE;
+			break;
+		}
+		path = request->wants_chain || request->wants_integrity
+			       ? info->backing_path
+			       : NULL;
 		format = info->backing_format;
 	}
-	print_links(links, *n, request);
-	return EXIT_SUCCESS;
+	print_links(links, request->wants_chain ? *n : 1, request);
+	return status;
 }
 
 int info_run(int argc, char **argv)
@@ -363,6 +401,8 @@ int info_run(int argc, char **argv)
 			output = a.value;
 		else if (id == OPTION_BACKING_CHAIN)
 			request.wants_chain = true;
+		else if (id == OPTION_INTEGRITY)
+			request.wants_integrity = true;
 	}
 	if (a.n_operands != 1)
 		report_usage("Expecting one image file name");
