@@ -17,6 +17,10 @@
 #include <endian.h>
 #include <string.h>
 
+enum {
+	MAP_PART = 1024, /* entries looked at together */
+};
+
 struct vdi {
 	struct blocks blocks; /* first */
 	struct vdi_wire_header header;
@@ -147,27 +151,44 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	return 0;
 }
 
-/* The number after the last one in use. */
+/* The numbers in a part of the map: the one after the last is next. */
+static void look_for_last(struct vdi *vdi, const uint32_t *entries, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t entry = le32toh(entries[i]);
+
+		if (entry < VDI_ENTRY_DISCARDED && entry >= vdi->next)
+			vdi->next = entry + 1;
+	}
+}
+
+/* The number after the last one in use. What is past the file's end is zero,
+ * which is a number as well, but no larger than any other. */
 static int begin_writing(struct blocks *blocks, struct error *err)
 {
 	struct vdi *vdi = container_of(blocks, struct vdi, blocks);
+	uint64_t at = vdi->map_offset, size = 0;
+	uint64_t end = at + vdi->n_blocks * sizeof(uint32_t);
+	int rc = image_file_size(blocks->file, &size);
 
 	vdi->next = 0;
-	for (uint32_t i = 0; i < vdi->n_blocks; i++) {
-		struct block_run run = { .kind = BLOCK_HOLE };
-		uint64_t last;
-		int rc = find(blocks, (uint64_t)i * VDI_BLOCK_LEN, false, &run,
-			      err);
-
-		if (rc < 0)
-			return rc;
-		if (run.kind != BLOCK_DATA)
-			continue;
-		last = (run.host_offset - vdi->data_offset) / VDI_BLOCK_LEN;
-		if (last >= vdi->next)
-			vdi->next = (uint32_t)last + 1;
+	if (rc == 0 && end > size) {
+		end = size;
+		vdi->next = 1;
 	}
-	return 0;
+	while (rc == 0 && at < end) {
+		uint32_t entries[MAP_PART] = { 0 };
+		uint64_t len =
+			end - at < sizeof(entries) ? end - at : sizeof(entries);
+
+		rc = table_read(&blocks->table, at, entries, (size_t)len,
+				false);
+		look_for_last(vdi, entries,
+			      (uint32_t)(len / sizeof(entries[0])));
+		at += len;
+	}
+	return rc < 0 ? error_set_errno(err, rc, "Could not read the block map")
+		      : 0;
 }
 
 static int allocate(struct blocks *blocks, uint64_t index,
