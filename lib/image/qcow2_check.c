@@ -23,7 +23,7 @@
 #include <string.h>
 
 enum {
-	WINDOW_LEN = 32 << 20,	 /* bytes of counts */
+	WINDOW_LEN = 16 << 20,	 /* bytes of counts */
 	TABLE_ENTRIES_BITS = 20, /* the largest refcount table: 8 MiB */
 };
 
@@ -312,6 +312,9 @@ int qcow2_checker_look(struct qcow2_checker *c, struct error *err)
 	memset(c->touched, 0, sizeof(c->touched));
 	/* At most what there is, so that small images take little memory. */
 	c->per_window = WINDOW_LEN / (c->is_wide ? 4 : 2);
+	/* A window begins where a block begins. */
+	if (c->per_window < 1ULL << q->refcount_block_bits)
+		c->per_window = 1ULL << q->refcount_block_bits;
 	if (c->per_window > c->n_host && c->n_host > 0)
 		c->per_window = c->n_host;
 	free(c->counts);
