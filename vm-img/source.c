@@ -225,7 +225,7 @@ int source_check_protocol(const char *name, struct error *err)
 {
 	size_t n = strcspn(name, ":/");
 
-	if (name[n] != ':')
+	if (name[n] != ':' || image_name_is_nbd(name))
 		return 0;
 	return error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)n, name);
 }

@@ -7,11 +7,11 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/library.h"
 #include "lib/image/secret.h"
 
 #include <assert.h>
 #include <endian.h>
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -94,7 +94,7 @@ static int fetch(EVP_CIPHER **cipher, size_t key_len, enum cipher_mode mode,
 	char name[32];
 
 	snprintf(name, sizeof(name), "AES-%zu-%s", key_len * 8, modes[mode]);
-	*cipher = EVP_CIPHER_fetch(NULL, name, NULL);
+	*cipher = libcrypto->EVP_CIPHER_fetch(NULL, name, NULL);
 	if (*cipher != NULL)
 		return 0;
 	return error_set(err, -ENOTSUP, "Cipher %s is not available", name);
@@ -108,13 +108,13 @@ static int init_iv(struct cipher *c, struct error *err)
 
 	if (c->spec.iv != CIPHER_ESSIV)
 		return 0;
-	md = EVP_get_digestbyname(c->spec.iv_hash);
+	md = libcrypto->EVP_get_digestbyname(c->spec.iv_hash);
 	if (md == NULL)
 		return error_set(err, -ENOTSUP,
 				 "Hash algorithm '%s' not supported",
 				 c->spec.iv_hash);
-	if (EVP_Digest(c->key, cipher_key_len(&c->spec), c->iv_key, &len, md,
-		       NULL) != 1)
+	if (libcrypto->EVP_Digest(c->key, cipher_key_len(&c->spec), c->iv_key,
+				  &len, md, NULL) != 1)
 		return -EIO;
 	if (len != 16 && len != 24 && len != 32)
 		return error_set(err, -ENOTSUP,
@@ -126,9 +126,12 @@ static int init_iv(struct cipher *c, struct error *err)
 int cipher_new(struct cipher **cipher, const struct cipher_spec *spec,
 	       const uint8_t *key, struct error *err)
 {
-	struct cipher *c = calloc(1, sizeof(*c));
-	int rc;
+	struct cipher *c;
+	int rc = library_load_crypto(err);
 
+	if (rc < 0)
+		return rc;
+	c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		return -ENOMEM;
 	assert(cipher_key_len(spec) <= sizeof(c->key));
@@ -149,9 +152,9 @@ int cipher_new(struct cipher **cipher, const struct cipher_spec *spec,
 
 static void free_context(struct context *x)
 {
-	EVP_CIPHER_CTX_free(x->encrypt);
-	EVP_CIPHER_CTX_free(x->decrypt);
-	EVP_CIPHER_CTX_free(x->iv);
+	libcrypto->EVP_CIPHER_CTX_free(x->encrypt);
+	libcrypto->EVP_CIPHER_CTX_free(x->decrypt);
+	libcrypto->EVP_CIPHER_CTX_free(x->iv);
 	free(x);
 }
 
@@ -165,8 +168,8 @@ void cipher_free(struct cipher *c)
 		c->spare = x->next;
 		free_context(x);
 	}
-	EVP_CIPHER_free(c->sectors);
-	EVP_CIPHER_free(c->ivs);
+	libcrypto->EVP_CIPHER_free(c->sectors);
+	libcrypto->EVP_CIPHER_free(c->ivs);
 	pthread_mutex_destroy(&c->lock);
 	secret_free(c, sizeof(*c));
 }
@@ -174,13 +177,14 @@ void cipher_free(struct cipher *c)
 static EVP_CIPHER_CTX *make(const EVP_CIPHER *cipher, const uint8_t *key,
 			    bool encrypts)
 {
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	EVP_CIPHER_CTX *ctx = libcrypto->EVP_CIPHER_CTX_new();
 
 	if (ctx != NULL &&
-	    EVP_CipherInit_ex2(ctx, cipher, key, NULL, encrypts, NULL) == 1 &&
-	    EVP_CIPHER_CTX_set_padding(ctx, 0) == 1)
+	    libcrypto->EVP_CipherInit_ex2(ctx, cipher, key, NULL, encrypts,
+					  NULL) == 1 &&
+	    libcrypto->EVP_CIPHER_CTX_set_padding(ctx, 0) == 1)
 		return ctx;
-	EVP_CIPHER_CTX_free(ctx);
+	libcrypto->EVP_CIPHER_CTX_free(ctx);
 	return NULL;
 }
 
@@ -232,7 +236,7 @@ static bool make_iv(const struct cipher *c, struct context *x, uint64_t sector,
 	memset(iv, 0, BLOCK_LEN);
 	memcpy(iv, &sector, sizeof(sector));
 	return x->iv == NULL ||
-	       EVP_CipherUpdate(x->iv, iv, &len, iv, BLOCK_LEN) == 1;
+	       libcrypto->EVP_CipherUpdate(x->iv, iv, &len, iv, BLOCK_LEN) == 1;
 }
 
 static int work(struct cipher *c, bool encrypts, uint64_t sector, uint8_t *buf,
@@ -250,12 +254,13 @@ static int work(struct cipher *c, bool encrypts, uint64_t sector, uint8_t *buf,
 		uint8_t iv[BLOCK_LEN];
 		int n;
 
-		is_good = make_iv(c, x, sector++, iv) &&
-			  EVP_CipherInit_ex2(ctx, NULL, NULL, iv, -1, NULL) ==
-				  1 &&
-			  EVP_CipherUpdate(ctx, buf + at, &n, buf + at,
-					   CIPHER_SECTOR) == 1 &&
-			  n == CIPHER_SECTOR;
+		is_good =
+			make_iv(c, x, sector++, iv) &&
+			libcrypto->EVP_CipherInit_ex2(ctx, NULL, NULL, iv, -1,
+						      NULL) == 1 &&
+			libcrypto->EVP_CipherUpdate(ctx, buf + at, &n, buf + at,
+						    CIPHER_SECTOR) == 1 &&
+			n == CIPHER_SECTOR;
 	}
 	give_context(c, x);
 	return is_good ? 0 : -EIO;

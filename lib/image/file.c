@@ -10,6 +10,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/file_internal.h"
+#include "lib/image/image.h"
 #include "lib/image/lock.h"
 
 #include <fcntl.h>
@@ -87,7 +88,7 @@ int image_file_open(struct image_file **file, const char *path, unsigned flags,
 	int fd;
 
 	if (flags & (IMAGE_FILE_NBD | IMAGE_FILE_CREATE) &&
-	    image_file_is_nbd(path))
+	    image_name_is_nbd(path))
 		return image_file_open_nbd(file, path, flags, err);
 	fd = open_path(path, flags, err);
 	if (fd < 0)

@@ -54,8 +54,6 @@ static inline uint64_t iov_total(const struct iovec *iov, unsigned n_iov)
 	return len;
 }
 
-/* A URI of libnbd's? */
-bool image_file_is_nbd(const char *path);
 int image_file_open_nbd(struct image_file **file, const char *uri,
 			unsigned flags, struct error *err);
 

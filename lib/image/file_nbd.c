@@ -10,8 +10,8 @@
 #include "lib/base/error.h"
 #include "lib/image/file_internal.h"
 #include "lib/image/image.h"
+#include "lib/image/library.h"
 
-#include <libnbd.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -44,12 +44,12 @@ static struct nbd_file *nbd_of(const struct image_file *file)
 /* libnbd's error of this thread. One without a number is a server's. */
 static int last_error(void)
 {
-	int number = nbd_get_errno();
+	int number = libnbd->nbd_get_errno();
 
 	return number != 0 ? -number : -EIO;
 }
 
-bool image_file_is_nbd(const char *path)
+bool image_name_is_nbd(const char *path)
 {
 	static const char *const schemes[] = {
 		"nbd://",	"nbds://",	"nbd+unix://",
@@ -75,7 +75,7 @@ static int read_aligned(struct nbd_file *n, uint64_t offset, uint8_t *buf,
 		size_t part =
 			len < n->request_max ? (size_t)len : n->request_max;
 
-		if (nbd_pread(n->nbd, buf, part, offset, 0) < 0)
+		if (libnbd->nbd_pread(n->nbd, buf, part, offset, 0) < 0)
 			return last_error();
 		offset += part;
 		buf += part;
@@ -91,7 +91,7 @@ static int write_aligned(struct nbd_file *n, uint64_t offset,
 		size_t part =
 			len < n->request_max ? (size_t)len : n->request_max;
 
-		if (nbd_pwrite(n->nbd, buf, part, offset, 0) < 0)
+		if (libnbd->nbd_pwrite(n->nbd, buf, part, offset, 0) < 0)
 			return last_error();
 		offset += part;
 		buf += part;
@@ -207,7 +207,7 @@ static int nbd_file_zero(const struct image_file *file, uint64_t offset,
 	while (len > 0) {
 		uint64_t part = len < ZERO_MAX ? len : ZERO_MAX;
 
-		if (nbd_zero(n->nbd, part, offset, flags) < 0)
+		if (libnbd->nbd_zero(n->nbd, part, offset, flags) < 0)
 			return last_error();
 		offset += part;
 		len -= part;
@@ -226,7 +226,7 @@ static int nbd_file_punch(const struct image_file *file, uint64_t offset,
 	while (len > 0) {
 		uint64_t part = len < ZERO_MAX ? len : ZERO_MAX;
 
-		if (nbd_trim(n->nbd, part, offset, 0) < 0)
+		if (libnbd->nbd_trim(n->nbd, part, offset, 0) < 0)
 			return last_error();
 		offset += part;
 		len -= part;
@@ -238,7 +238,7 @@ static int nbd_file_flush(const struct image_file *file)
 {
 	struct nbd_file *n = nbd_of(file);
 
-	if (!n->can_flush || nbd_flush(n->nbd, 0) == 0)
+	if (!n->can_flush || libnbd->nbd_flush(n->nbd, 0) == 0)
 		return 0;
 	return last_error();
 }
@@ -286,7 +286,7 @@ static int nbd_file_extent(const struct image_file *file, uint64_t offset,
 	if (!*is_data || !n->has_allocation)
 		return 0;
 	widen(n, offset, len < STATUS_MAX ? len : STATUS_MAX, &start, &end);
-	if (nbd_block_status(n->nbd, end - start, start, take, 0) < 0)
+	if (libnbd->nbd_block_status(n->nbd, end - start, start, take, 0) < 0)
 		return last_error();
 	if (!a.has_kind || a.len <= offset - start)
 		return 0;
@@ -301,7 +301,8 @@ static void nbd_file_close(struct image_file *file)
 {
 	struct nbd_file *n = nbd_of(file);
 
-	nbd_close(n->nbd);
+	if (n->nbd != NULL)
+		libnbd->nbd_close(n->nbd);
 	pthread_mutex_destroy(&n->edges);
 	free(n);
 }
@@ -329,14 +330,15 @@ static int wait_ready(struct nbd_handle *nbd)
 {
 	int64_t end = now_ms() + CONNECT_MS;
 
-	while (!nbd_aio_is_ready(nbd)) {
+	while (!libnbd->nbd_aio_is_ready(nbd)) {
 		int64_t left = end - now_ms();
 
-		if (nbd_aio_is_dead(nbd) || nbd_aio_is_closed(nbd))
+		if (libnbd->nbd_aio_is_dead(nbd) ||
+		    libnbd->nbd_aio_is_closed(nbd))
 			return last_error();
 		if (left <= 0)
 			return -ETIMEDOUT;
-		if (nbd_poll(nbd, (int)left) < 0)
+		if (libnbd->nbd_poll(nbd, (int)left) < 0)
 			return last_error();
 	}
 	return 0;
@@ -345,18 +347,19 @@ static int wait_ready(struct nbd_handle *nbd)
 static int start(struct nbd_handle *nbd, const char *uri)
 {
 	/* The user names the files of keys and certificates, too. */
-	if (nbd_set_uri_allow_local_file(nbd, true) < 0 ||
-	    nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-	    nbd_aio_connect_uri(nbd, uri) < 0)
+	if (libnbd->nbd_set_uri_allow_local_file(nbd, true) < 0 ||
+	    libnbd->nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) <
+		    0 ||
+	    libnbd->nbd_aio_connect_uri(nbd, uri) < 0)
 		return last_error();
 	return wait_ready(nbd);
 }
 
 static int look_at_export(struct nbd_file *n)
 {
-	int64_t size = nbd_get_size(n->nbd);
-	int64_t least = nbd_get_block_size(n->nbd, LIBNBD_SIZE_MINIMUM);
-	int64_t most = nbd_get_block_size(n->nbd, LIBNBD_SIZE_MAXIMUM);
+	int64_t size = libnbd->nbd_get_size(n->nbd);
+	int64_t least = libnbd->nbd_get_block_size(n->nbd, LIBNBD_SIZE_MINIMUM);
+	int64_t most = libnbd->nbd_get_block_size(n->nbd, LIBNBD_SIZE_MAXIMUM);
 
 	if (size < 0 || least < 0 || most < 0)
 		return last_error();
@@ -367,23 +370,25 @@ static int look_at_export(struct nbd_file *n)
 	n->request_max -= n->request_max % n->alignment;
 	if (n->request_max == 0)
 		return -EPROTO;
-	n->can_zero = nbd_can_zero(n->nbd) > 0;
-	n->can_trim = nbd_can_trim(n->nbd) > 0;
-	n->can_flush = nbd_can_flush(n->nbd) > 0;
-	n->has_allocation =
-		nbd_can_meta_context(n->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) >
-		0;
+	n->can_zero = libnbd->nbd_can_zero(n->nbd) > 0;
+	n->can_trim = libnbd->nbd_can_trim(n->nbd) > 0;
+	n->can_flush = libnbd->nbd_can_flush(n->nbd) > 0;
+	n->has_allocation = libnbd->nbd_can_meta_context(
+				    n->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
 	return 0;
 }
 
 int image_file_open_nbd(struct image_file **file, const char *uri,
 			unsigned flags, struct error *err)
 {
-	struct nbd_file *n = calloc(1, sizeof(*n));
-	int rc = n != NULL ? 0 : -ENOMEM;
+	struct nbd_file *n;
+	int rc = library_load_nbd(err);
 
 	if (rc < 0)
 		return rc;
+	n = calloc(1, sizeof(*n));
+	if (n == NULL)
+		return -ENOMEM;
 	pthread_mutex_init(&n->edges, NULL);
 	n->state.ops = &ops;
 	n->state.is_unsafe = flags & IMAGE_FILE_UNSAFE;
@@ -393,7 +398,7 @@ int image_file_open_nbd(struct image_file **file, const char *uri,
 		.is_block_device = true,
 		.alignment = 1,
 	};
-	n->nbd = nbd_create();
+	n->nbd = libnbd->nbd_create();
 	if (n->nbd == NULL)
 		rc = last_error();
 	if (rc == 0)
@@ -403,7 +408,7 @@ int image_file_open_nbd(struct image_file **file, const char *uri,
 	if (rc < 0)
 		error_set_errno(err, rc, "Failed to connect to '%s'", uri);
 	else if (!(flags & IMAGE_FILE_READ_ONLY) &&
-		 nbd_is_read_only(n->nbd) != 0)
+		 libnbd->nbd_is_read_only(n->nbd) != 0)
 		rc = error_set(err, -EACCES,
 			       "request on read-only export of '%s'", uri);
 	if (rc < 0)

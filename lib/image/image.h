@@ -261,6 +261,8 @@ const struct image_option_spec *image_create_specs(const char *format);
 int image_number_parse(const char *text, uint64_t *value);
 /* What every format takes as well: options of the file. */
 extern const struct image_option_spec image_file_specs[];
+/* "nbd://HOST/EXPORT" and the like: what IMAGE_NBD allows. */
+bool image_name_is_nbd(const char *name);
 /* Names of formats, NULL-terminated. */
 const char *const *image_format_names(void);
 

@@ -5,10 +5,10 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/format.h"
+#include "lib/image/library.h"
 #include "lib/image/luks_internal.h"
 
 #include <endian.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -95,14 +95,14 @@ static int check_overlaps(const struct luks *luks, unsigned i,
 /* What a password's trial costs before it is known to be wrong. */
 int luks_check_work(const struct luks *luks, struct error *err)
 {
-	const EVP_MD *md = EVP_get_digestbyname(luks->hash);
+	const EVP_MD *md = libcrypto->EVP_get_digestbyname(luks->hash);
 	uint64_t digest_len, n_blocks, work = 0;
 
 	if (md == NULL)
 		return error_set(err, -ENOTSUP,
 				 "Hash algorithm '%s' not supported",
 				 luks->hash);
-	digest_len = (uint64_t)EVP_MD_get_size(md);
+	digest_len = (uint64_t)libcrypto->EVP_MD_get_size(md);
 	n_blocks =
 		(cipher_key_len(&luks->cipher) + digest_len - 1) / digest_len;
 	for (unsigned i = 0; i < LUKS_SLOTS; i++)
@@ -136,7 +136,7 @@ static int parse_mode(struct luks *luks, const struct luks_wire_header *w,
 	hash = strchr(iv, ':');
 	if (hash != NULL)
 		*hash++ = '\0';
-	if (hash != NULL && EVP_get_digestbyname(hash) == NULL)
+	if (hash != NULL && libcrypto->EVP_get_digestbyname(hash) == NULL)
 		return error_set(err, -ENOTSUP,
 				 "Hash algorithm '%s' not supported", hash);
 	if (hash != NULL)
@@ -221,10 +221,11 @@ static int parse_fixed(struct luks *luks, const struct luks_wire_header *w,
 int luks_parse(struct luks *luks, const struct luks_wire_header *wire,
 	       struct error *err)
 {
-	int rc;
+	int rc = library_load_crypto(err);
 
 	*luks = (struct luks){ .payload_offset = 0 };
-	rc = parse_fixed(luks, wire, err);
+	if (rc == 0)
+		rc = parse_fixed(luks, wire, err);
 	if (rc == 0)
 		rc = check_texts(wire, err);
 	if (rc < 0)

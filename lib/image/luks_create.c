@@ -5,10 +5,10 @@
 #include "lib/base/size.h"
 #include "lib/image/format.h"
 #include "lib/image/guid.h"
+#include "lib/image/library.h"
 #include "lib/image/luks.h"
 #include "lib/image/luks_internal.h"
 
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -66,7 +66,8 @@ static int set_hash(char *to, const struct image_create_options *o,
 
 	if (hash == NULL)
 		return 0;
-	if (strlen(hash) >= LUKS_NAME_LEN || EVP_get_digestbyname(hash) == NULL)
+	if (strlen(hash) >= LUKS_NAME_LEN ||
+	    libcrypto->EVP_get_digestbyname(hash) == NULL)
 		return refuse(name, hash, err);
 	memcpy(to, hash, strlen(hash) + 1);
 	return 0;
@@ -197,7 +198,9 @@ int luks_new(struct luks *luks, const struct image_create_options *options,
 	int rc;
 
 	*luks = (struct luks){ .payload_offset = 0 };
-	rc = find_password(options, prefix, &password, err);
+	rc = library_load_crypto(err);
+	if (rc == 0)
+		rc = find_password(options, prefix, &password, err);
 	if (rc == 0)
 		rc = set_cipher(luks, options, prefix, err);
 	if (rc == 0)

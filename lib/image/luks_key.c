@@ -9,12 +9,11 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/file.h"
+#include "lib/image/library.h"
 #include "lib/image/luks_internal.h"
 
 #include <endian.h>
 #include <limits.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -45,13 +44,13 @@ static int derive(const char *hash, const void *password, size_t password_len,
 		  const uint8_t *salt, uint32_t iterations, uint8_t *key,
 		  size_t key_len)
 {
-	const EVP_MD *md = EVP_get_digestbyname(hash);
+	const EVP_MD *md = libcrypto->EVP_get_digestbyname(hash);
 
 	if (md == NULL || iterations > INT_MAX)
 		return -EINVAL;
-	return PKCS5_PBKDF2_HMAC(password, (int)password_len, salt,
-				 LUKS_SALT_LEN, (int)iterations, md,
-				 (int)key_len, key) == 1
+	return libcrypto->PKCS5_PBKDF2_HMAC(password, (int)password_len, salt,
+					    LUKS_SALT_LEN, (int)iterations, md,
+					    (int)key_len, key) == 1
 		       ? 0
 		       : -EIO;
 }
@@ -63,7 +62,7 @@ static int derive(const char *hash, const void *password, size_t password_len,
 static int diffuse(const EVP_MD *md, EVP_MD_CTX *ctx, uint8_t *block,
 		   size_t len)
 {
-	size_t n = (size_t)EVP_MD_get_size(md);
+	size_t n = (size_t)libcrypto->EVP_MD_get_size(md);
 	uint8_t digest[EVP_MAX_MD_SIZE];
 
 	for (uint32_t i = 0; i * n < len; i++) {
@@ -72,10 +71,12 @@ static int diffuse(const EVP_MD *md, EVP_MD_CTX *ctx, uint8_t *block,
 
 		if (left > n)
 			left = n;
-		if (EVP_DigestInit_ex(ctx, md, NULL) != 1 ||
-		    EVP_DigestUpdate(ctx, &number, sizeof(number)) != 1 ||
-		    EVP_DigestUpdate(ctx, block + i * n, left) != 1 ||
-		    EVP_DigestFinal_ex(ctx, digest, NULL) != 1)
+		if (libcrypto->EVP_DigestInit_ex(ctx, md, NULL) != 1 ||
+		    libcrypto->EVP_DigestUpdate(ctx, &number, sizeof(number)) !=
+			    1 ||
+		    libcrypto->EVP_DigestUpdate(ctx, block + i * n, left) !=
+			    1 ||
+		    libcrypto->EVP_DigestFinal_ex(ctx, digest, NULL) != 1)
 			return -EIO;
 		memcpy(block + i * n, digest, left);
 	}
@@ -93,8 +94,8 @@ static void xor_into(uint8_t *block, const uint8_t *with, size_t len)
 static int fold_stripes(const char *hash, const uint8_t *stripes, size_t len,
 			uint8_t *block)
 {
-	const EVP_MD *md = EVP_get_digestbyname(hash);
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	const EVP_MD *md = libcrypto->EVP_get_digestbyname(hash);
+	EVP_MD_CTX *ctx = libcrypto->EVP_MD_CTX_new();
 	int rc = md != NULL && ctx != NULL ? 0 : -ENOMEM;
 
 	memset(block, 0, len);
@@ -102,7 +103,7 @@ static int fold_stripes(const char *hash, const uint8_t *stripes, size_t len,
 		xor_into(block, stripes + i * len, len);
 		rc = diffuse(md, ctx, block, len);
 	}
-	EVP_MD_CTX_free(ctx);
+	libcrypto->EVP_MD_CTX_free(ctx);
 	return rc;
 }
 
@@ -177,7 +178,8 @@ static int try_slot(const struct luks *luks, const struct luks_place *place,
 	explicit_bzero(slot_key, sizeof(slot_key));
 	if (rc < 0)
 		return rc;
-	return CRYPTO_memcmp(digest, luks->master_digest, sizeof(digest)) == 0
+	return libcrypto->CRYPTO_memcmp(digest, luks->master_digest,
+					sizeof(digest)) == 0
 		       ? 0
 		       : -EACCES;
 }
