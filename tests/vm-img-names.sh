@@ -66,6 +66,8 @@ test_verbs() {
 	same map --image-opts $r
 	same measure --image-opts -O qcow2 $x
 	same snapshot --image-opts -l $x
+	silent snapshot -f qcow2 -c s x.qcow2
+	silent snapshot -d s --format=qcow2 x.qcow2
 	same resize --image-opts $x 2M
 	same resize --image-opts $r 1M
 	same convert --image-opts $x out.raw

@@ -26,6 +26,7 @@ const struct option_spec snapshot_options[] = {
 	{ 'c', "create", "SNAPSHOT", "make one of the disk as it is" },
 	{ 'a', "apply", "SNAPSHOT", "the disk becomes as it was then" },
 	{ 'd', "delete", "SNAPSHOT", "delete it" },
+	{ 'f', "format", "FMT", "the image's format (default: guess)" },
 	{ 'q', "quiet", NULL, "print errors only" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
 	OPTIONS_SOURCE,
@@ -234,14 +235,16 @@ int snapshot_run(int argc, char **argv)
 			       .argv = argv };
 	unsigned flags = IMAGE_NO_BACKING;
 	struct error err = ERROR_INIT;
-	const char *name = NULL;
+	const char *name = NULL, *format = NULL;
 	int action = 0, id, rc;
 	struct image *image;
 
 	while ((id = arguments_next(&a)) >= 0) {
 		if (id == 'U')
 			flags |= IMAGE_FORCE_SHARE;
-		if (id == 'q' || id == 'U')
+		if (id == 'f')
+			format = a.value;
+		if (id == 'q' || id == 'U' || id == 'f')
 			continue;
 		if (action != 0)
 			report_usage("Cannot mix '-l', '-a', '-c', '-d'");
@@ -252,10 +255,10 @@ int snapshot_run(int argc, char **argv)
 		report_usage("Expecting one image file name");
 	if (action == 'l')
 		flags |= IMAGE_READ_ONLY;
-	image = open_or_report(a.operands[0], NULL, flags);
+	image = open_or_report(a.operands[0], format, flags);
 	if (image == NULL)
 		return EXIT_FAILURE;
-	if (action == 'c' || action == 'a' || action == 'd')
+	if (format == NULL && strchr("cad", action) != NULL && action != 0)
 		report_guess(image, a.operands[0]);
 	rc = act(image, action, name);
 	if (rc < 0) {
