@@ -10,6 +10,7 @@ vm-img_SRCS := \
 	vm-img/compact.c \
 	vm-img/compare.c \
 	vm-img/convert.c \
+	vm-img/convert_options.c \
 	vm-img/copy.c \
 	vm-img/create.c \
 	vm-img/dd.c \

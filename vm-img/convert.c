@@ -3,76 +3,25 @@
  * convert: the content of one image or several to a new one. If that fails
  * there is no new one: half an image looks too much like a whole.
  */
+#include "vm-img/convert.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/base/size.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/bitmaps.h"
 #include "vm-img/copy.h"
-#include "vm-img/format_options.h"
 #include "vm-img/object.h"
 #include "vm-img/report.h"
 #include "vm-img/snapshot.h"
 #include "vm-img/standard.h"
 #include "vm-img/stream.h"
-#include "vm-img/verb.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum {
-	SPARSE_DEFAULT = 4096,
-	SPARSE_MAX = 16 * 1024 * 1024,
-	WORKERS_DEFAULT = 8,
-	SECTOR = 512,
 	FED_SIZE_FIRST = 1 << 30, /* as long as nobody knows */
-};
-
-const struct option_spec convert_options[] = {
-	{ 'U', "force-share", NULL, "open although another one writes it" },
-	{ 'C', "copy-offload", NULL, "copying may be left to the file system" },
-	{ 'c', "compress", NULL, "compress" },
-	{ 'p', "progress", NULL, "show how far it is" },
-	{ 'q', "quiet", NULL, "print errors only" },
-	{ 'n', "no-create", NULL, "the output is there already" },
-	{ 'f', "source-format", "FMT", "the input's format (default: guess)" },
-	{ 't', "target-cache", "MODE", "for writing (default: unsafe)" },
-	{ 'T', "source-cache", "MODE", "for reading (default: writeback)" },
-	{ 'O', "target-format", "FMT", "the output's format (default: raw)" },
-	{ 'B', "backing", "FILENAME", "the image under the output" },
-	{ 'F', "backing-format", "FMT", "the format of that one" },
-	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the output, or help" },
-	{ 'l', "snapshot", "SNAPSHOT", "convert that instead of the disk" },
-	{ 'S', "sparse-size", "SIZE",
-	  "zeroes that make a hole (default: 4k); 0: none do" },
-	{ 'r', "rate-limit", "RATE", "bytes per second" },
-	{ 'm', "parallel", "N", "pieces at work at a time (default: 8)" },
-	{ 'W', "out-of-order", NULL, "write pieces as they come" },
-	{ OPTION_TARGET_IS_ZERO, "target-is-zero", NULL,
-	  "with -n: the output reads as zeroes" },
-	{ OPTION_TARGET_IMAGE_OPTS, "target-image-opts", NULL,
-	  "OUTPUT_FILENAME is a list of options" },
-	{ OPTION_BITMAPS, "bitmaps", NULL, "copy bitmaps too" },
-	{ OPTION_SALVAGE, "salvage", NULL, "what cannot be read is zero" },
-	{ OPTION_SKIP_BROKEN, "skip-broken-bitmaps", NULL,
-	  "with --bitmaps: leave such out" },
-	OPTIONS_SOURCE,
-	OPTIONS_END,
-};
-
-struct request {
-	char **sources;
-	unsigned n_sources;
-	const char *target, *format, *target_format;
-	const char *cache, *source_cache, *snapshot;
-	bool is_forced, has_copy_offload, wants_compression, wants_progress;
-	bool is_quiet, has_no_create, is_target_zero, is_unordered;
-	bool has_sparse, has_options, is_salvaged, skips_broken;
-	bool is_target_options, wants_bitmaps, has_target_format;
-	uint64_t min_sparse, n_workers, rate_limit;
-	struct format_options options;
 };
 
 struct job {
@@ -82,11 +31,6 @@ struct job {
 	uint64_t total;
 	bool is_fed;
 };
-
-static void free_request(struct request *request)
-{
-	format_options_deinit(&request->options);
-}
 
 /* The file itself, if the target is a link to one; never a device. */
 static void remove_target(const char *path)
@@ -99,7 +43,7 @@ static void remove_target(const char *path)
 }
 
 /* What failed leaves no target, unless it was there to be kept. */
-static void end_job(struct job *job, const struct request *request,
+static void end_job(struct job *job, const struct convert *request,
 		    bool is_good, bool is_created)
 {
 	image_abandon(job->target);
@@ -126,7 +70,7 @@ static struct image *open_source(const char *path, const char *format,
 	return NULL;
 }
 
-static int open_sources(struct job *job, const struct request *request,
+static int open_sources(struct job *job, const struct convert *request,
 			unsigned flags)
 {
 	flags |= IMAGE_READ_ONLY;
@@ -136,7 +80,7 @@ static int open_sources(struct job *job, const struct request *request,
 	}
 	if (request->is_forced)
 		flags |= IMAGE_FORCE_SHARE;
-	job->sources = calloc(request->n_sources, sizeof(struct image *));
+	job->sources = calloc(request->n_sources + 1U, sizeof(struct image *));
 	if (job->sources == NULL) {
 		report_error("Out of memory");
 		return -ENOMEM;
@@ -169,7 +113,7 @@ static bool has_option(const struct image_option_spec *specs, const char *name)
 	return false;
 }
 
-static int check_target_options(struct request *request)
+static int check_target_options(struct convert *request)
 {
 	const struct image_option_spec *specs =
 		format_options_of_new(request->target_format, true, NULL);
@@ -228,7 +172,7 @@ static bool has_bitmaps(const char *format, const char *compat)
 		(strcmp(compat, "0.10") != 0 && strcmp(compat, "v2") != 0));
 }
 
-static int check_bitmaps(const struct job *job, const struct request *request)
+static int check_bitmaps(const struct job *job, const struct convert *request)
 {
 	const char *text = NULL;
 
@@ -246,7 +190,7 @@ static int check_bitmaps(const struct job *job, const struct request *request)
 	return bitmaps_check(job->sources[0], request->skips_broken);
 }
 
-static int check_target_bitmaps(const struct request *request)
+static int check_target_bitmaps(const struct convert *request)
 {
 	if (!request->wants_bitmaps || request->is_target_options ||
 	    has_bitmaps(request->target_format,
@@ -257,7 +201,7 @@ static int check_target_bitmaps(const struct request *request)
 	return -ENOTSUP;
 }
 
-static int create_target(const struct job *job, const struct request *request)
+static int create_target(const struct job *job, const struct convert *request)
 {
 	struct image_option list[FORMAT_OPTIONS_MAX];
 	struct image_create_options create = {
@@ -292,7 +236,7 @@ static const char *key_secret(const struct format_options *options)
 			  : format_options_get(options, "encrypt.key-secret");
 }
 
-static int open_target(struct job *job, const struct request *request,
+static int open_target(struct job *job, const struct convert *request,
 		       unsigned flags)
 {
 	/* What was there before must not be lost by a crash. */
@@ -319,7 +263,7 @@ static int open_target(struct job *job, const struct request *request,
 
 /* A raw image on a device reads as what was there before, and a new LUKS
  * volume as noise. */
-static bool is_zero_when_new(const struct request *request)
+static bool is_zero_when_new(const struct convert *request)
 {
 	struct stat st;
 
@@ -329,7 +273,7 @@ static bool is_zero_when_new(const struct request *request)
 	       (stat(request->target, &st) == 0 && S_ISREG(st.st_mode));
 }
 
-static int copy(struct job *job, const struct request *request)
+static int copy(struct job *job, const struct convert *request)
 {
 	struct image *backing = image_backing(job->target);
 	struct copy c = {
@@ -373,7 +317,7 @@ static int copy(struct job *job, const struct request *request)
 }
 
 /* To standard output, which nobody can go back on. */
-static int stream_out(const struct job *job, const struct request *request)
+static int stream_out(const struct job *job, const struct convert *request)
 {
 	const struct stream stream = {
 		.sources = job->sources,
@@ -396,7 +340,7 @@ static int stream_out(const struct job *job, const struct request *request)
 }
 
 /* What the options ask for cannot be had in every format that way. */
-static int check_stream(struct request *request)
+static int check_stream(struct convert *request)
 {
 	const char *format = request->target_format;
 	bool is_vmdk = strcmp(format, "vmdk") == 0;
@@ -426,7 +370,7 @@ static int check_stream(struct request *request)
 	return -ENOTSUP;
 }
 
-static int run_stream(struct request *request, unsigned source_flags)
+static int run_stream(struct convert *request, unsigned source_flags)
 {
 	struct job job = { .total = 0 };
 	int rc = check_stream(request);
@@ -443,7 +387,7 @@ static int run_stream(struct request *request, unsigned source_flags)
  * A pipe can go to the target at once if that can grow; else it must be known
  * first how much there is.
  */
-static bool can_be_fed(const struct request *request)
+static bool can_be_fed(const struct convert *request)
 {
 	const char *format = request->target_format;
 
@@ -458,7 +402,7 @@ static bool can_be_fed(const struct request *request)
 	       format_options_get(&request->options, "backing_file") == NULL;
 }
 
-static int run_request(struct request *request)
+int convert_do(struct convert *request)
 {
 	struct job job = { .total = 0 };
 	unsigned flags, source_flags;
@@ -497,159 +441,4 @@ static int run_request(struct request *request)
 		rc = copy(&job, request);
 	end_job(&job, request, rc == 0, is_created);
 	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-static void take_sparse(struct request *request, const char *value)
-{
-	if (argument_size("buffer size for sparse output", value,
-			  &request->min_sparse) < 0)
-		exit(EXIT_FAILURE);
-	request->has_sparse = true;
-	if (request->min_sparse % SECTOR == 0 &&
-	    request->min_sparse <= SPARSE_MAX)
-		return;
-	report_error("Invalid buffer size for sparse output specified. Valid "
-		     "sizes are multiples of %d up to %d. Select 0 to disable "
-		     "sparse detection (fully allocates output).",
-		     SECTOR, SPARSE_MAX);
-	exit(EXIT_FAILURE);
-}
-
-static void take_workers(struct request *request, const char *value)
-{
-	if (number_parse(value, 1, COPY_WORKERS_MAX, &request->n_workers) == 0)
-		return;
-	report_error("Invalid number of coroutines. Allowed number of "
-		     "coroutines is between 1 and %d",
-		     COPY_WORKERS_MAX);
-	exit(EXIT_FAILURE);
-}
-
-static bool take_flag(struct request *request, int id)
-{
-	switch (id) {
-	case 'U':
-		return request->is_forced = true;
-	case 'C':
-		return request->has_copy_offload = true;
-	case 'c':
-		return request->wants_compression = true;
-	case 'p':
-		return request->wants_progress = true;
-	case 'q':
-		return request->is_quiet = true;
-	case 'n':
-		return request->has_no_create = true;
-	case 'W':
-		return request->is_unordered = true;
-	case OPTION_TARGET_IS_ZERO:
-		return request->is_target_zero = true;
-	case OPTION_SALVAGE:
-		return request->is_salvaged = true;
-	case OPTION_SKIP_BROKEN:
-		return request->skips_broken = true;
-	case OPTION_BITMAPS:
-		return request->wants_bitmaps = true;
-	case OPTION_TARGET_IMAGE_OPTS:
-		return request->is_target_options = true;
-	default:
-		return false;
-	}
-}
-
-static int take_option(struct request *request, int id, const char *value)
-{
-	switch (id) {
-	case 'f':
-		request->format = value;
-		return 0;
-	case 't':
-		request->cache = value;
-		return 0;
-	case 'T':
-		request->source_cache = value;
-		return 0;
-	case 'O':
-		request->has_target_format = true;
-		request->target_format = value;
-		return 0;
-	case 'S':
-		take_sparse(request, value);
-		return 0;
-	case 'm':
-		take_workers(request, value);
-		return 0;
-	case 'l':
-		request->snapshot = value;
-		return 0;
-	case 'r':
-		return argument_size("rate limit", value, &request->rate_limit);
-	case 'B':
-		return format_options_set(&request->options, "backing_file",
-					  value);
-	case 'F':
-		return format_options_set(&request->options, "backing_fmt",
-					  value);
-	default:
-		request->has_options = true;
-		return format_options_parse(&request->options, value);
-	}
-}
-
-static void check_combination(const struct request *request)
-{
-	const char *text = NULL;
-
-	if (request->skips_broken && !request->wants_bitmaps)
-		text = "Use of --skip-broken-bitmaps requires --bitmaps";
-	else if (request->has_copy_offload && request->has_sparse)
-		text = "Cannot enable copy offloading when -S is used";
-	else if (request->has_copy_offload && request->wants_compression)
-		text = "Cannot enable copy offloading when -c is used";
-	else if (request->has_copy_offload && request->is_salvaged)
-		text = "Cannot use copy offloading in salvaging mode";
-	else if (request->is_target_zero && !request->has_no_create)
-		text = "--target-is-zero requires use of -n flag";
-	else if (request->is_target_options && !request->has_no_create)
-		text = "--target-image-opts requires use of -n flag";
-	else if (request->is_target_options && request->has_target_format)
-		text = "--image-opts and --format are mutually exclusive";
-	else if (request->has_no_create && request->has_options)
-		text = "-o has no effect when skipping image creation";
-	if (text == NULL)
-		return;
-	report_error("%s", text);
-	exit(EXIT_FAILURE);
-}
-
-int convert_run(int argc, char **argv)
-{
-	_cleanup_(free_request) struct request request = {
-		.target_format = "raw",
-		.cache = "unsafe",
-		.source_cache = "writeback",
-		.min_sparse = SPARSE_DEFAULT,
-		.n_workers = WORKERS_DEFAULT,
-	};
-	struct arguments a = { .specs = convert_options,
-			       .argc = argc,
-			       .argv = argv };
-	int id;
-
-	while ((id = arguments_next(&a)) >= 0)
-		if (!take_flag(&request, id) &&
-		    take_option(&request, id, a.value) < 0)
-			return EXIT_FAILURE;
-	if (request.options.wants_help)
-		return format_options_help_new(request.target_format,
-					       a.n_operands > 0);
-	if (a.n_operands < 2) {
-		report_error("Must specify image file name");
-		return EXIT_FAILURE;
-	}
-	check_combination(&request);
-	request.sources = a.operands;
-	request.n_sources = (unsigned)a.n_operands - 1;
-	request.target = a.operands[a.n_operands - 1];
-	return run_request(&request);
 }

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: ISC */
+/* What convert is asked for: filled by its options, done by its work. */
+#ifndef VM_IMG_CONVERT_H
+#define VM_IMG_CONVERT_H
+
+#include "vm-img/format_options.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct convert {
+	char **sources;
+	unsigned n_sources;
+	const char *target, *format, *target_format;
+	const char *cache, *source_cache, *snapshot;
+	bool is_forced, has_copy_offload, wants_compression, wants_progress;
+	bool is_quiet, has_no_create, is_target_zero, is_unordered;
+	bool has_sparse, has_options, is_salvaged, skips_broken;
+	bool is_target_options, wants_bitmaps, has_target_format;
+	uint64_t min_sparse, n_workers, rate_limit;
+	struct format_options options;
+};
+
+/* The exit status. What failed leaves no output that was not there before. */
+int convert_do(struct convert *request);
+
+#endif
