@@ -60,7 +60,8 @@ void frontend_lose(struct vhost_frontend *frontend, int code,
 
 	if (frontend->fd < 0)
 		return;
-	frontend->code = code;
+	/* Which of the two it is depends on who was quicker. */
+	frontend->code = code == -EPIPE ? -ECONNRESET : code;
 	va_start(args, format);
 	vsnprintf(frontend->reason.text, sizeof(frontend->reason.text), format,
 		  args);

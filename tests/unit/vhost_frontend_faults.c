@@ -117,6 +117,8 @@ static void test_faults(void **state)
 			bench->backend.fault_request = faulty_requests[i];
 			bench->backend.fault = f;
 			r = bench_make(bench);
+			if (f == SCRIPTED_CLOSE)
+				assert_int_equal(r, 0);
 			if (r == 0) {
 				bench_start(bench);
 				bench_run_until(
