@@ -179,7 +179,8 @@ static int write_refcounts(const struct qcow2_plan *p,
 	return rc;
 }
 
-/* The L1 table is all zeroes: a hole, up to its last byte. */
+/* The L1 table is all zeroes, which are written, as QEMU writes them: so much
+ * of the disk is used, and info says so. */
 static int write_all(const struct qcow2_plan *p, const struct image_file *file,
 		     const struct qcow2_page *header, struct error *err)
 {
@@ -197,6 +198,9 @@ static int write_all(const struct qcow2_plan *p, const struct image_file *file,
 	if (rc == 0 && !file->is_block_device)
 		rc = image_file_truncate(
 			file, p->n_blocks + p->n_crypt > 1 ? end : l1_end);
+	if (rc == 0 && !file->is_block_device)
+		rc = image_file_write_zeroes(file, l1_end - p->l1_size * 8,
+					     p->l1_size * 8);
 	else if (rc == 0)
 		rc = image_file_zero(file, l1_end - p->l1_size * 8,
 				     p->n_l1 << p->cluster_bits, false);
