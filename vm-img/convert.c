@@ -113,12 +113,28 @@ static bool has_option(const struct image_option_spec *specs, const char *name)
 	return false;
 }
 
+static int check_compression(const struct format_options *options)
+{
+	const char *mode = format_options_get(options, "preallocation");
+
+	if (format_options_is_on(format_options_get(options, "encryption")) ||
+	    format_options_get(options, "encrypt.format") != NULL) {
+		report_error("Compression and encryption not supported at the "
+			     "same time");
+		return -ENOTSUP;
+	}
+	if (mode == NULL || strcmp(mode, "off") == 0)
+		return 0;
+	report_error("Compression and preallocation not supported at the same "
+		     "time");
+	return -ENOTSUP;
+}
+
 static int check_target_options(struct convert *request)
 {
 	const struct image_option_spec *specs =
 		format_options_of_new(request->target_format, true, NULL);
 	struct format_options *options = &request->options;
-	const char *mode;
 
 	if (specs == NULL)
 		return -ENOENT;
@@ -154,14 +170,7 @@ static int check_target_options(struct convert *request)
 		report_error("Compression not supported for this file format");
 		return -ENOTSUP;
 	}
-	mode = format_options_get(options, "preallocation");
-	if (request->wants_compression && mode != NULL &&
-	    strcmp(mode, "off") != 0) {
-		report_error("Compression and preallocation not supported at "
-			     "the same time");
-		return -ENOTSUP;
-	}
-	return 0;
+	return request->wants_compression ? check_compression(options) : 0;
 }
 
 /* qcow2 of version 3 has them, and nothing else. */

@@ -73,6 +73,10 @@ test_convert() {
 	silent convert --object "$secret" --image-opts -O raw \
 		driver=luks,key-secret=key,file.filename=a.luks b.raw
 	cmp src b.raw || fail 'and back'
+	same convert -c --object "$secret" -f raw -O qcow2 \
+		-o encrypt.format=luks,encrypt.key-secret=key src c.qcow2
+	# Nobody needs the key to know the size.
+	same create -f qcow2 -b a.luks -F luks over.qcow2
 }
 
 # What begins and ends within sectors.
