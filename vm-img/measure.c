@@ -279,6 +279,27 @@ static int check_target(struct request *request)
 	return rc;
 }
 
+/* The header and eight key slots, each of 4000 times the key. */
+static int measure_luks(struct measure *m, const struct request *request,
+			uint64_t size)
+{
+	const char *cipher = get(request, "cipher-alg");
+	const char *mode = get(request, "cipher-mode");
+	uint64_t key_len = 32;
+
+	if (get(request, "key-secret") == NULL)
+		return refuse("Parameter 'key-secret' is required for cipher");
+	if (cipher != NULL && strcmp(cipher, "aes-128") == 0)
+		key_len = 16;
+	else if (cipher != NULL && strcmp(cipher, "aes-192") == 0)
+		key_len = 24;
+	if (mode == NULL || strcmp(mode, "xts") == 0)
+		key_len *= 2;
+	m->required = 4096 + 8 * round_up(key_len * 4000, 4096) + size;
+	m->fully_allocated = m->required;
+	return 0;
+}
+
 static int measure(struct measure *m, struct request *request,
 		   struct image *source)
 {
@@ -295,6 +316,8 @@ static int measure(struct measure *m, struct request *request,
 		size_parse(option, 'b', &size);
 	if (strcmp(request->target_format, "qcow2") == 0)
 		return measure_qcow2(m, request, source, size);
+	if (strcmp(request->target_format, "luks") == 0)
+		return measure_luks(m, request, size);
 	if (strcmp(request->target_format, "raw") != 0) {
 		report_error("Block driver '%s' does not support size "
 			     "measurement",

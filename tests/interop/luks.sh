@@ -79,6 +79,20 @@ test_convert() {
 	same create -f qcow2 -b a.luks -F luks over.qcow2
 }
 
+test_measure() {
+	same measure -O luks --size 10M
+	# What qemu-img says, when it can count its processor time.
+	while read -r options size; do
+		assertContains "$options" "$(img measure --object "$secret" \
+			-O luks -o "key-secret=key,$options" --size 10000001)" \
+			"required size: $size"
+	done <<-EOF
+		cipher-alg=aes-256 12068481
+		cipher-alg=aes-128 11052673
+		cipher-mode=cbc 11052673
+	EOF
+}
+
 # What begins and ends within sectors.
 test_parts_of_sectors() {
 	ours abc luks a.luks create 4194304 key-secret=key iter-time=5
