@@ -340,5 +340,16 @@ test_wrong_usage() {
 	same info a
 }
 
+# What stands around a change of a table is in memory: with O_DIRECT it is not
+# read from the file for every piece that is written.
+test_direct_tables_are_written_alone() {
+	random src.raw 64M
+	strace -f -o trace -e trace=preadv,preadv2 \
+		vm-img convert -f raw -O qcow2 -t none src.raw a.qcow2
+	equal a.qcow2 qcow2
+	n=$(grep -c 'iov_len=512\>\|iov_len=4096\>' trace)
+	assertTrue "$n small reads for 32 pieces" "[ $n -lt 24 ]"
+}
+
 # shellcheck disable=SC1091 # found in PATH
 . shunit2

@@ -43,7 +43,7 @@ struct qcow2_cache_entry {
 
 struct qcow2_cache {
 	const struct image_file *file;
-	uint32_t entry_len; /* a power of two */
+	uint32_t entry_len, entry_align; /* powers of two */
 	unsigned entry_bits;
 	uint32_t n_entries, n_used, n_heads;
 	uint32_t newest, oldest;

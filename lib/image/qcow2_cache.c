@@ -16,6 +16,7 @@
 
 enum {
 	ENTRIES_MIN = 8,
+	ENTRY_ALIGN_MIN = 512,
 };
 
 #define NONE UINT32_MAX
@@ -40,6 +41,9 @@ int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
 		.file = file,
 		.entry_len = entry_len,
 		.entry_bits = (unsigned)__builtin_ctz(entry_len),
+		.entry_align = file->alignment > ENTRY_ALIGN_MIN
+				       ? file->alignment
+				       : ENTRY_ALIGN_MIN,
 		.n_entries = (uint32_t)n,
 		.newest = NONE,
 		.oldest = NONE,
@@ -159,7 +163,7 @@ static int take_entry(struct qcow2_cache *c, uint32_t *entry)
 	    (c->oldest == NONE ||
 	     c->entries[c->oldest].host_offset != UINT64_MAX)) {
 		e = &c->entries[c->n_used];
-		e->data = aligned_alloc(512, c->entry_len);
+		e->data = aligned_alloc(c->entry_align, c->entry_len);
 		if (e->data == NULL)
 			return -ENOMEM;
 		e->host_offset = UINT64_MAX;
@@ -220,13 +224,42 @@ static void update(struct qcow2_cache *c, uint64_t host_offset,
 	}
 }
 
+/*
+ * With O_DIRECT the file takes whole blocks: what is around a change is here
+ * already, and need not be read for it. Wider by that, if all of it is in one
+ * entry, which has the change.
+ */
+static const void *widen(const struct qcow2_cache *c, uint64_t *host_offset,
+			 const void *data, size_t *len)
+{
+	uint64_t within = *host_offset & (c->entry_len - 1);
+	size_t before = *host_offset & (c->file->alignment - 1);
+	size_t wide = *len + before + c->file->alignment - 1;
+	uint32_t i = find(c, *host_offset - within);
+
+	wide -= wide & (c->file->alignment - 1);
+	if (i == NONE || *len > c->entry_len - within ||
+	    wide > c->entry_len - (within - before))
+		return data;
+	*host_offset -= before;
+	*len = wide;
+	return c->entries[i].data + within - before;
+}
+
 int qcow2_cache_write(struct qcow2_cache *cache, uint64_t host_offset,
 		      const void *data, size_t len)
 {
-	int rc = image_file_write(cache->file, host_offset, data, len);
+	uint64_t at = host_offset;
+	size_t wide = len;
+	int rc;
 
+	update(cache, host_offset, data, len);
+	if (cache->file->alignment > 1)
+		data = widen(cache, &at, data, &wide);
+	rc = image_file_write(cache->file, at, data, wide);
 	/* After a failure nobody knows what is there: read it again. */
-	update(cache, host_offset, rc < 0 ? NULL : data, len);
+	if (rc < 0)
+		update(cache, host_offset, NULL, len);
 	return rc;
 }
 
