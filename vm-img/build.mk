@@ -12,6 +12,9 @@ vm-img_SRCS := \
 	vm-img/convert.c \
 	vm-img/convert_options.c \
 	vm-img/copy.c \
+	vm-img/copy_data.c \
+	vm-img/copy_feed.c \
+	vm-img/copy_map.c \
 	vm-img/create.c \
 	vm-img/dd.c \
 	vm-img/encryption.c \

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: ISC */
+/* A piece's data: read from the sources, searched for zeroes, written. */
+#include "vm-img/copy_internal.h"
+
+#include "lib/image/image.h"
+#include "vm-img/report.h"
+#include "vm-img/zero.h"
+
+#include <string.h>
+
+/* Sector by sector: as much as can be had. */
+static void salvage(const struct copy_run *run, struct image *source,
+		    uint64_t offset, uint8_t *buf, size_t len)
+{
+	struct error err;
+
+	for (size_t at = 0; at < len; at += COPY_SECTOR) {
+		size_t n = len - at < COPY_SECTOR ? len - at : COPY_SECTOR;
+		int rc;
+
+		err = (struct error)ERROR_INIT;
+		rc = image_read(source, offset + at, buf + at, n, &err);
+		if (rc == 0)
+			continue;
+		memset(buf + at, 0, n);
+		if (!run->copy->is_quiet)
+			report_warning("error while reading offset %llu: %s",
+				       (unsigned long long)offset + at,
+				       error_text(&err, rc));
+	}
+}
+
+/* From as many sources as the piece lies in. */
+int copy_read(const struct copy_run *run, const struct copy_piece *piece,
+	      uint8_t *buf, struct error *err)
+{
+	const struct copy *copy = run->copy;
+	uint64_t begin = 0, at = piece->start, end = piece->start + piece->len;
+
+	for (unsigned i = 0; i < copy->n_sources && at < end; i++) {
+		uint64_t size = image_size(copy->sources[i]);
+		size_t n = (size_t)(end - at);
+		int rc;
+
+		if (at < begin + size) {
+			if (n > begin + size - at)
+				n = (size_t)(begin + size - at);
+			rc = image_read(copy->sources[i], at - begin, buf, n,
+					err);
+			if (rc < 0 && !copy->is_salvaged)
+				return rc;
+			if (rc < 0)
+				salvage(run, copy->sources[i], at - begin, buf,
+					n);
+			at += n;
+			buf += n;
+		}
+		begin += size;
+	}
+	return 0;
+}
+
+static int write_zero(const struct copy *copy, uint64_t at, uint64_t len,
+		      struct error *err)
+{
+	bool is_above = copy->has_backing && at < copy->backing_size;
+
+	if (copy->is_target_zero && !is_above)
+		return 0;
+	return image_write_zeroes(
+		copy->target, at, len,
+		copy->is_target_old ? IMAGE_ZERO_MAY_UNMAP | IMAGE_ZERO_EXPLICIT
+				    : IMAGE_ZERO_MAY_UNMAP,
+		err);
+}
+
+/* How much of buf is zero blocks, or is not. */
+static size_t run_len(const struct copy_run *run, const uint8_t *buf,
+		      size_t len, bool wants_zero)
+{
+	size_t end = 0;
+
+	while (end < len) {
+		size_t n = len - end;
+
+		if (n > run->block_len)
+			n = (size_t)run->block_len;
+		if (is_zero(buf + end, n) != wants_zero)
+			break;
+		end += n;
+	}
+	return end;
+}
+
+/*
+ * A hole is found after so much data. Zeroes that are too few for one are
+ * data, unless they are all there is: nobody knows how they go on.
+ */
+static size_t find_hole(const struct copy_run *run, const uint8_t *buf,
+			size_t len, size_t *hole_len)
+{
+	size_t at = 0, n;
+
+	*hole_len = 0;
+	if (run->copy->min_sparse == 0)
+		return len;
+	while (at < len) {
+		at += run_len(run, buf + at, len - at, false);
+		n = run_len(run, buf + at, len - at, true);
+		if (n > 0 && (n >= run->copy->min_sparse || n == len)) {
+			*hole_len = n;
+			return at;
+		}
+		at += n;
+	}
+	return len;
+}
+
+static int write_data(const struct copy_run *run,
+		      const struct copy_piece *piece, const uint8_t *buf,
+		      struct error *err)
+{
+	size_t len = (size_t)piece->len, done = 0;
+
+	while (done < len) {
+		size_t hole_len;
+		size_t n = find_hole(run, buf + done, len - done, &hole_len);
+		int rc = image_write(run->copy->target, piece->start + done,
+				     buf + done, n, err);
+
+		done += n;
+		if (rc == 0 && hole_len > 0)
+			rc = write_zero(run->copy, piece->start + done,
+					hole_len, err);
+		if (rc < 0)
+			return rc;
+		done += hole_len;
+	}
+	return 0;
+}
+
+/* Clusters that are zero altogether are holes; others are compressed. */
+static int write_compressed(const struct copy_run *run,
+			    const struct copy_piece *piece, const uint8_t *buf,
+			    struct error *err)
+{
+	const struct copy *copy = run->copy;
+	size_t len = (size_t)piece->len, done = 0;
+
+	while (done < len) {
+		size_t n = len - done;
+		int rc;
+
+		if (n > run->block_len)
+			n = (size_t)run->block_len;
+		if (copy->min_sparse > 0 && is_zero(buf + done, n))
+			rc = write_zero(copy, piece->start + done, n, err);
+		else
+			rc = image_write_compressed(copy->target,
+						    piece->start + done,
+						    buf + done, n, err);
+		if (rc < 0)
+			return rc;
+		done += n;
+	}
+	return 0;
+}
+
+int copy_write(const struct copy_run *run, const struct copy_piece *piece,
+	       const uint8_t *buf, struct error *err)
+{
+	switch (piece->kind) {
+	case COPY_DATA:
+		if (run->copy->is_compressed)
+			return write_compressed(run, piece, buf, err);
+		return write_data(run, piece, buf, err);
+	case COPY_ZERO:
+		return write_zero(run->copy, piece->start, piece->len, err);
+	case COPY_BACKING:
+		break;
+	}
+	return 0;
+}

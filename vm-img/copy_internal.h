@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+/* Inside of convert's engine (copy.c): a run, and the pieces that it is cut
+ * into. */
+#ifndef VM_IMG_COPY_INTERNAL_H
+#define VM_IMG_COPY_INTERNAL_H
+
+#include "vm-img/copy.h"
+#include "vm-img/progress.h"
+#include "vm-img/rate.h"
+
+#include <pthread.h>
+#include <stddef.h>
+
+enum {
+	COPY_SECTOR = 512,
+	COPY_PAGE = 4096, /* no file system has smaller holes */
+};
+
+struct copy_piece {
+	uint64_t start, len; /* of the target */
+	uint64_t ready_ns;   /* not to be written before */
+	enum {
+		COPY_DATA,
+		COPY_ZERO,
+		COPY_BACKING, /* not to be touched */
+	} kind;
+};
+
+struct copy_run {
+	const struct copy *copy;
+	/* A block is what is a hole or is not; a chunk is the most that one
+	 * piece of data has. */
+	uint64_t total, block_len, chunk_len;
+
+	/* Who is fed; taken before the other one. */
+	pthread_mutex_t feed_lock;
+	bool is_feed_over;
+
+	pthread_mutex_t lock;
+	pthread_cond_t turned;
+	unsigned source;       /* that cursor is in */
+	uint64_t source_start; /* its first byte */
+	uint64_t cursor, turn;
+	int result;
+	struct error error;
+	struct progress progress;
+	struct rate rate;
+};
+
+/* copy_map.c. With the lock held: the piece at the cursor, which stays where
+ * it is. */
+int copy_look_up(struct copy_run *run, struct copy_piece *piece,
+		 struct error *err);
+
+/* copy_feed.c. Without the lock, with the other one: the next piece, with its
+ * data in buf, which has room for a chunk; the cursor moves. */
+int copy_feed(struct copy_run *run, struct copy_piece *piece, uint8_t *buf,
+	      struct error *err);
+
+/* copy_data.c. Without the lock. */
+int copy_read(const struct copy_run *run, const struct copy_piece *piece,
+	      uint8_t *buf, struct error *err);
+int copy_write(const struct copy_run *run, const struct copy_piece *piece,
+	       const uint8_t *buf, struct error *err);
+
+#endif
