@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The disk is cut into pieces at the borders of what the sources' maps say.
- * Workers take piece after piece, each reads its own, and then they write in
- * turn, so that the target's clusters lie in the order of the disk: while one
- * writes, the others read.
+ * Workers take as many pieces as one buffer holds the data of, read them, and
+ * then write in turn, so that the target's clusters lie in the order of the
+ * disk: while one writes, the others read.
  *
- *	cursor                what is to be taken next
+ *	         turn: whoever started there writes
  *	|........|wwww|rrrr|rrrr|------------------|
- *	         turn         the piece whose writer is next
+ *	                        cursor: what is to be taken next
  *
  * A piece is zero by the map, or data; data is searched for zeroes, block by
  * block. A block is a cluster of the target, as less than that saves nothing,
@@ -25,8 +25,16 @@
 #include <stdlib.h>
 
 enum {
-	CHUNK = 2 * 1024 * 1024,       /* the most that is read at a time */
-	CHUNK_COMPRESSED = 256 * 1024, /* the same, to stay in cache */
+	BLOCK_MAX = 2 * 1024 * 1024,
+	CHUNK_COMPRESSED =
+		256 * 1024, /* to stay in cache, whatever I/O likes */
+	PIECES_MAX = 64,
+};
+
+/* What one worker takes at a time; its data lies in its buffer end to end. */
+struct batch {
+	struct copy_piece pieces[PIECES_MAX];
+	unsigned n;
 };
 
 static uint64_t find_block_len(const struct copy *copy)
@@ -39,9 +47,47 @@ static uint64_t find_block_len(const struct copy *copy)
 		return least;
 	if (least < sparse)
 		least = sparse;
-	while (result * 2 <= least && result < CHUNK)
+	while (result * 2 <= least && result < BLOCK_MAX)
 		result *= 2;
 	return result;
+}
+
+static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
+{
+	uint64_t result = image_transfer_len(copy->target);
+
+	for (unsigned i = 0; i < copy->n_sources; i++) {
+		uint64_t len = image_transfer_len(copy->sources[i]);
+
+		if (result < len)
+			result = len;
+	}
+	if (copy->is_compressed)
+		result = CHUNK_COMPRESSED;
+	return result < block_len ? block_len : result;
+}
+
+static void wake(struct copy_run *run)
+{
+	for (struct copy_waiter *w = run->waiters; w != NULL; w = w->next)
+		if (run->result < 0 || w->start == run->turn)
+			pthread_cond_signal(&w->woken);
+}
+
+bool copy_await_turn(struct copy_run *run, uint64_t start)
+{
+	struct copy_waiter waiter = { .start = start, .next = run->waiters };
+	struct copy_waiter **at = &run->waiters;
+
+	pthread_cond_init(&waiter.woken, NULL);
+	run->waiters = &waiter;
+	while (run->result == 0 && run->turn != start)
+		pthread_cond_wait(&waiter.woken, &run->lock);
+	while (*at != &waiter)
+		at = &(*at)->next;
+	*at = waiter.next;
+	pthread_cond_destroy(&waiter.woken);
+	return run->result == 0;
 }
 
 static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
@@ -53,108 +99,156 @@ static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
 			error_set(&run->error, rc,
 				  "error while %s at byte %llu: %s", doing,
 				  (unsigned long long)at, error_text(err, rc));
-	pthread_cond_broadcast(&run->turned);
+	wake(run);
 	pthread_mutex_unlock(&run->lock);
 }
 
-static bool take(struct copy_run *run, struct copy_piece *piece)
+/* With the lock held: pieces in a row, as many as there is room for. */
+static int fill(struct copy_run *run, struct batch *batch, struct error *err)
+{
+	struct copy_piece *next = &run->next;
+	uint64_t data_len = 0;
+
+	while (batch->n < PIECES_MAX && run->cursor < run->total) {
+		int rc = run->has_next ? 0 : copy_look_up(run, next, err);
+
+		if (rc < 0)
+			return rc;
+		run->has_next = true;
+		if (next->kind == COPY_DATA &&
+		    next->len > run->chunk_len - data_len)
+			break;
+		next->ready_ns = 0;
+		if (next->kind == COPY_DATA) {
+			data_len += next->len;
+			next->ready_ns = rate_take(&run->rate, next->len);
+		}
+		batch->pieces[batch->n++] = *next;
+		run->cursor += next->len;
+		run->has_next = false;
+	}
+	return 0;
+}
+
+static bool take(struct copy_run *run, struct batch *batch)
 {
 	struct error err = ERROR_INIT;
 	int rc = 0;
-	bool is_taken;
 
+	batch->n = 0;
 	pthread_mutex_lock(&run->lock);
-	is_taken = run->result == 0 && run->cursor < run->total;
-	if (is_taken)
-		rc = copy_look_up(run, piece, &err);
-	if (is_taken && rc == 0)
-		run->cursor += piece->len;
+	if (run->result == 0)
+		rc = fill(run, batch, &err);
 	pthread_mutex_unlock(&run->lock);
 	if (rc < 0)
-		fail(run, rc, "reading block status", piece->start, &err);
-	return is_taken && rc == 0;
+		fail(run, rc, "reading block status", run->cursor, &err);
+	return batch->n > 0 && rc == 0;
 }
 
-static bool take_fed(struct copy_run *run, struct copy_piece *piece,
-		     uint8_t *buf)
+static bool take_fed(struct copy_run *run, struct batch *batch, uint8_t *buf)
 {
 	struct error err = ERROR_INIT;
 	int rc = 0;
-	bool is_taken;
 
+	batch->n = 0;
 	pthread_mutex_lock(&run->feed_lock);
-	is_taken = !run->is_feed_over;
-	if (is_taken)
-		rc = copy_feed(run, piece, buf, &err);
+	if (!run->is_feed_over) {
+		rc = copy_feed(run, &batch->pieces[0], buf, &err);
+		batch->n = 1;
+	}
 	if (rc < 0)
 		run->is_feed_over = true;
 	pthread_mutex_unlock(&run->feed_lock);
 	if (rc < 0)
-		fail(run, rc, "reading", piece->start, &err);
-	return is_taken && rc == 0;
+		fail(run, rc, "reading", batch->pieces[0].start, &err);
+	return batch->n > 0 && rc == 0;
 }
 
-/* Wait until all before this piece is written. False: an error came. */
-static bool await_turn(struct copy_run *run, const struct copy_piece *piece)
+static bool read_batch(struct copy_run *run, const struct batch *batch,
+		       uint8_t *buf)
+{
+	struct error err = ERROR_INIT;
+
+	for (unsigned i = 0; i < batch->n; i++) {
+		const struct copy_piece *piece = &batch->pieces[i];
+		int rc;
+
+		if (piece->kind != COPY_DATA)
+			continue;
+		rc = copy_read(run, piece, buf, &err);
+		if (rc < 0) {
+			fail(run, rc, "reading", piece->start, &err);
+			return false;
+		}
+		buf += piece->len;
+	}
+	return true;
+}
+
+static bool write_batch(struct copy_run *run, const struct batch *batch,
+			const uint8_t *buf)
+{
+	struct error err = ERROR_INIT;
+
+	for (unsigned i = 0; i < batch->n; i++) {
+		const struct copy_piece *piece = &batch->pieces[i];
+		int rc;
+
+		rate_sleep(piece->ready_ns);
+		rc = copy_write(run, piece, buf, &err);
+		if (rc < 0) {
+			fail(run, rc, "writing", piece->start, &err);
+			return false;
+		}
+		if (piece->kind == COPY_DATA)
+			buf += piece->len;
+	}
+	return true;
+}
+
+/* False: an error came. */
+static bool await_turn(struct copy_run *run, const struct batch *batch)
 {
 	bool is_good;
 
 	pthread_mutex_lock(&run->lock);
-	while (!run->copy->is_unordered && !run->copy->is_compressed &&
-	       run->result == 0 && run->turn != piece->start)
-		pthread_cond_wait(&run->turned, &run->lock);
-	is_good = run->result == 0;
+	if (run->copy->is_unordered || run->copy->is_compressed)
+		is_good = run->result == 0;
+	else
+		is_good = copy_await_turn(run, batch->pieces[0].start);
 	pthread_mutex_unlock(&run->lock);
 	return is_good;
 }
 
-static void pass_turn(struct copy_run *run, const struct copy_piece *piece)
+static void pass_turn(struct copy_run *run, const struct batch *batch)
 {
+	const struct copy_piece *last = &batch->pieces[batch->n - 1];
+
 	pthread_mutex_lock(&run->lock);
-	run->turn += piece->len;
+	run->turn += last->start + last->len - batch->pieces[0].start;
 	progress_show(&run->progress, run->turn, run->total);
-	pthread_cond_broadcast(&run->turned);
+	wake(run);
 	pthread_mutex_unlock(&run->lock);
-}
-
-static bool do_piece(struct copy_run *run, const struct copy_piece *piece,
-		     uint8_t *buf)
-{
-	struct error err = ERROR_INIT;
-	int rc = 0;
-
-	if (piece->kind == COPY_DATA && !run->copy->is_fed)
-		rc = copy_read(run, piece, buf, &err);
-	if (rc < 0) {
-		fail(run, rc, "reading", piece->start, &err);
-		return false;
-	}
-	if (!await_turn(run, piece))
-		return false;
-	rate_sleep(piece->ready_ns);
-	rc = copy_write(run, piece, buf, &err);
-	if (rc < 0) {
-		fail(run, rc, "writing", piece->start, &err);
-		return false;
-	}
-	pass_turn(run, piece);
-	return true;
 }
 
 static void *work(void *context)
 {
 	struct copy_run *run = context;
 	_cleanup_free_ uint8_t *buf = aligned_alloc(COPY_PAGE, run->chunk_len);
-	struct copy_piece piece;
+	struct batch batch;
 
 	if (buf == NULL) {
 		fail(run, -ENOMEM, "reading", 0, NULL);
 		return NULL;
 	}
-	while ((run->copy->is_fed ? take_fed(run, &piece, buf)
-				  : take(run, &piece)) &&
-	       do_piece(run, &piece, buf))
-		;
+	while (run->copy->is_fed ? take_fed(run, &batch, buf)
+				 : take(run, &batch)) {
+		if (!run->copy->is_fed && !read_batch(run, &batch, buf))
+			break;
+		if (!await_turn(run, &batch) || !write_batch(run, &batch, buf))
+			break;
+		pass_turn(run, &batch);
+	}
 	return NULL;
 }
 
@@ -162,22 +256,16 @@ int copy_run(const struct copy *copy, struct error *err)
 {
 	struct copy_run run = { .copy = copy,
 				.block_len = find_block_len(copy),
-				.chunk_len = CHUNK,
 				.rate = { .limit = copy->rate_limit } };
 
-	if (copy->is_compressed)
-		run.chunk_len = run.block_len > CHUNK_COMPRESSED
-					? run.block_len
-					: CHUNK_COMPRESSED;
+	run.chunk_len = find_chunk_len(copy, run.block_len);
 	for (unsigned i = 0; i < copy->n_sources; i++)
 		run.total += image_size(copy->sources[i]);
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_mutex_init(&run.feed_lock, NULL);
-	pthread_cond_init(&run.turned, NULL);
 	progress_begin(&run.progress, copy->shows_progress);
 	workers_run(copy->n_workers, work, &run);
 	progress_end(&run.progress, run.result == 0);
-	pthread_cond_destroy(&run.turned);
 	pthread_mutex_destroy(&run.feed_lock);
 	pthread_mutex_destroy(&run.lock);
 	if (run.result < 0 && err != NULL)

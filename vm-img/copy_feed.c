@@ -17,9 +17,7 @@ static int follow(struct copy_run *run, uint64_t end, struct error *err)
 	struct image *target = run->copy->target;
 	uint64_t size = image_size(target);
 
-	while (run->result == 0 && run->turn != run->cursor)
-		pthread_cond_wait(&run->turned, &run->lock);
-	if (run->result < 0)
+	if (!copy_await_turn(run, run->cursor))
 		return -ECANCELED;
 	while (size < end && size < INT64_MAX / 2)
 		size *= 2;

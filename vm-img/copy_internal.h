@@ -26,6 +26,13 @@ struct copy_piece {
 	} kind;
 };
 
+/* Woken when it is the turn of what starts there, or after an error. */
+struct copy_waiter {
+	struct copy_waiter *next;
+	uint64_t start;
+	pthread_cond_t woken;
+};
+
 struct copy_run {
 	const struct copy *copy;
 	/* A block is what is a hole or is not; a chunk is the most that one
@@ -37,15 +44,21 @@ struct copy_run {
 	bool is_feed_over;
 
 	pthread_mutex_t lock;
-	pthread_cond_t turned;
 	unsigned source;       /* that cursor is in */
 	uint64_t source_start; /* its first byte */
 	uint64_t cursor, turn;
+	struct copy_piece next; /* at the cursor, if it was looked up */
+	bool has_next;
+	struct copy_waiter *waiters;
 	int result;
 	struct error error;
 	struct progress progress;
 	struct rate rate;
 };
+
+/* With the lock held: wait until all before start is written. False: an error
+ * came. */
+bool copy_await_turn(struct copy_run *run, uint64_t start);
 
 /* copy_map.c. With the lock held: the piece at the cursor, which stays where
  * it is. */

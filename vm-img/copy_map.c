@@ -105,8 +105,5 @@ int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 	 * beginning of the next. */
 	fit(run, piece,
 	    copy->is_compressed ? run->total : run->source_start + size);
-	piece->ready_ns = piece->kind == COPY_DATA
-				  ? rate_take(&run->rate, piece->len)
-				  : 0;
 	return 0;
 }

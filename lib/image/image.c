@@ -12,6 +12,11 @@
 
 #include <string.h>
 
+enum {
+	TRANSFER_LEN = 256 << 10,
+	TRANSFER_LEN_DIRECT = 2 << 20,
+};
+
 static const struct image_open_options default_options;
 
 static void abandon(struct image **image)
@@ -244,6 +249,14 @@ uint32_t image_cluster_size(const struct image *image)
 uint32_t image_host_alignment(const struct image *image)
 {
 	return image->file->alignment;
+}
+
+uint32_t image_transfer_len(const struct image *image)
+{
+	for (; image != NULL; image = image->backing)
+		if (image->file->is_direct || image->file->fd < 0)
+			return TRANSFER_LEN_DIRECT;
+	return TRANSFER_LEN;
 }
 
 struct image *image_backing(const struct image *image)
