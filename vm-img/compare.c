@@ -35,7 +35,6 @@ enum {
 	EXIT_NOT_MAPPED = 3,
 	EXIT_NOT_READ = 4,
 
-	PIECE = 256 * 1024, /* two of them stay in a core's cache */
 	PAGE = 4096,
 	SECTOR = 512,
 	N_WORKERS = 8,
@@ -64,6 +63,7 @@ struct run {
 	const struct request *request;
 	struct image *images[2];
 	uint64_t end, total;
+	size_t piece_len;
 
 	pthread_mutex_t lock;
 	uint64_t cursor, limit, done;
@@ -186,8 +186,8 @@ static bool take_locked(struct run *run, struct piece *piece)
 			continue;
 		}
 		/* To the next border. */
-		if (len > PIECE - run->cursor % PIECE)
-			len = PIECE - run->cursor % PIECE;
+		if (len > run->piece_len - run->cursor % run->piece_len)
+			len = run->piece_len - run->cursor % run->piece_len;
 		piece->len = (size_t)len;
 		advance(run, len);
 		return true;
@@ -258,9 +258,9 @@ static void compare_piece(struct run *run, const struct piece *piece,
 
 static void *work(void *context)
 {
-	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, 2 * (size_t)PIECE);
-	uint8_t *bufs[2] = { buf, NULL };
 	struct run *run = context;
+	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, 2 * run->piece_len);
+	uint8_t *bufs[2] = { buf, NULL };
 	struct piece piece;
 
 	if (buf == NULL) {
@@ -269,7 +269,7 @@ static void *work(void *context)
 		pthread_mutex_unlock(&run->lock);
 		return NULL;
 	}
-	bufs[1] = buf + PIECE;
+	bufs[1] = buf + run->piece_len;
 	while (take(run, &piece))
 		compare_piece(run, &piece, bufs);
 	return NULL;
@@ -296,6 +296,9 @@ static int compare(struct run *run)
 	uint64_t least = sizes[0] < sizes[1] ? sizes[0] : sizes[1];
 
 	run->total = sizes[0] > sizes[1] ? sizes[0] : sizes[1];
+	for (unsigned i = 0; i < 2; i++)
+		if (run->piece_len < image_transfer_len(run->images[i]))
+			run->piece_len = image_transfer_len(run->images[i]);
 	progress_begin(&run->progress,
 		       run->request->wants_progress && !run->request->is_quiet);
 	if (run->request->is_strict && least != run->total) {

@@ -24,7 +24,6 @@
 
 enum {
 	PAGE = 4096,
-	PIECE = 256 * 1024, /* two of them stay in a core's cache */
 	N_WORKERS = 4,
 };
 
@@ -360,8 +359,10 @@ static void *work(void *context)
 static int copy_differences(struct run *run)
 {
 	run->piece_len = image_cluster_size(run->image);
-	if (run->piece_len < PIECE)
-		run->piece_len = PIECE;
+	if (run->piece_len < image_transfer_len(run->image))
+		run->piece_len = image_transfer_len(run->image);
+	if (run->new != NULL && run->piece_len < image_transfer_len(run->new))
+		run->piece_len = image_transfer_len(run->new);
 	pthread_mutex_init(&run->lock, NULL);
 	pthread_cond_init(&run->turned, NULL);
 	workers_run(arguments_processors(N_WORKERS), work, run);
