@@ -340,6 +340,23 @@ test_wrong_usage() {
 	same info a
 }
 
+# Whoever compresses first does not store first.
+test_compressed_in_order() {
+	make_source
+	random chunk 8M
+	dd if=chunk of=src.raw bs=1M seek=20 conv=notrunc status=none
+	for options in '-c -O qcow2' '-c -O qcow2 -o compression_type=zstd' \
+		'-O vmdk -o subformat=streamOptimized'; do
+		rm -f a b
+		# shellcheck disable=SC2086 # words
+		silent convert -f raw $options src.raw a
+		# shellcheck disable=SC2086 # words
+		silent convert -f raw $options -m 1 src.raw b
+		# A VMDK has a random number in its descriptor.
+		assertTrue "$options" 'cmp -i 10752 a b'
+	done
+}
+
 # What stands around a change of a table is in memory: with O_DIRECT it is not
 # read from the file for every piece that is written.
 test_direct_tables_are_written_alone() {

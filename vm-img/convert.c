@@ -300,7 +300,8 @@ static int copy(struct job *job, const struct convert *request)
 						  "backing_file") != NULL,
 		.backing_size = backing != NULL ? image_size(backing) : 0,
 		.is_unordered = request->is_unordered,
-		.is_compressed = request->wants_compression,
+		.is_compressed = request->wants_compression ||
+				 image_is_packed(job->target),
 		.is_salvaged = request->is_salvaged,
 		.is_quiet = request->is_quiet,
 		.rate_limit = request->rate_limit,

@@ -56,14 +56,14 @@ static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 {
 	uint64_t result = image_transfer_len(copy->target);
 
+	if (copy->is_compressed)
+		return block_len;
 	for (unsigned i = 0; i < copy->n_sources; i++) {
 		uint64_t len = image_transfer_len(copy->sources[i]);
 
 		if (result < len)
 			result = len;
 	}
-	if (copy->is_compressed)
-		result = CHUNK_COMPRESSED;
 	return result < block_len ? block_len : result;
 }
 
@@ -74,7 +74,7 @@ static void wake(struct copy_run *run)
 			pthread_cond_signal(&w->woken);
 }
 
-bool copy_await_turn(struct copy_run *run, uint64_t start)
+int copy_await_turn(struct copy_run *run, uint64_t start)
 {
 	struct copy_waiter waiter = { .start = start, .next = run->waiters };
 	struct copy_waiter **at = &run->waiters;
@@ -87,7 +87,7 @@ bool copy_await_turn(struct copy_run *run, uint64_t start)
 		at = &(*at)->next;
 	*at = waiter.next;
 	pthread_cond_destroy(&waiter.woken);
-	return run->result == 0;
+	return run->result == 0 ? 0 : -ECANCELED;
 }
 
 static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
@@ -103,13 +103,15 @@ static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
 	pthread_mutex_unlock(&run->lock);
 }
 
-/* With the lock held: pieces in a row, as many as there is room for. */
+/* With the lock held: pieces in a row, as many as there is room for. One that
+ * is compressed before its turn is alone. */
 static int fill(struct copy_run *run, struct batch *batch, struct error *err)
 {
+	unsigned max = run->copy->is_compressed ? 1 : PIECES_MAX;
 	struct copy_piece *next = &run->next;
 	uint64_t data_len = 0;
 
-	while (batch->n < PIECES_MAX && run->cursor < run->total) {
+	while (batch->n < max && run->cursor < run->total) {
 		int rc = run->has_next ? 0 : copy_look_up(run, next, err);
 
 		if (rc < 0)
@@ -195,7 +197,8 @@ static bool write_batch(struct copy_run *run, const struct batch *batch,
 		int rc;
 
 		rate_sleep(piece->ready_ns);
-		rc = copy_write(run, piece, buf, &err);
+		rc = i == 0 ? copy_write_first(run, piece, buf, &err)
+			    : copy_write(run, piece, buf, &err);
 		if (rc < 0) {
 			fail(run, rc, "writing", piece->start, &err);
 			return false;
@@ -204,20 +207,6 @@ static bool write_batch(struct copy_run *run, const struct batch *batch,
 			buf += piece->len;
 	}
 	return true;
-}
-
-/* False: an error came. */
-static bool await_turn(struct copy_run *run, const struct batch *batch)
-{
-	bool is_good;
-
-	pthread_mutex_lock(&run->lock);
-	if (run->copy->is_unordered || run->copy->is_compressed)
-		is_good = run->result == 0;
-	else
-		is_good = copy_await_turn(run, batch->pieces[0].start);
-	pthread_mutex_unlock(&run->lock);
-	return is_good;
 }
 
 static void pass_turn(struct copy_run *run, const struct batch *batch)
@@ -245,7 +234,7 @@ static void *work(void *context)
 				 : take(run, &batch)) {
 		if (!run->copy->is_fed && !read_batch(run, &batch, buf))
 			break;
-		if (!await_turn(run, &batch) || !write_batch(run, &batch, buf))
+		if (!write_batch(run, &batch, buf))
 			break;
 		pass_turn(run, &batch);
 	}

@@ -30,8 +30,8 @@ struct copy {
 	uint64_t backing_size;
 	/* Write pieces as they come, not from first to last. */
 	bool is_unordered;
-	/* Each cluster on its own, by whoever read it: compressing is what
-	 * takes the time, so this is never in order. */
+	/* Each cluster on its own: compressing is what takes the time, and is
+	 * done by all at once, before anybody's turn. */
 	bool is_compressed;
 	/* What cannot be read is zero, and is warned of unless is_quiet. */
 	bool is_salvaged, is_quiet;

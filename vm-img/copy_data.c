@@ -6,6 +6,7 @@
 #include "vm-img/report.h"
 #include "vm-img/zero.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* Sector by sector: as much as can be had. */
@@ -139,40 +140,31 @@ static int write_data(const struct copy_run *run,
 	return 0;
 }
 
-/* Clusters that are zero altogether are holes; others are compressed. */
-static int write_compressed(const struct copy_run *run,
-			    const struct copy_piece *piece, const uint8_t *buf,
-			    struct error *err)
+struct turn {
+	struct copy_run *run;
+	uint64_t start;
+};
+
+static int await_turn(void *context)
 {
-	const struct copy *copy = run->copy;
-	size_t len = (size_t)piece->len, done = 0;
+	struct turn *turn = context;
+	struct copy_run *run = turn->run;
+	int rc = 0;
 
-	while (done < len) {
-		size_t n = len - done;
-		int rc;
-
-		if (n > run->block_len)
-			n = (size_t)run->block_len;
-		if (copy->min_sparse > 0 && is_zero(buf + done, n))
-			rc = write_zero(copy, piece->start + done, n, err);
-		else
-			rc = image_write_compressed(copy->target,
-						    piece->start + done,
-						    buf + done, n, err);
-		if (rc < 0)
-			return rc;
-		done += n;
-	}
-	return 0;
+	pthread_mutex_lock(&run->lock);
+	if (!run->copy->is_unordered)
+		rc = copy_await_turn(run, turn->start);
+	else if (run->result < 0)
+		rc = -ECANCELED;
+	pthread_mutex_unlock(&run->lock);
+	return rc;
 }
 
-int copy_write(const struct copy_run *run, const struct copy_piece *piece,
+int copy_write(struct copy_run *run, const struct copy_piece *piece,
 	       const uint8_t *buf, struct error *err)
 {
 	switch (piece->kind) {
 	case COPY_DATA:
-		if (run->copy->is_compressed)
-			return write_compressed(run, piece, buf, err);
 		return write_data(run, piece, buf, err);
 	case COPY_ZERO:
 		return write_zero(run->copy, piece->start, piece->len, err);
@@ -180,4 +172,22 @@ int copy_write(const struct copy_run *run, const struct copy_piece *piece,
 		break;
 	}
 	return 0;
+}
+
+/* A cluster that is zero altogether is a hole; others are compressed. */
+int copy_write_first(struct copy_run *run, const struct copy_piece *piece,
+		     const uint8_t *buf, struct error *err)
+{
+	const struct copy *copy = run->copy;
+	size_t len = (size_t)piece->len;
+	struct turn turn = { run, piece->start };
+	const struct image_turn compressed = { await_turn, &turn };
+	int rc;
+
+	if (copy->is_compressed && piece->kind == COPY_DATA &&
+	    (copy->min_sparse == 0 || !is_zero(buf, len)))
+		return image_write_compressed(copy->target, piece->start, buf,
+					      len, &compressed, err);
+	rc = await_turn(&turn);
+	return rc < 0 ? rc : copy_write(run, piece, buf, err);
 }

@@ -56,9 +56,9 @@ struct copy_run {
 	struct rate rate;
 };
 
-/* With the lock held: wait until all before start is written. False: an error
- * came. */
-bool copy_await_turn(struct copy_run *run, uint64_t start);
+/* With the lock held: wait until all before start is written. -ECANCELED: an
+ * error came. */
+int copy_await_turn(struct copy_run *run, uint64_t start);
 
 /* copy_map.c. With the lock held: the piece at the cursor, which stays where
  * it is. */
@@ -73,7 +73,10 @@ int copy_feed(struct copy_run *run, struct copy_piece *piece, uint8_t *buf,
 /* copy_data.c. Without the lock. */
 int copy_read(const struct copy_run *run, const struct copy_piece *piece,
 	      uint8_t *buf, struct error *err);
-int copy_write(const struct copy_run *run, const struct copy_piece *piece,
+int copy_write(struct copy_run *run, const struct copy_piece *piece,
 	       const uint8_t *buf, struct error *err);
+/* The same, when it is its turn. */
+int copy_write_first(struct copy_run *run, const struct copy_piece *piece,
+		     const uint8_t *buf, struct error *err);
 
 #endif

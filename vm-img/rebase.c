@@ -239,7 +239,7 @@ static int write_range(const struct run *run, uint64_t start,
 
 		if (n == cluster || start + len == image_size(run->image))
 			rc = image_write_compressed(run->image, start + at,
-						    buf + at, n, err);
+						    buf + at, n, NULL, err);
 		else
 			rc = image_write(run->image, start + at, buf + at, n,
 					 err);

@@ -330,9 +330,11 @@ int blocks_image_discard(struct image *image, uint64_t offset, uint64_t len,
 
 int blocks_image_write_compressed(struct image *image, uint64_t offset,
 				  const void *buf, size_t len,
+				  const struct image_turn *turn,
 				  struct error *err)
 {
-	return blocks_write_compressed(image->state, offset, buf, len, err);
+	return blocks_write_compressed(image->state, offset, buf, len, turn,
+				       err);
 }
 
 void blocks_image_attach(struct image *image, struct blocks *blocks,

@@ -30,6 +30,7 @@ struct image;
 struct image_check;
 struct image_extent;
 struct image_file;
+struct image_turn;
 struct iov_cursor;
 
 enum block_kind {
@@ -129,7 +130,8 @@ int blocks_write(struct blocks *blocks, uint64_t offset, uint64_t len,
 		 struct iov_cursor *cursor, struct error *err);
 /* A whole block, or less at the disk's end, the format's compressed way. */
 int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
-			    const void *buf, size_t len, struct error *err);
+			    const void *buf, size_t len,
+			    const struct image_turn *turn, struct error *err);
 int blocks_zero(struct blocks *blocks, uint64_t offset, uint64_t len,
 		unsigned flags, struct error *err);
 int blocks_discard(struct blocks *blocks, uint64_t offset, uint64_t len,
@@ -179,6 +181,7 @@ int blocks_image_discard(struct image *image, uint64_t offset, uint64_t len,
 			 struct error *err);
 int blocks_image_write_compressed(struct image *image, uint64_t offset,
 				  const void *buf, size_t len,
+				  const struct image_turn *turn,
 				  struct error *err);
 int blocks_image_flush(struct image *image, struct error *err);
 int blocks_image_check(struct image *image, struct image_check *check,

@@ -349,7 +349,8 @@ int blocks_write(struct blocks *blocks, uint64_t offset, uint64_t len,
 }
 
 int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
-			    const void *buf, size_t len, struct error *err)
+			    const void *buf, size_t len,
+			    const struct image_turn *turn, struct error *err)
 {
 	struct iovec iov = { (void *)(uintptr_t)buf, len };
 	struct iov_cursor cursor = { .iov = &iov, .n_iov = 1 };
@@ -370,6 +371,8 @@ int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
 	memcpy(block, buf, len);
 	rc = blocks->ops->deflate(blocks, offset / blocks->block_len, block,
 				  &packed, &packed_len, err);
+	if (rc == 0)
+		rc = image_turn_await(turn);
 	if (rc < 0)
 		return rc;
 	if (packed_len == 0)

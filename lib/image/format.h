@@ -51,7 +51,9 @@ struct image_format {
 	/* One cluster, or less at the disk's end. NULL in this and the next two:
 	 * -ENOTSUP. */
 	int (*write_compressed)(struct image *image, uint64_t offset,
-				const void *buf, size_t len, struct error *err);
+				const void *buf, size_t len,
+				const struct image_turn *turn,
+				struct error *err);
 	int (*change_backing)(struct image *image, const char *name,
 			      const char *format, struct error *err);
 	int (*make_empty)(struct image *image, struct error *err);
@@ -99,6 +101,7 @@ struct image {
 	bool is_probed; /* format guessed: block 0 is guarded */
 	uint64_t size;
 	uint32_t cluster_size;
+	bool is_packed;	     /* all writes are compressed ones */
 	uint64_t cache_size; /* as the caller wants it; 0: as is usual */
 	/* For other files that an image names: image_open_options. */
 	image_backing_policy *may_open;
@@ -130,6 +133,11 @@ enum {
 	IMAGE_SECTOR = 512,
 };
 
+/* For a format's write_compressed: 0 where nobody waits for a turn. */
+static inline int image_turn_await(const struct image_turn *turn)
+{
+	return turn != NULL ? turn->await(turn->context) : 0;
+}
 /* For a format's readv: what lies under this image, zeroes where nothing
  * does. Any range. */
 int image_backing_readv(struct image *image, uint64_t offset,

@@ -358,8 +358,14 @@ int image_discard(struct image *image, uint64_t offset, uint64_t len,
 	return image->format->discard(image, offset, len, err);
 }
 
+bool image_is_packed(const struct image *image)
+{
+	return image->is_packed;
+}
+
 int image_write_compressed(struct image *image, uint64_t offset,
-			   const void *buf, size_t len, struct error *err)
+			   const void *buf, size_t len,
+			   const struct image_turn *turn, struct error *err)
 {
 	int rc = check_writable(image, err);
 
@@ -376,7 +382,8 @@ int image_write_compressed(struct image *image, uint64_t offset,
 	     (len > image->cluster_size || offset + len != image->size)))
 		return error_set(err, -EINVAL,
 				 "A compressed write is one cluster");
-	return image->format->write_compressed(image, offset, buf, len, err);
+	return image->format->write_compressed(image, offset, buf, len, turn,
+					       err);
 }
 
 int image_flush(struct image *image, struct error *err)

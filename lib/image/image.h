@@ -132,13 +132,25 @@ int image_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 int image_discard(struct image *image, uint64_t offset, uint64_t len,
 		  struct error *err);
 /*
+ * Threads that compress at once may want to store in an order: await() is
+ * called, without any lock, once, when all is done but that. Not 0: give up
+ * with it, and nothing is stored.
+ */
+struct image_turn {
+	int (*await)(void *context);
+	void *context;
+};
+/*
  * As image_write() of one cluster (image_cluster_size() bytes at a multiple of
  * them, or less up to the end of the disk), stored compressed if that makes it
- * smaller. Threads that call it at once compress at once. -ENOTSUP: the format
- * has no compression.
+ * smaller. Threads that call it at once compress at once. turn may be NULL.
+ * -ENOTSUP: the format has no compression.
  */
 int image_write_compressed(struct image *image, uint64_t offset,
-			   const void *buf, size_t len, struct error *err);
+			   const void *buf, size_t len,
+			   const struct image_turn *turn, struct error *err);
+/* Whatever is written to it is stored compressed, by clusters. */
+bool image_is_packed(const struct image *image);
 /* What was written before reaches stable storage, metadata in order. */
 int image_flush(struct image *image, struct error *err);
 

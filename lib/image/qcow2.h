@@ -570,7 +570,8 @@ int qcow2_drop(struct qcow2 *q, uint64_t first, uint64_t end,
 
 /* qcow2_deflate.c, qcow2_backing.c, qcow2_empty.c: without the lock. */
 int qcow2_write_compressed(struct image *image, uint64_t offset,
-			   const void *buf, size_t len, struct error *err);
+			   const void *buf, size_t len,
+			   const struct image_turn *turn, struct error *err);
 int qcow2_change_backing(struct image *image, const char *name,
 			 const char *format, struct error *err);
 int qcow2_make_empty(struct image *image, struct error *err);

@@ -190,7 +190,8 @@ static int store_cluster(struct qcow2 *q, uint64_t index, const void *data,
 }
 
 int qcow2_write_compressed(struct image *image, uint64_t offset,
-			   const void *buf, size_t len, struct error *err)
+			   const void *buf, size_t len,
+			   const struct image_turn *turn, struct error *err)
 {
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
 			     .iov_len = len };
@@ -220,6 +221,8 @@ int qcow2_write_compressed(struct image *image, uint64_t offset,
 	deflater = take_deflater(q);
 	pthread_mutex_unlock(&q->lock);
 	rc = deflate_cluster(q, &deflater, buf, out, &n);
+	if (rc == 0)
+		rc = image_turn_await(turn);
 	pthread_mutex_lock(&q->lock);
 	give_deflater(q, deflater);
 	if (rc == 0)

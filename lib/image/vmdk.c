@@ -381,6 +381,7 @@ static int vmdk_open(struct image *image, struct error *err)
 		vmdk_free(v);
 		return rc;
 	}
+	image->is_packed = v->n_extents == 1 && v->extents[0]->is_compressed;
 	image->state = v;
 	return 0;
 }
@@ -527,15 +528,20 @@ static int vmdk_discard(struct image *image, uint64_t offset, uint64_t len,
 }
 
 static int vmdk_write_compressed(struct image *image, uint64_t offset,
-				 const void *buf, size_t len, struct error *err)
+				 const void *buf, size_t len,
+				 const struct image_turn *turn,
+				 struct error *err)
 {
-	const struct iovec iov = { (void *)(uintptr_t)buf, len };
 	uint64_t at = offset, n = len;
+	struct vmdk_extent *e = find_extent(image->state, &at, &n);
+	int rc = check_parent(image->state, image, err);
 
-	if (!find_extent(image->state, &at, &n)->is_compressed)
+	if (rc < 0)
+		return rc;
+	if (!e->is_compressed)
 		return error_set(err, -ENOTSUP,
 				 "VMDK extent is not a compressed one");
-	return vmdk_writev(image, offset, &iov, 1, err);
+	return blocks_write_compressed(&e->blocks, at, buf, len, turn, err);
 }
 
 static int vmdk_map(struct image *image, uint64_t offset, uint64_t len,

@@ -120,7 +120,7 @@ static void make(struct template *t)
 			       image_cluster_size(image) < sizeof(data)
 				       ? image_cluster_size(image)
 				       : sizeof(data),
-			       NULL);
+			       NULL, NULL);
 	if (t->is_left_open)
 		load(t, path);
 	image_close(image, NULL);

@@ -114,7 +114,7 @@ static void compress(struct image *image, uint8_t *buf)
 	if (len > READ_LEN || image_size(image) < len)
 		return;
 	memset(buf, 'x', len);
-	if (image_write_compressed(image, 0, buf, len, NULL) < 0 ||
+	if (image_write_compressed(image, 0, buf, len, NULL, NULL) < 0 ||
 	    image_read(image, 0, buf, len, NULL) < 0)
 		return;
 	for (uint32_t i = 0; i < len; i++)

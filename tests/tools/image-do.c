@@ -115,7 +115,8 @@ static int compress(struct image *image, const char *path)
 
 		if (n <= 0)
 			die(1, "%s: too short", path);
-		rc = image_write_compressed(image, at, buf, (size_t)n, &err);
+		rc = image_write_compressed(image, at, buf, (size_t)n, NULL,
+					    &err);
 		at += (size_t)n;
 	}
 	free(buf);

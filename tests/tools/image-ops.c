@@ -153,8 +153,8 @@ static void do_compress(struct run *r, uint64_t offset)
 	for (uint64_t i = 0; i < len; i++)
 		at[i] = (uint8_t)(i % 8 < noise ? draw(r, 256)
 						: pattern >> i % 8 * 8);
-	check(r, image_write_compressed(r->image, offset, at, len, &err), &err,
-	      "compress");
+	check(r, image_write_compressed(r->image, offset, at, len, NULL, &err),
+	      &err, "compress");
 }
 
 static void do_zero(struct run *r, uint64_t offset, uint64_t len)
