@@ -67,29 +67,6 @@ static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 	return result < block_len ? block_len : result;
 }
 
-static void wake(struct copy_run *run)
-{
-	for (struct copy_waiter *w = run->waiters; w != NULL; w = w->next)
-		if (run->result < 0 || w->start == run->turn)
-			pthread_cond_signal(&w->woken);
-}
-
-int copy_await_turn(struct copy_run *run, uint64_t start)
-{
-	struct copy_waiter waiter = { .start = start, .next = run->waiters };
-	struct copy_waiter **at = &run->waiters;
-
-	pthread_cond_init(&waiter.woken, NULL);
-	run->waiters = &waiter;
-	while (run->result == 0 && run->turn != start)
-		pthread_cond_wait(&waiter.woken, &run->lock);
-	while (*at != &waiter)
-		at = &(*at)->next;
-	*at = waiter.next;
-	pthread_cond_destroy(&waiter.woken);
-	return run->result == 0 ? 0 : -ECANCELED;
-}
-
 static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
 		 const struct error *err)
 {
@@ -99,7 +76,7 @@ static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
 			error_set(&run->error, rc,
 				  "error while %s at byte %llu: %s", doing,
 				  (unsigned long long)at, error_text(err, rc));
-	wake(run);
+	turns_end(&run->turns);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -214,9 +191,9 @@ static void pass_turn(struct copy_run *run, const struct batch *batch)
 	const struct copy_piece *last = &batch->pieces[batch->n - 1];
 
 	pthread_mutex_lock(&run->lock);
-	run->turn += last->start + last->len - batch->pieces[0].start;
-	progress_show(&run->progress, run->turn, run->total);
-	wake(run);
+	turns_pass(&run->turns,
+		   last->start + last->len - batch->pieces[0].start);
+	progress_show(&run->progress, run->turns.now, run->total);
 	pthread_mutex_unlock(&run->lock);
 }
 

@@ -149,15 +149,15 @@ static int await_turn(void *context)
 {
 	struct turn *turn = context;
 	struct copy_run *run = turn->run;
-	int rc = 0;
+	bool is_good;
 
 	pthread_mutex_lock(&run->lock);
-	if (!run->copy->is_unordered)
-		rc = copy_await_turn(run, turn->start);
-	else if (run->result < 0)
-		rc = -ECANCELED;
+	if (run->copy->is_unordered)
+		is_good = !run->turns.is_over;
+	else
+		is_good = turns_await(&run->turns, turn->start, &run->lock);
 	pthread_mutex_unlock(&run->lock);
-	return rc;
+	return is_good ? 0 : -ECANCELED;
 }
 
 int copy_write(struct copy_run *run, const struct copy_piece *piece,

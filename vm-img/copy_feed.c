@@ -17,7 +17,7 @@ static int follow(struct copy_run *run, uint64_t end, struct error *err)
 	struct image *target = run->copy->target;
 	uint64_t size = image_size(target);
 
-	if (copy_await_turn(run, run->cursor) < 0)
+	if (!turns_await(&run->turns, run->cursor, &run->lock))
 		return -ECANCELED;
 	while (size < end && size < INT64_MAX / 2)
 		size *= 2;

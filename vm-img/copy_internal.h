@@ -7,6 +7,7 @@
 #include "vm-img/copy.h"
 #include "vm-img/progress.h"
 #include "vm-img/rate.h"
+#include "vm-img/turns.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -26,13 +27,6 @@ struct copy_piece {
 	} kind;
 };
 
-/* Woken when it is the turn of what starts there, or after an error. */
-struct copy_waiter {
-	struct copy_waiter *next;
-	uint64_t start;
-	pthread_cond_t woken;
-};
-
 struct copy_run {
 	const struct copy *copy;
 	/* A block is what is a hole or is not; a chunk is the most that one
@@ -46,19 +40,15 @@ struct copy_run {
 	pthread_mutex_t lock;
 	unsigned source;       /* that cursor is in */
 	uint64_t source_start; /* its first byte */
-	uint64_t cursor, turn;
+	uint64_t cursor;
+	struct turns turns;	/* by what a batch starts at */
 	struct copy_piece next; /* at the cursor, if it was looked up */
 	bool has_next;
-	struct copy_waiter *waiters;
 	int result;
 	struct error error;
 	struct progress progress;
 	struct rate rate;
 };
-
-/* With the lock held: wait until all before start is written. -ECANCELED: an
- * error came. */
-int copy_await_turn(struct copy_run *run, uint64_t start);
 
 /* copy_map.c. With the lock held: the piece at the cursor, which stays where
  * it is. */

@@ -13,6 +13,7 @@
 #include "vm-img/arguments.h"
 #include "vm-img/progress.h"
 #include "vm-img/report.h"
+#include "vm-img/turns.h"
 #include "vm-img/verb.h"
 #include "vm-img/workers.h"
 #include "vm-img/zero.h"
@@ -54,9 +55,9 @@ struct run {
 	size_t piece_len;		 /* whole clusters */
 
 	pthread_mutex_t lock;
-	pthread_cond_t turned;
 	uint64_t cursor;
-	uint64_t n_given, turn; /* pieces; the one whose writer is next */
+	uint64_t n_given; /* pieces */
+	struct turns turns;
 	int result;
 	struct error error;
 	struct progress progress;
@@ -75,7 +76,7 @@ static void fail(struct run *run, int rc, const char *what,
 	if (run->result == 0)
 		run->result = error_set(&run->error, rc, "%s: %s", what,
 					error_text(err, rc));
-	pthread_cond_broadcast(&run->turned);
+	turns_end(&run->turns);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -298,10 +299,10 @@ static bool await_turn(struct run *run, const struct piece *piece)
 	bool is_good;
 
 	pthread_mutex_lock(&run->lock);
-	while (!run->request->is_compressed && run->result == 0 &&
-	       run->turn != piece->turn)
-		pthread_cond_wait(&run->turned, &run->lock);
-	is_good = run->result == 0;
+	if (run->request->is_compressed)
+		is_good = !run->turns.is_over;
+	else
+		is_good = turns_await(&run->turns, piece->turn, &run->lock);
 	pthread_mutex_unlock(&run->lock);
 	return is_good;
 }
@@ -309,8 +310,7 @@ static bool await_turn(struct run *run, const struct piece *piece)
 static void pass_turn(struct run *run)
 {
 	pthread_mutex_lock(&run->lock);
-	run->turn++;
-	pthread_cond_broadcast(&run->turned);
+	turns_pass(&run->turns, 1);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -364,9 +364,7 @@ static int copy_differences(struct run *run)
 	if (run->new != NULL && run->piece_len < image_transfer_len(run->new))
 		run->piece_len = image_transfer_len(run->new);
 	pthread_mutex_init(&run->lock, NULL);
-	pthread_cond_init(&run->turned, NULL);
 	workers_run(arguments_processors(N_WORKERS), work, run);
-	pthread_cond_destroy(&run->turned);
 	pthread_mutex_destroy(&run->lock);
 	if (run->result < 0)
 		report_error("%s", run->error.text);

@@ -4,6 +4,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/image/image.h"
 #include "vm-img/status.h"
+#include "vm-img/turns.h"
 #include "vm-img/workers.h"
 
 #include <pthread.h>
@@ -135,9 +136,9 @@ int stream_find_data(const struct stream *stream, uint64_t unit_len,
 struct run {
 	const struct stream_pass *pass;
 	pthread_mutex_t lock;
-	pthread_cond_t turned;
-	uint64_t next;	     /* piece to be filled */
-	uint64_t last, turn; /* that was given out, that is to be written */
+	uint64_t next; /* piece to be filled */
+	uint64_t last; /* that was given out */
+	struct turns turns;
 	int result;
 	struct error error;
 };
@@ -149,7 +150,7 @@ static void fail(struct run *run, int rc, const struct error *err)
 		run->result = rc;
 		run->error = *err;
 	}
-	pthread_cond_broadcast(&run->turned);
+	turns_end(&run->turns);
 }
 
 /* With the lock held, except for the work itself. */
@@ -164,17 +165,14 @@ static void do_piece(struct run *run, struct stream_piece *piece)
 	piece->len = 0;
 	rc = pass->fill(pass, index, piece, &err);
 	pthread_mutex_lock(&run->lock);
-	while (rc == 0 && run->result == 0 && run->turn != turn)
-		pthread_cond_wait(&run->turned, &run->lock);
-	if (rc == 0 && run->result == 0) {
+	if (rc == 0 && turns_await(&run->turns, turn, &run->lock)) {
 		pthread_mutex_unlock(&run->lock);
 		rc = pass->emit(pass, index, piece, &err);
 		pthread_mutex_lock(&run->lock);
 	}
 	if (rc < 0)
 		fail(run, rc, &err);
-	run->turn++;
-	pthread_cond_broadcast(&run->turned);
+	turns_pass(&run->turns, 1);
 }
 
 /* With the lock held. */
@@ -214,9 +212,7 @@ int stream_run(const struct stream_pass *pass, struct error *err)
 	struct run run = { .pass = pass };
 
 	pthread_mutex_init(&run.lock, NULL);
-	pthread_cond_init(&run.turned, NULL);
 	workers_run(pass->stream->n_workers, work, &run);
-	pthread_cond_destroy(&run.turned);
 	pthread_mutex_destroy(&run.lock);
 	if (run.result < 0 && err != NULL)
 		*err = run.error;
