@@ -1,5 +1,7 @@
 LIB_SRCS += \
 	lib/image/bitmap.c \
+	lib/image/blkdebug.c \
+	lib/image/blkdebug_rules.c \
 	lib/image/blocks.c \
 	lib/image/blocks_check.c \
 	lib/image/blocks_write.c \

@@ -12,6 +12,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/blkdebug.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,9 +24,13 @@ bool image_name_has_protocol(const char *name)
 
 char *image_backing_resolve(const char *image_path, const char *name)
 {
-	const char *slash = strrchr(image_path, '/');
+	const char *slash;
 	char *path = NULL;
 
+	/* The folder is that of the file under it. */
+	while (image_path != NULL && blkdebug_is_name(image_path))
+		image_path = blkdebug_path(image_path);
+	slash = image_path != NULL ? strrchr(image_path, '/') : NULL;
 	if (slash == NULL || name[0] == '/' || image_name_has_protocol(name))
 		return strdup(name);
 	if (asprintf(&path, "%.*s/%s", (int)(slash - image_path), image_path,
@@ -88,9 +93,10 @@ int chain_open_backing(struct image *image,
 		return -ENOMEM;
 	if (options->flags & IMAGE_NO_BACKING)
 		return 0;
-	if (image->file->fd >= 0) {
-		if (fstat(image->file->fd, &st) < 0)
-			return -errno;
+	rc = image_file_identify(image->file, &st);
+	if (rc < 0 && rc != -ENOTSUP)
+		return rc;
+	if (rc == 0) {
 		link.device = st.st_dev;
 		link.inode = st.st_ino;
 	}
@@ -100,9 +106,11 @@ int chain_open_backing(struct image *image,
 	if (rc < 0)
 		return rc;
 	under.format = image->backing_format;
-	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NBD);
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NBD |
+				   IMAGE_BLKDEBUG);
 	under.flags |= IMAGE_READ_ONLY;
 	under.key_secret = NULL;
+	under.blkdebug = NULL;
 	rc = image_open_path(&image->backing, image->backing_path, &under,
 			     &link, err);
 	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")

@@ -9,6 +9,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/blkdebug.h"
 #include "lib/image/file_internal.h"
 #include "lib/image/image.h"
 #include "lib/image/lock.h"
@@ -90,6 +91,8 @@ int image_file_open(struct image_file **file, const char *path, unsigned flags,
 	if (flags & (IMAGE_FILE_NBD | IMAGE_FILE_CREATE) &&
 	    image_name_is_nbd(path))
 		return image_file_open_nbd(file, path, flags, err);
+	if (flags & IMAGE_FILE_BLKDEBUG && blkdebug_is_name(path))
+		return blkdebug_open(file, path, flags, err);
 	fd = open_path(path, flags, err);
 	if (fd < 0)
 		return fd;
@@ -165,12 +168,24 @@ void image_file_close(struct image_file *file)
 int image_file_lock(const struct image_file *file, const char *path,
 		    struct error *err)
 {
-	if (state_of(file)->ops != NULL)
-		return 0; /* its server's business */
+	const struct file_ops *ops = state_of(file)->ops;
+
+	if (ops != NULL)
+		return ops->lock != NULL ? ops->lock(file, err) : 0;
 	return image_lock(file->fd, path,
 			  file->is_read_only ? IMAGE_LOCK_READER
 					     : IMAGE_LOCK_WRITER,
 			  IMAGE_LOCK_UNSHARED, err);
+}
+
+int image_file_identify(const struct image_file *file, struct stat *st)
+{
+	const struct file_ops *ops = state_of(file)->ops;
+
+	if (ops != NULL)
+		return ops->identify != NULL ? ops->identify(file, st)
+					     : -ENOTSUP;
+	return fstat(file->fd, st) < 0 ? -errno : 0;
 }
 
 int image_file_size(const struct image_file *file, uint64_t *size)
@@ -345,11 +360,14 @@ int image_file_punch(const struct image_file *file, uint64_t host_offset,
 
 int image_file_truncate(const struct image_file *file, uint64_t size)
 {
+	const struct file_ops *ops = state_of(file)->ops;
 	uint64_t now;
 	int rc;
 
 	if (!is_in_range(size, 0))
 		return -EFBIG;
+	if (ops != NULL && ops->truncate != NULL)
+		return ops->truncate(file, size);
 	if (!file->is_block_device)
 		return ftruncate(file->fd, (off_t)size) < 0 ? -errno : 0;
 	rc = image_file_size(file, &now);
@@ -361,10 +379,14 @@ int image_file_truncate(const struct image_file *file, uint64_t size)
 int image_file_allocate(const struct image_file *file, uint64_t host_offset,
 			uint64_t len)
 {
+	const struct file_ops *ops = state_of(file)->ops;
+
 	if (!is_in_range(host_offset, len))
 		return -EFBIG;
 	if (len == 0 || file->is_block_device)
 		return 0;
+	if (ops != NULL && ops->allocate != NULL)
+		return ops->allocate(file, host_offset, len);
 	return -posix_fallocate(file->fd, (off_t)host_offset, (off_t)len);
 }
 

@@ -10,18 +10,30 @@
 #ifndef LIB_IMAGE_FILE_H
 #define LIB_IMAGE_FILE_H
 
+#include "lib/image/file_event.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
 struct error;
+struct stat;
 
 struct image_file {
-	int fd; /* -1: it is another host's */
+	int fd; /* -1: it is another host's, or under a layer */
 	bool is_read_only, is_block_device, is_direct;
 	uint32_t alignment; /* of offset, length and memory: 1 if buffered */
+	/* Told of each step of a format's work; NULL: nobody listens. */
+	void (*hear)(const struct image_file *file, enum image_event event);
 };
+
+static inline void image_file_tell(const struct image_file *file,
+				   enum image_event event)
+{
+	if (__builtin_expect(file->hear != NULL, 0))
+		file->hear(file, event);
+}
 
 enum image_file_flags {
 	IMAGE_FILE_READ_ONLY = 1 << 0,
@@ -32,6 +44,8 @@ enum image_file_flags {
 	/* The path is the user's own, and may be an NBD URI; as a new one's
 	 * always is. */
 	IMAGE_FILE_NBD = 1 << 5,
+	/* The same, of blkdebug:CONFIG:PATH; a new one's never is. */
+	IMAGE_FILE_BLKDEBUG = 1 << 6,
 };
 
 /*
@@ -49,6 +63,8 @@ void image_file_close(struct image_file *file);
 int image_file_lock(const struct image_file *file, const char *path,
 		    struct error *err);
 
+/* Which file of this host it is. -ENOTSUP: none. */
+int image_file_identify(const struct image_file *file, struct stat *st);
 int image_file_size(const struct image_file *file, uint64_t *size);
 /* Bytes of disk that it uses, as du(1) counts them. -ENOTSUP: nobody knows. */
 int image_file_usage(const struct image_file *file, uint64_t *usage);

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* What is not a file of this host; as image_file_*() but for what those have
@@ -24,6 +25,13 @@ struct file_ops {
 	int (*flush)(const struct image_file *file);
 	int (*extent)(const struct image_file *file, uint64_t host_offset,
 		      uint64_t len, bool *is_data, uint64_t *extent_len);
+	/* NULL in the next four: it has one size, is no file of this host, and
+	 * its server's business to lock. */
+	int (*truncate)(const struct image_file *file, uint64_t size);
+	int (*allocate)(const struct image_file *file, uint64_t host_offset,
+			uint64_t len);
+	int (*identify)(const struct image_file *file, struct stat *st);
+	int (*lock)(const struct image_file *file, struct error *err);
 	void (*close)(struct image_file *file);
 };
 

@@ -7,6 +7,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/blkdebug.h"
 #include "lib/image/chain.h"
 #include "lib/image/format.h"
 
@@ -37,6 +38,8 @@ static unsigned file_flags(unsigned flags)
 		result |= IMAGE_FILE_UNSAFE;
 	if (flags & IMAGE_NBD)
 		result |= IMAGE_FILE_NBD;
+	if (flags & IMAGE_BLKDEBUG)
+		result |= IMAGE_FILE_BLKDEBUG;
 	return result;
 }
 
@@ -160,8 +163,13 @@ int image_open_path(struct image **image, const char *path,
 	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)
 		rc = image_file_open(&file, path, flags & ~IMAGE_FILE_DIRECT,
 				     err);
-	if (rc < 0)
+	if (rc == 0 && options->blkdebug != NULL)
+		rc = blkdebug_put_over(&file, path, options->blkdebug, flags,
+				       err);
+	if (rc < 0) {
+		image_file_close(file);
 		return rc;
+	}
 	return image_open_file(image, file, path, options, above, err);
 }
 

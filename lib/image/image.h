@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+struct blkdebug;
 struct error;
 struct image;
 struct secrets;
@@ -49,6 +50,8 @@ enum image_open_flags {
 	/* The path may be an NBD URI: where it is the user's own. Never true
 	 * of the images under it. */
 	IMAGE_NBD = 1 << 8,
+	/* The same, of blkdebug:CONFIG:PATH. */
+	IMAGE_BLKDEBUG = 1 << 9,
 };
 
 /*
@@ -69,6 +72,8 @@ struct image_open_options {
 	 */
 	const struct secrets *secrets;
 	const char *key_secret;
+	/* Errors to make in this image's own file (blkdebug.h); NULL: none. */
+	const struct blkdebug *blkdebug;
 };
 
 /* options may be NULL: probe, read and write. */

@@ -100,13 +100,14 @@ static void set_geometry(struct qcow2 *q)
 
 /* A table of 64-bit entries, in this machine's order. */
 static int read_table(struct qcow2 *q, uint64_t offset, uint64_t n,
-		      uint64_t **table, const char *what, struct error *err)
+		      uint64_t **table, const char *what, const char *failed,
+		      struct error *err)
 {
 	uint64_t len = n * sizeof(**table), file_size;
 	int rc = image_file_size(q->file, &file_size);
 
 	if (rc < 0)
-		return error_set_errno(err, rc, "Could not read %s", what);
+		return error_set_errno(err, rc, "%s", failed);
 	if (len > 0 && (offset > file_size || len > file_size - offset))
 		return error_set(err, -EINVAL, "%s past end of file", what);
 	*table = malloc(len + 1);
@@ -114,7 +115,7 @@ static int read_table(struct qcow2 *q, uint64_t offset, uint64_t n,
 		return -ENOMEM;
 	rc = image_file_read(q->file, offset, *table, len);
 	if (rc < 0)
-		return error_set_errno(err, rc, "Could not read %s", what);
+		return error_set_errno(err, rc, "%s", failed);
 	for (uint64_t i = 0; i < n; i++)
 		(*table)[i] = be64toh((*table)[i]);
 	return 0;
@@ -129,10 +130,13 @@ static int open_caches(struct qcow2 *q, uint64_t wanted)
 	uint64_t len = wanted != 0 ? wanted : L2_CACHE_LEN;
 	int rc;
 
-	rc = qcow2_cache_init(&q->l2_cache, q->file, slice,
+	rc = qcow2_cache_init(&q->l2_cache, q->file, IMAGE_EVENT_L2_LOAD,
+			      IMAGE_EVENT_L2_UPDATE, slice,
 			      len < all ? len : all);
 	if (rc == 0)
 		rc = qcow2_cache_init(&q->refcount_cache, q->file,
+				      IMAGE_EVENT_REFBLOCK_LOAD,
+				      IMAGE_EVENT_REFBLOCK_UPDATE_PART,
 				      q->cluster_len, REFCOUNT_CACHE_LEN);
 	return rc;
 }
@@ -221,14 +225,17 @@ static int load_tables(struct qcow2 *q, struct error *err)
 	const struct qcow2_header *h = &q->header;
 	int rc;
 
-	rc = read_table(q, h->l1_offset, h->l1_size, &q->l1, "L1 table", err);
+	rc = read_table(q, h->l1_offset, h->l1_size, &q->l1, "L1 table",
+			"Could not read L1 table", err);
 	if (rc < 0)
 		return rc;
 	q->refcount_table_size =
 		h->refcount_table_clusters
 		<< (h->cluster_bits - 3); /* at most 8 MiB, so checked */
+	image_file_tell(q->file, IMAGE_EVENT_REFTABLE_LOAD);
 	rc = read_table(q, h->refcount_table_offset, q->refcount_table_size,
-			&q->refcount_table, "Refcount table", err);
+			&q->refcount_table, "Refcount table",
+			"Could not initialize refcount handling", err);
 	if (rc < 0)
 		return rc;
 	return qcow2_snapshots_read(q, err);
@@ -278,6 +285,8 @@ static int flush_locked(struct qcow2 *q, struct error *err)
 
 	if (q->is_read_only)
 		return 0;
+	image_file_tell(q->file, IMAGE_EVENT_FLUSH_TO_OS);
+	image_file_tell(q->file, IMAGE_EVENT_FLUSH_TO_DISK);
 	rc = qcow2_barrier(q);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not flush");

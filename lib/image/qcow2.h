@@ -43,6 +43,7 @@ struct qcow2_cache_entry {
 
 struct qcow2_cache {
 	const struct image_file *file;
+	enum image_event load, update;	 /* what its reads and writes are */
 	uint32_t entry_len, entry_align; /* powers of two */
 	unsigned entry_bits;
 	uint32_t n_entries, n_used, n_heads;
@@ -338,6 +339,7 @@ int qcow2_crypt_amend(struct qcow2 *q,
 
 /* qcow2_cache.c */
 int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
+		     enum image_event load, enum image_event update,
 		     uint32_t entry_len, uint64_t max_len);
 void qcow2_cache_deinit(struct qcow2_cache *cache);
 /* The byte at host_offset, and all after it in its entry; or NULL. Valid

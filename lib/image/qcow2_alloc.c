@@ -145,6 +145,7 @@ static int extend_file(struct qcow2 *q, uint64_t host_index, struct error *err)
 	uint64_t size, end = host_index << q->cluster_bits;
 	int rc = image_file_size(q->file, &size);
 
+	image_file_tell(q->file, IMAGE_EVENT_CLUSTER_ALLOC_SPACE);
 	if (rc == 0 && size < end && !q->file->is_block_device)
 		rc = image_file_truncate(q->file, end);
 	return rc < 0 ? error_set_errno(err, rc, "Could not extend file") : 0;
@@ -231,6 +232,7 @@ static int reserve(struct qcow2 *q, uint64_t wanted, struct error *err)
 int qcow2_alloc(struct qcow2 *q, uint64_t *n, uint64_t *host_offset,
 		bool *is_fresh, struct error *err)
 {
+	image_file_tell(q->file, IMAGE_EVENT_CLUSTER_ALLOC);
 	while (q->n_reserved == 0) {
 		int rc = 0;
 
@@ -298,6 +300,7 @@ int qcow2_alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 {
 	int rc;
 
+	image_file_tell(q->file, IMAGE_EVENT_CLUSTER_ALLOC);
 	begin_allocating(q);
 	rc = alloc_all(q, n, host_offset, err);
 	end_allocating(q);

@@ -93,6 +93,7 @@ static int expand_table(struct expansion *x, struct error *err)
 
 	x->is_changed = false;
 	x->n_old = 0;
+	image_file_tell(q->file, IMAGE_EVENT_L2_LOAD);
 	rc = image_file_read(q->file, x->offset, x->l2, q->cluster_len);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read L2 table");

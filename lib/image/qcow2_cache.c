@@ -29,6 +29,7 @@ static uint32_t head_of(const struct qcow2_cache *c, uint64_t host_offset)
 }
 
 int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
+		     enum image_event load, enum image_event update,
 		     uint32_t entry_len, uint64_t max_len)
 {
 	uint64_t n = max_len / entry_len;
@@ -39,6 +40,8 @@ int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
 		n = UINT32_MAX / 4;
 	*cache = (struct qcow2_cache){
 		.file = file,
+		.load = load,
+		.update = update,
 		.entry_len = entry_len,
 		.entry_bits = (unsigned)__builtin_ctz(entry_len),
 		.entry_align = file->alignment > ENTRY_ALIGN_MIN
@@ -187,6 +190,7 @@ int qcow2_cache_get(struct qcow2_cache *cache, uint64_t host_offset,
 	rc = take_entry(cache, &i);
 	if (rc < 0)
 		return rc;
+	image_file_tell(cache->file, cache->load);
 	rc = image_file_read(cache->file, host_offset - within,
 			     cache->entries[i].data, cache->entry_len);
 	if (rc < 0)
@@ -256,6 +260,7 @@ int qcow2_cache_write(struct qcow2_cache *cache, uint64_t host_offset,
 	update(cache, host_offset, data, len);
 	if (cache->file->alignment > 1)
 		data = widen(cache, &at, data, &wide);
+	image_file_tell(cache->file, cache->update);
 	rc = image_file_write(cache->file, at, data, wide);
 	/* After a failure nobody knows what is there: read it again. */
 	if (rc < 0)

@@ -289,6 +289,7 @@ static int set_l1(struct qcow2 *q, uint64_t i, uint64_t entry,
 	rc = qcow2_check_overlap(q, QCOW2_SECTION_L1, at, ENTRY_LEN, err);
 	if (rc < 0)
 		return rc;
+	image_file_tell(q->file, IMAGE_EVENT_L1_UPDATE);
 	rc = image_file_write(q->file, at, &wire, sizeof(wire));
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not write L1 table");
@@ -305,10 +306,13 @@ static int write_table(struct qcow2 *q, uint64_t old, uint64_t place,
 
 	if (table == NULL)
 		return -ENOMEM;
-	if (old != 0)
+	if (old != 0) {
+		image_file_tell(q->file, IMAGE_EVENT_L2_ALLOC_COW_READ);
 		rc = image_file_read(q->file, old, table, q->cluster_len);
+	}
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read L2 table");
+	image_file_tell(q->file, IMAGE_EVENT_L2_ALLOC_WRITE);
 	rc = qcow2_cache_write(&q->l2_cache, place, table, q->cluster_len);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not write L2 table");

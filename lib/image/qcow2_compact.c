@@ -74,6 +74,7 @@ static int write_copy(struct compaction *c, uint64_t host_index,
 		rc = qcow2_add_refcount(q, host_index, 1, 1, err);
 	if (rc < 0)
 		return rc;
+	image_file_tell(q->file, IMAGE_EVENT_WRITE_AIO);
 	rc = image_file_write(q->file, offset, c->data, q->cluster_len);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write a cluster")
 		      : 0;
@@ -217,6 +218,7 @@ static int compact_tables(struct compaction *c, struct error *err)
 			rc = qcow2_check_overlap(
 				q, QCOW2_SECTION_L1,
 				q->header.l1_offset + first * 8, n * 8, err);
+		image_file_tell(q->file, IMAGE_EVENT_L1_UPDATE);
 		if (rc == 0)
 			rc = image_file_write(q->file,
 					      q->header.l1_offset + first * 8,

@@ -45,6 +45,7 @@ static int drop(struct qcow2 *q, uint32_t i, struct error *err)
 
 	if (rc < 0)
 		return rc;
+	image_file_tell(q->file, IMAGE_EVENT_REFTABLE_UPDATE);
 	rc = image_file_write(q->file, place, &nothing, sizeof(nothing));
 	if (rc == 0)
 		rc = qcow2_barrier(q);
@@ -128,6 +129,8 @@ static int move_table(struct qcow2 *q, bool is_l1, uint64_t old, uint64_t n,
 	if (rc < 0)
 		return rc;
 	rc = image_file_read(q->file, old << q->cluster_bits, table, len);
+	image_file_tell(q->file, is_l1 ? IMAGE_EVENT_L1_UPDATE
+				       : IMAGE_EVENT_REFTABLE_UPDATE);
 	if (rc == 0)
 		rc = image_file_write(q->file, place << q->cluster_bits, table,
 				      len);

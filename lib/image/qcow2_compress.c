@@ -95,6 +95,7 @@ static int inflate_cluster(struct qcow2 *q, uint64_t entry, void **inflater,
 	in = malloc(len);
 	if (in == NULL)
 		return -ENOMEM;
+	image_file_tell(q->file, IMAGE_EVENT_READ_COMPRESSED);
 	rc = image_file_read(q->file, offset, in, len);
 	if (rc < 0)
 		return error_set_errno(err, rc,

@@ -43,6 +43,7 @@ static int fix_l1(struct qcow2_checker *c, uint64_t i, struct error *err)
 
 	if (rc < 0)
 		return rc;
+	image_file_tell(q->file, IMAGE_EVENT_L1_UPDATE);
 	rc = image_file_write(q->file, at, &wire, sizeof(wire));
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not write L1 table");

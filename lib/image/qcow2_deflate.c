@@ -92,8 +92,10 @@ static int place(struct qcow2 *q, size_t len, uint64_t *host_offset,
 {
 	uint64_t fresh = 0, room, n = 1;
 	bool is_fresh;
-	int rc = find_room(q, &room, err);
+	int rc;
 
+	image_file_tell(q->file, IMAGE_EVENT_CLUSTER_ALLOC_BYTES);
+	rc = find_room(q, &room, err);
 	if (rc == 0 && room < len) {
 		rc = qcow2_alloc(q, &n, &fresh, &is_fresh, err);
 		if (rc == 0) /* others may have packed meanwhile */
@@ -161,6 +163,7 @@ static int store(struct qcow2 *q, uint64_t index, const void *data, size_t len,
 					 len, err);
 	if (rc == 0) {
 		pthread_mutex_unlock(&q->lock);
+		image_file_tell(q->file, IMAGE_EVENT_WRITE_COMPRESSED);
 		rc = image_file_write(q->file, host_offset, data, len);
 		pthread_mutex_lock(&q->lock);
 		if (rc == 0)
@@ -172,6 +175,7 @@ static int store(struct qcow2 *q, uint64_t index, const void *data, size_t len,
 		unplace(q, host_offset, len);
 		return rc;
 	}
+	image_file_tell(q->file, IMAGE_EVENT_L2_UPDATE_COMPRESSED);
 	return qcow2_set_entries(q, index, 1, make_entry(q, host_offset, len),
 				 0, 0, err);
 }

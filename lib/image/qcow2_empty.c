@@ -24,6 +24,7 @@ static int clear_l1(struct qcow2 *q, struct error *err)
 	if (rc < 0)
 		return rc;
 	memset(q->l1, 0, len);
+	image_file_tell(q->file, IMAGE_EVENT_L1_UPDATE);
 	rc = image_file_write(q->file, q->header.l1_offset, q->l1, len);
 	if (rc == 0)
 		rc = qcow2_barrier(q);
@@ -44,6 +45,7 @@ static int make_empty(struct qcow2 *q, struct error *err)
 	rc = clear_l1(q, err);
 	if (rc < 0)
 		return rc;
+	image_file_tell(q->file, IMAGE_EVENT_EMPTY_IMAGE_PREPARE);
 	rc = qcow2_filters_refill(q);
 	if (rc == 0)
 		rc = qcow2_count_tables(q, old, q->header.l1_size, -1, err);

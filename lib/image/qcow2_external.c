@@ -47,8 +47,9 @@ static bool is_same_file(const struct image_file *a, const struct image_file *b)
 {
 	struct stat x, y;
 
-	return fstat(a->fd, &x) == 0 && fstat(b->fd, &y) == 0 &&
-	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return image_file_identify(a, &x) == 0 &&
+	       image_file_identify(b, &y) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
 }
 
 static int open_file(struct qcow2 *q, struct error *err)

@@ -67,6 +67,7 @@ static int set_table_entry(struct qcow2 *q, uint64_t i, uint64_t offset,
 				 sizeof(wire), err);
 	if (rc < 0)
 		return rc;
+	image_file_tell(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_HOOKUP);
 	rc = image_file_write(q->file, at, &wire, sizeof(wire));
 	if (rc < 0)
 		return error_set_errno(err, rc,
@@ -122,6 +123,8 @@ static int write_area(struct qcow2 *q, const struct area *a, uint64_t *table,
 		table[i] = q->refcount_table[i];
 	for (uint64_t i = 0; i < a->n_blocks; i++) {
 		table[first + i] = (a->start + i) << q->cluster_bits;
+		image_file_tell(q->file,
+				IMAGE_EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
 		rc = write_block(q, first + i, a->start + i, a->start,
 				 a->n_blocks + a->n_clusters, err);
 		if (rc < 0)
@@ -133,6 +136,7 @@ static int write_area(struct qcow2 *q, const struct area *a, uint64_t *table,
 		return rc;
 	for (uint64_t i = 0; i < size; i++)
 		table[i] = htobe64(table[i]);
+	image_file_tell(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_WRITE_TABLE);
 	rc = image_file_write(q->file, offset, table, size * sizeof(*table));
 	for (uint64_t i = 0; i < size; i++)
 		table[i] = be64toh(table[i]);
@@ -154,6 +158,7 @@ static int grow_table(struct qcow2 *q, uint64_t host_index, uint64_t place_from,
 	uint64_t size;
 	int rc;
 
+	image_file_tell(q->file, IMAGE_EVENT_REFTABLE_GROW);
 	rc = plan_area(q, host_index, place_from, &area, err);
 	if (rc < 0)
 		return rc;
@@ -166,6 +171,7 @@ static int grow_table(struct qcow2 *q, uint64_t host_index, uint64_t place_from,
 		rc = barrier(q, err);
 	if (rc < 0)
 		return rc;
+	image_file_tell(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_SWITCH_TABLE);
 	rc = qcow2_set_refcount_table(
 		q, (area.start + area.n_blocks) << q->cluster_bits,
 		(uint32_t)area.n_clusters);
@@ -228,6 +234,7 @@ int qcow2_make_refcount_block(struct qcow2 *q, uint64_t host_index,
 		if (rc < 0)
 			return rc;
 	}
+	image_file_tell(q->file, IMAGE_EVENT_REFBLOCK_ALLOC_WRITE);
 	rc = write_block(q, i, place, place, 1, err);
 	if (rc == 0)
 		rc = barrier(q, err);

@@ -22,6 +22,7 @@ static int read_backing(struct qcow2 *q, uint64_t offset, size_t len,
 		int rc;
 
 		n = iov_take(cursor, len, parts, IOV_PARTS_MAX, &n_parts);
+		image_file_tell(q->file, IMAGE_EVENT_READ_BACKING_AIO);
 		rc = image_backing_readv(q->image, offset, parts, n_parts, err);
 		if (rc < 0)
 			return rc;
@@ -42,6 +43,7 @@ static int read_data(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
 		int rc;
 
 		n = iov_take(cursor, len, parts, IOV_PARTS_MAX, &n_parts);
+		image_file_tell(q->file, IMAGE_EVENT_READ_AIO);
 		rc = qcow2_data_readv(q, offset, host_offset, parts, n_parts);
 		if (rc < 0)
 			return error_set_errno(err, rc, "Could not read data");

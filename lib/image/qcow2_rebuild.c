@@ -91,6 +91,7 @@ static int write_table(struct qcow2 *q, const struct layout *l, uint64_t *table,
 
 	for (uint64_t i = 0; i < l->n_blocks; i++)
 		table[i] = htobe64((l->start + i) << q->cluster_bits);
+	image_file_tell(q->file, IMAGE_EVENT_REFTABLE_UPDATE);
 	rc = image_file_write(q->file, offset, table,
 			      l->n_table << q->cluster_bits);
 	for (uint64_t i = 0; i < l->n_blocks; i++)

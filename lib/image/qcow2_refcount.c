@@ -183,6 +183,8 @@ int qcow2_add_refcount(struct qcow2 *q, uint64_t host_index, uint64_t n,
 
 		if (here > n)
 			here = n;
+		/* As QEMU, which makes it here if there is none. */
+		image_file_tell(q->file, IMAGE_EVENT_REFBLOCK_ALLOC);
 		rc = find_block(q, host_index, &offset, err);
 		if (rc == 0 && offset == 0)
 			rc = qcow2_corruption(
@@ -220,8 +222,10 @@ int qcow2_free_now(struct qcow2 *q, uint64_t host_index, uint64_t n,
 		   struct error *err)
 {
 	uint64_t run = 0;
-	int rc = qcow2_add_refcount(q, host_index, n, -1, err);
+	int rc;
 
+	image_file_tell(q->file, IMAGE_EVENT_CLUSTER_FREE);
+	rc = qcow2_add_refcount(q, host_index, n, -1, err);
 	if (rc < 0)
 		return rc;
 	for (uint64_t i = host_index; i < host_index + n; i++) {

@@ -33,6 +33,7 @@ static int write_l1(struct qcow2 *q, uint64_t offset, uint64_t *table,
 
 	for (uint64_t i = 0; i < size; i++)
 		table[i] = htobe64(i < q->header.l1_size ? q->l1[i] : 0);
+	image_file_tell(q->file, IMAGE_EVENT_L1_GROW_WRITE_TABLE);
 	rc = image_file_write(q->file, offset, table, size * sizeof(*table));
 	for (uint64_t i = 0; i < size; i++)
 		table[i] = be64toh(table[i]);
@@ -57,6 +58,7 @@ static int grow_l1(struct qcow2 *q, uint64_t size, struct error *err)
 	table = calloc(size, sizeof(*table));
 	if (table == NULL)
 		return -ENOMEM;
+	image_file_tell(q->file, IMAGE_EVENT_L1_GROW_ALLOC_TABLE);
 	rc = qcow2_alloc_all(q, n, &offset, err);
 	if (rc < 0)
 		return rc;
@@ -65,6 +67,7 @@ static int grow_l1(struct qcow2 *q, uint64_t size, struct error *err)
 		qcow2_alloc_undo(q, offset, n);
 		return rc;
 	}
+	image_file_tell(q->file, IMAGE_EVENT_L1_GROW_ACTIVATE_TABLE);
 	rc = qcow2_set_size(q, q->header.size, (uint32_t)size, offset);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not write header");
@@ -137,11 +140,14 @@ static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
 	if (first < end) {
 		qcow2_flight_wait(q, first, end - 1, true);
 		qcow2_flight_begin(q, &flight, first, end - 1, true);
+		image_file_tell(q->file,
+				IMAGE_EVENT_L1_SHRINK_FREE_L2_CLUSTERS);
 		rc = qcow2_drop(q, first, end, err);
 		qcow2_flight_end(q, &flight);
 		if (rc < 0)
 			return rc;
 	}
+	image_file_tell(q->file, IMAGE_EVENT_L1_SHRINK_WRITE_TABLE);
 	rc = set_size(q, size, err);
 	return rc < 0 ? rc : qcow2_external_shrink(q, size, err);
 }

@@ -124,6 +124,7 @@ static int copy_block(struct qcow2 *q, uint64_t from, uint64_t to,
 		return qcow2_corruption(q, err,
 					"Refblock offset %#llx unaligned",
 					(unsigned long long)from);
+	image_file_tell(q->file, IMAGE_EVENT_REFBLOCK_LOAD);
 	rc = image_file_read(q->file, from, block, q->cluster_len);
 	if (rc == 0)
 		rc = qcow2_cache_write(&q->refcount_cache, to, block,
@@ -210,6 +211,7 @@ static int write_table(struct qcow2 *q, const struct qcow2_shadow *s,
 		return -ENOMEM;
 	for (uint64_t i = 0; i < q->refcount_table_size; i++)
 		wire[i] = htobe64(q->refcount_table[i]);
+	image_file_tell(q->file, IMAGE_EVENT_REFTABLE_UPDATE);
 	rc = image_file_write(q->file, s->table_range.host_offset, wire, len);
 	if (rc == 0)
 		rc = qcow2_barrier(q);

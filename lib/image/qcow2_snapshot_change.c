@@ -184,8 +184,10 @@ static int finish_l2(struct qcow2 *q, struct change *c, uint64_t i,
 {
 	bool is_changed;
 	uint64_t count;
-	int rc = image_file_read(q->file, c->l1[i], l2, q->cluster_len);
+	int rc;
 
+	image_file_tell(q->file, IMAGE_EVENT_L2_LOAD);
+	rc = image_file_read(q->file, c->l1[i], l2, q->cluster_len);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read L2 table");
 	rc = set_flags(q, l2, &is_changed, err);

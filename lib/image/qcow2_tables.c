@@ -76,6 +76,7 @@ static int count_l2(struct qcow2 *q, uint64_t offset, uint64_t *l2, int delta,
 		return qcow2_corruption(q, err,
 					"L2 table offset %#llx unaligned",
 					(unsigned long long)offset);
+	image_file_tell(q->file, IMAGE_EVENT_L2_LOAD);
 	rc = image_file_read(q->file, offset, l2, q->cluster_len);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read L2 table");

@@ -59,6 +59,7 @@ static int write_data(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
 		int rc;
 
 		n = iov_take(cursor, len, parts, IOV_PARTS_MAX, &n_parts);
+		image_file_tell(q->file, IMAGE_EVENT_WRITE_AIO);
 		rc = qcow2_data_writev(q, offset, host_offset, parts, n_parts);
 		if (rc < 0)
 			return error_set_errno(err, rc, "Could not write data");
@@ -103,6 +104,7 @@ static int read_edge(struct qcow2 *q, struct allocation *a, uint64_t offset,
 	*data = aligned_alloc(4096, (len + 4095) & ~(size_t)4095);
 	if (*data == NULL)
 		return -ENOMEM;
+	image_file_tell(q->file, IMAGE_EVENT_COW_READ);
 	rc = qcow2_read_old(q, offset, *data, len, &is_zero, err);
 	if (rc < 0)
 		return rc;
@@ -139,6 +141,9 @@ static int write_clusters(struct qcow2 *q, const struct allocation *a,
 		parts[n_parts].iov_base = a->tail_data;
 		parts[n_parts++].iov_len = a->part.tail;
 	}
+	if (n_head > 0 || a->tail_data != NULL)
+		image_file_tell(q->file, IMAGE_EVENT_COW_WRITE);
+	image_file_tell(q->file, IMAGE_EVENT_WRITE_AIO);
 	rc = qcow2_data_writev(q, at, at + skip, parts, n_parts);
 	at = a->part.offset + n;
 	if (rc == 0 && n < len) {

@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct raw {
 	pthread_mutex_t block_0; /* check and write together */
@@ -59,6 +60,8 @@ static int raw_open(struct image *image, struct error *err)
 static int raw_flush(struct image *image, struct error *err)
 {
 	(void)err;
+	image_file_tell(image->file, IMAGE_EVENT_FLUSH_TO_OS);
+	image_file_tell(image->file, IMAGE_EVENT_FLUSH_TO_DISK);
 	return image_file_flush(image->file);
 }
 
@@ -81,6 +84,7 @@ static int raw_readv(struct image *image, uint64_t offset,
 		     const struct iovec *iov, unsigned n_iov, struct error *err)
 {
 	(void)err;
+	image_file_tell(image->file, IMAGE_EVENT_READ_AIO);
 	return image_file_readv(image->file, offset, iov, n_iov);
 }
 
@@ -205,6 +209,7 @@ static int raw_writev(struct image *image, uint64_t offset,
 	unsigned n_rest = n_iov;
 	int rc;
 
+	image_file_tell(image->file, IMAGE_EVENT_WRITE_AIO);
 	if (!is_guarded(image, offset))
 		return image_file_writev(image->file, offset, iov, n_iov);
 	rest = skip_iov(iov, &n_rest, (size_t)(IMAGE_PROBE_LEN - offset));
@@ -369,9 +374,12 @@ static int raw_resize(struct image *image, uint64_t size,
 static int raw_get_info(struct image *image, struct image_info *info,
 			struct error *err)
 {
+	struct stat st;
+
 	(void)err;
 	/* As QEMU, which knows nothing of an export but its size. */
-	info->has_no_dirty_flag = image->file->fd < 0;
+	info->has_no_dirty_flag =
+		image_file_identify(image->file, &st) == -ENOTSUP;
 	return 0;
 }
 

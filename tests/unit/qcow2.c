@@ -103,7 +103,9 @@ static void test_cache_replaces_the_oldest(void **state)
 
 	(void)state;
 	make_image(1 << 20, NULL, 0);
-	assert_int_equal(qcow2_cache_init(&cache, engine()->file, 512, 8 * 512),
+	assert_int_equal(qcow2_cache_init(&cache, engine()->file,
+					  IMAGE_EVENT_L2_LOAD,
+					  IMAGE_EVENT_L2_UPDATE, 512, 8 * 512),
 			 0);
 	for (uint64_t i = 0; i < 8; i++)
 		assert_int_equal(qcow2_cache_get(&cache, i * 512, &data), 0);
@@ -124,7 +126,9 @@ static void test_cache_writes_through(void **state)
 
 	(void)state;
 	make_image(1 << 20, NULL, 0);
-	assert_int_equal(qcow2_cache_init(&cache, engine()->file, 512, 4096),
+	assert_int_equal(qcow2_cache_init(&cache, engine()->file,
+					  IMAGE_EVENT_L2_LOAD,
+					  IMAGE_EVENT_L2_UPDATE, 512, 4096),
 			 0);
 	assert_int_equal(qcow2_cache_get(&cache, 1 << 20, &data), 0);
 	/* Over the end of one entry: only the first is cached. */
