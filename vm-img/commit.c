@@ -70,13 +70,12 @@ struct piece {
 	uint64_t ready_ns;   /* not before */
 };
 
-static void fail(struct run *run, int rc, const char *what,
-		 const struct error *err)
+static void fail(struct run *run, int rc, const struct error *err)
 {
 	pthread_mutex_lock(&run->lock);
 	if (run->result == 0)
-		run->result = error_set(&run->error, rc, "%s: %s", what,
-					error_text(err, rc));
+		run->result = error_set(&run->error, rc, "Block job failed: %s",
+					report_reason(err, rc));
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -150,7 +149,7 @@ static bool take(struct run *run, struct piece *piece)
 	rc = take_locked(run, piece, &err);
 	pthread_mutex_unlock(&run->lock);
 	if (rc < 0)
-		fail(run, rc, "Could not read the image's map", &err);
+		fail(run, rc, &err);
 	return rc > 0;
 }
 
@@ -164,7 +163,7 @@ static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 		rc = image_read(piece->layer, piece->start, buf,
 				(size_t)piece->len, &err);
 	if (rc < 0) {
-		fail(run, rc, "Could not read", &err);
+		fail(run, rc, &err);
 		return false;
 	}
 	if (piece->layer != NULL)
@@ -174,7 +173,7 @@ static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 		rc = image_write_zeroes(run->base, piece->start, piece->len,
 					IMAGE_ZERO_MAY_UNMAP, &err);
 	if (rc < 0) {
-		fail(run, rc, "Could not write to the base image", &err);
+		fail(run, rc, &err);
 		return false;
 	}
 	pthread_mutex_lock(&run->lock);
@@ -191,7 +190,7 @@ static void *work(void *context)
 	struct piece piece;
 
 	if (buf == NULL) {
-		fail(run, -ENOMEM, "commit", NULL);
+		fail(run, -ENOMEM, NULL);
 		return NULL;
 	}
 	while (take(run, &piece) && do_piece(run, &piece, buf))
@@ -221,6 +220,7 @@ static int copy_down(struct run *run, struct error *err)
 /* The base's last write may come with its close; then the top is emptied. */
 static int commit(struct run *run, struct error *err)
 {
+	struct error why = ERROR_INIT;
 	int rc = copy_down(run, err);
 
 	if (rc < 0)
@@ -228,8 +228,11 @@ static int commit(struct run *run, struct error *err)
 	rc = image_close(steal_ptr(&run->base), err);
 	if (rc < 0 || run->request->is_dropped)
 		return rc;
-	rc = image_make_empty(run->layers[0], err);
-	return rc == -ENOTSUP ? 0 : rc;
+	rc = image_make_empty(run->layers[0], &why);
+	if (rc == 0 || rc == -ENOTSUP)
+		return 0;
+	return error_set(err, rc, "Failed to empty %s: %s", run->request->path,
+			 report_reason(&why, rc));
 }
 
 static bool is_same_file(const char *a, const char *b)
@@ -341,9 +344,9 @@ static int run_request(const struct request *request)
 	for (unsigned i = 0; i < run.n_layers; i++)
 		image_abandon(run.layers[i]);
 	progress_end(&run.progress, rc == 0);
-	if (err.text[0] != '\0')
-		report_error("%s", err.text);
-	else if (rc == 0 && !request->is_quiet)
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	else if (!request->is_quiet)
 		printf("Image committed.\n");
 	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -239,7 +239,7 @@ static void compare_piece(struct run *run, const struct piece *piece,
 		stop(run, EXIT_NOT_READ, true, piece->start,
 		     "Error while reading offset %" PRIu64 " of %s: %s",
 		     piece->start, run->request->paths[i],
-		     error_text(&err, rc));
+		     report_reason(&err, rc));
 		pthread_mutex_unlock(&run->lock);
 		return;
 	}

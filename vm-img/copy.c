@@ -19,6 +19,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/image/image.h"
+#include "vm-img/report.h"
 #include "vm-img/workers.h"
 
 #include <errno.h>
@@ -67,15 +68,16 @@ static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 	return result < block_len ? block_len : result;
 }
 
+/* doing: "reading at byte" */
 static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
 		 const struct error *err)
 {
 	pthread_mutex_lock(&run->lock);
 	if (run->result == 0)
 		run->result =
-			error_set(&run->error, rc,
-				  "error while %s at byte %llu: %s", doing,
-				  (unsigned long long)at, error_text(err, rc));
+			error_set(&run->error, rc, "error while %s %llu: %s",
+				  doing, (unsigned long long)at,
+				  report_reason(err, rc));
 	turns_end(&run->turns);
 	pthread_mutex_unlock(&run->lock);
 }
@@ -120,7 +122,8 @@ static bool take(struct copy_run *run, struct batch *batch)
 		rc = fill(run, batch, &err);
 	pthread_mutex_unlock(&run->lock);
 	if (rc < 0)
-		fail(run, rc, "reading block status", run->cursor, &err);
+		fail(run, rc, "reading block status at offset", run->cursor,
+		     &err);
 	return batch->n > 0 && rc == 0;
 }
 
@@ -139,7 +142,7 @@ static bool take_fed(struct copy_run *run, struct batch *batch, uint8_t *buf)
 		run->is_feed_over = true;
 	pthread_mutex_unlock(&run->feed_lock);
 	if (rc < 0)
-		fail(run, rc, "reading", batch->pieces[0].start, &err);
+		fail(run, rc, "reading at byte", batch->pieces[0].start, &err);
 	return batch->n > 0 && rc == 0;
 }
 
@@ -156,7 +159,7 @@ static bool read_batch(struct copy_run *run, const struct batch *batch,
 			continue;
 		rc = copy_read(run, piece, buf, &err);
 		if (rc < 0) {
-			fail(run, rc, "reading", piece->start, &err);
+			fail(run, rc, "reading at byte", piece->start, &err);
 			return false;
 		}
 		buf += piece->len;
@@ -177,7 +180,7 @@ static bool write_batch(struct copy_run *run, const struct batch *batch,
 		rc = i == 0 ? copy_write_first(run, piece, buf, &err)
 			    : copy_write(run, piece, buf, &err);
 		if (rc < 0) {
-			fail(run, rc, "writing", piece->start, &err);
+			fail(run, rc, "writing at byte", piece->start, &err);
 			return false;
 		}
 		if (piece->kind == COPY_DATA)
@@ -204,7 +207,7 @@ static void *work(void *context)
 	struct batch batch;
 
 	if (buf == NULL) {
-		fail(run, -ENOMEM, "reading", 0, NULL);
+		fail(run, -ENOMEM, "reading at byte", 0, NULL);
 		return NULL;
 	}
 	while (run->copy->is_fed ? take_fed(run, &batch, buf)

@@ -27,7 +27,7 @@ static void salvage(const struct copy_run *run, struct image *source,
 		if (!run->copy->is_quiet)
 			report_warning("error while reading offset %llu: %s",
 				       (unsigned long long)offset + at,
-				       error_text(&err, rc));
+				       report_reason(&err, rc));
 	}
 }
 

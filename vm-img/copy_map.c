@@ -63,7 +63,8 @@ static int salvage_map(const struct copy_run *run, uint64_t offset,
 	if (!run->copy->is_quiet)
 		report_warning("error while reading block status at offset "
 			       "%llu: %s",
-			       (unsigned long long)offset, error_text(err, rc));
+			       (unsigned long long)offset,
+			       report_reason(err, rc));
 	*extent = (struct image_extent){
 		.kind = IMAGE_EXTENT_DATA,
 		.len = left < run->block_len ? left : run->block_len,

@@ -186,8 +186,6 @@ void object_add(const char *text)
 	if (rc == 0)
 		return;
 	report_error("%s", error_text(&err, rc));
-	if (strstr(err.text, "expects an identifier") != NULL)
-		report_hint("Identifiers consist of letters, digits, '-', "
-			    "'.', '_', starting with a letter.");
+	report_hint_of(error_text(&err, rc));
 	exit(EXIT_FAILURE);
 }

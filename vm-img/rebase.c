@@ -75,7 +75,7 @@ static void fail(struct run *run, int rc, const char *what,
 	pthread_mutex_lock(&run->lock);
 	if (run->result == 0)
 		run->result = error_set(&run->error, rc, "%s: %s", what,
-					error_text(err, rc));
+					report_reason(err, rc));
 	turns_end(&run->turns);
 	pthread_mutex_unlock(&run->lock);
 }

@@ -2,6 +2,7 @@
 /* qemu-img's manner of telling what went wrong. */
 #include "vm-img/report.h"
 
+#include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/image/lock.h"
 
@@ -69,6 +70,27 @@ void report_hint(const char *format, ...)
 	va_start(args, format);
 	write_message(NULL, format, args);
 	va_end(args);
+}
+
+void report_hint_of(const char *text)
+{
+	if (strstr(text, "expects a non-negative number below") != NULL) {
+		report_hint("Optional suffix k, M, G, T, P or E means kilo-, "
+			    "mega-, giga-, tera-, peta-");
+		report_hint("and exabytes, respectively.");
+	} else if (strstr(text, "expects an identifier") != NULL) {
+		report_hint("Identifiers consist of letters, digits, '-', "
+			    "'.', '_', starting with a letter.");
+	}
+}
+
+const char *report_reason(const struct error *err, int rc)
+{
+	const char *text = error_text(err, rc), *number = strerror(-rc);
+	size_t len = strlen(text), end = strlen(number);
+
+	return len > end && strcmp(text + len - end, number) == 0 ? number
+								  : text;
 }
 
 void report_usage(const char *format, ...)

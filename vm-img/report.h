@@ -18,6 +18,13 @@ void report_warning(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 /* A further line of the message before: no program name. */
 void report_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The lines that QEMU has after this error of a size or an identifier; none
+ * after others. */
+void report_hint_of(const char *text);
+
+/* What went wrong, as QEMU's block layer hands it on: the error number's text
+ * alone, unless there is more to it than a read or a write that failed. */
+const char *report_reason(const struct error *err, int rc);
 
 /* An error of usage: the text, where to look, and status 1, as qemu-img. */
 _Noreturn void report_usage(const char *format, ...)

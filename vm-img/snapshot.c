@@ -73,6 +73,13 @@ static int list(struct image *image, struct error *err)
 	return rc;
 }
 
+/* There is no more to say than the error number does. */
+static bool is_plain(const struct error *err, int rc)
+{
+	return rc == -ENOTSUP ||
+	       strcmp(report_reason(err, rc), strerror(-rc)) == 0;
+}
+
 static int create(struct image *image, const char *name, struct error *err)
 {
 	char cut[NAME_LEN_MAX + 1];
@@ -85,7 +92,7 @@ static int create(struct image *image, const char *name, struct error *err)
 	what.date_sec = (uint32_t)now.tv_sec;
 	what.date_nsec = (uint32_t)now.tv_nsec;
 	rc = image_snapshot_create(image, &what, err);
-	if (rc == -ENOTSUP)
+	if (rc < 0 && is_plain(err, rc))
 		report_error("Could not create snapshot '%s': %d (%s)", name,
 			     rc, strerror(-rc));
 	else if (rc < 0)
@@ -186,6 +193,8 @@ static int apply(struct image *image, const char *name, struct error *err)
 		error_set_errno(err, rc, "Failed to load snapshot");
 	else
 		rc = image_snapshot_apply(image, index, err);
+	if (rc < 0 && is_plain(err, rc) && rc != -ENOTSUP)
+		error_set_errno(err, rc, "Failed to load snapshot");
 	if (rc < 0)
 		report_error("Could not apply snapshot '%s': %s", name,
 			     error_text(err, rc));
@@ -204,6 +213,9 @@ static int remove_one(struct image *image, const char *name, struct error *err)
 		return rc;
 	}
 	rc = image_snapshot_delete(image, index, err);
+	if (rc < 0 && is_plain(err, rc) && rc != -ENOTSUP)
+		error_set_errno(err, rc,
+				"Failed to free the cluster and L1 table");
 	if (rc < 0)
 		report_error("Could not delete snapshot '%s': %s", name,
 			     error_text(err, rc));
