@@ -180,9 +180,10 @@ static int open_source(struct image **image, const struct source *source,
 {
 	const struct image_open_options options = {
 		.format = source->format,
-		.flags = flags | source->flags | IMAGE_NBD,
+		.flags = flags | source->flags | IMAGE_NBD | IMAGE_BLKDEBUG,
 		.secrets = object_secrets(),
 		.key_secret = source->key_secret,
+		.blkdebug = source->blkdebug,
 	};
 
 	return image_open(image, source->path, &options, err);
@@ -208,7 +209,18 @@ struct image *open_target_or_report(const char *name, const char *format,
 	if (rc == 0)
 		return image;
 	report_error("Could not open '%s': %s", name, error_text(&err, rc));
+	report_hint_of(error_text(&err, rc));
 	return NULL;
+}
+
+int check_new_or_report(const char *path)
+{
+	struct error err = ERROR_INIT;
+	int rc = source_check_new(path, &err);
+
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	return rc;
 }
 
 struct image *open_new_or_report(const char *path, const char *format,

@@ -116,6 +116,8 @@ struct image *open_target_or_report(const char *name, const char *format,
 /* The warning about an image whose format nobody said, if it was taken for
  * raw and is about to be written. */
 void report_guess(const struct image *image, const char *path);
+/* May an image be made by this name? -EINVAL. */
+int check_new_or_report(const char *path);
 /* An image that was just made: its path, and the id of its secret or NULL. */
 struct image *open_new_or_report(const char *path, const char *format,
 				 const char *key_secret, unsigned flags);

@@ -34,6 +34,7 @@ vm-img_SRCS := \
 	vm-img/resize.c \
 	vm-img/snapshot.c \
 	vm-img/source.c \
+	vm-img/source_blkdebug.c \
 	vm-img/standard.c \
 	vm-img/status.c \
 	vm-img/stream.c \

@@ -138,6 +138,8 @@ static int check_target_options(struct convert *request)
 
 	if (specs == NULL)
 		return -ENOENT;
+	if (!request->has_no_create && check_new_or_report(request->target) < 0)
+		return -EINVAL;
 	if (format_options_get(options, "backing_file") != NULL) {
 		const char *text = NULL;
 

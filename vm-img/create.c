@@ -173,7 +173,9 @@ static int run_request(struct request *request)
 	struct error err = ERROR_INIT;
 	int rc;
 
-	rc = source_check_protocol(request->path, &err);
+	rc = format_options_is_format(request->format)
+		     ? source_check_new(request->path, &err)
+		     : 0; /* that is told first */
 	if (rc < 0) {
 		report_error("%s: %s", request->path, error_text(&err, rc));
 		return EXIT_FAILURE;

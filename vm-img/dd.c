@@ -163,6 +163,8 @@ static int run_request(const struct request *r)
 	if (is_beyond)
 		skip = end;
 	if (rc == 0)
+		rc = check_new_or_report(r->output);
+	if (rc == 0)
 		rc = write_output(r, from, skip, end);
 	/* As dd(1): said, and no failure. */
 	if (rc == 0 && is_beyond)

@@ -3,6 +3,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/blkdebug.h"
 #include "lib/image/image.h"
 #include "vm-img/format_options.h"
 #include "vm-img/keys.h"
@@ -20,19 +21,25 @@ static const char *const ignored[] = {
 	"detect-zeroes",   "auto-read-only", "node-name",
 };
 static const char *const ignored_of_file[] = {
-	"file.cache.writeback",
-	"file.cache.no-flush",
-	"file.discard",
-	"file.detect-zeroes",
-	"file.auto-read-only",
-	"file.read-only",
+	"cache.writeback",
+	"cache.no-flush",
+	"discard",
+	"detect-zeroes",
+	"auto-read-only",
+	"read-only",
+	"node-name",
+	"aio",
+	"aio-max-batch",
+	"drop-cache",
+	"x-check-cache-dropped",
+	"pr-manager",
+	"locking",
+};
+/* Of what stands between the two. */
+static const char *const ignored_of_layer[] = {
+	"file.cache.writeback", "file.cache.no-flush", "file.discard",
+	"file.detect-zeroes",	"file.auto-read-only", "file.read-only",
 	"file.node-name",
-	"file.aio",
-	"file.aio-max-batch",
-	"file.drop-cache",
-	"file.x-check-cache-dropped",
-	"file.pr-manager",
-	"file.locking",
 };
 static const char *const ignored_of_qcow2[] = {
 	"lazy-refcounts",	  "pass-discard-request",
@@ -76,6 +83,11 @@ static int take_flags(struct keys *keys, struct source *source,
 	return 0;
 }
 
+static bool is_blkdebug(const char *driver)
+{
+	return strcmp(driver, "blkdebug") == 0;
+}
+
 static bool is_protocol(const char *driver)
 {
 	return strcmp(driver, "file") == 0 ||
@@ -93,30 +105,95 @@ static int replace(char **text, const char *with)
 	return 0;
 }
 
-/* The file under a format. */
-static int take_file(struct keys *keys, struct source *source,
-		     struct error *err)
+/* The value of prefix and name in one. */
+static const char *take(struct keys *keys, const char *prefix, const char *name)
 {
-	const char *driver = keys_take(keys, "file.driver");
-	const char *name = keys_take(keys, "file.filename");
-	const char *node = keys_take(keys, "file");
+	char full[64];
 
-	if (node != NULL)
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	return keys_take(keys, full);
+}
+
+static bool has_any(const struct keys *keys, const char *prefix)
+{
+	for (unsigned i = 0; i < keys->n; i++)
+		if (!keys->list[i].is_taken &&
+		    strncmp(keys->list[i].name, prefix, strlen(prefix)) == 0)
+			return true;
+	return false;
+}
+
+/* A child by the name of node, whose options begin with prefix. */
+static int check_child(struct keys *keys, const char *node, const char *prefix,
+		       struct error *err)
+{
+	const char *name = keys_take(keys, node);
+
+	if (name != NULL && has_any(keys, prefix))
+		return error_set(err, -EINVAL,
+				 "Cannot reference an existing block device "
+				 "with additional options or a new filename");
+	if (name != NULL)
 		return error_set(err, -EINVAL,
 				 "Cannot find device='%s' nor node-name='%s'",
-				 node, node);
-	if (driver != NULL && !is_protocol(driver))
-		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
-	if (driver == NULL && name == NULL)
+				 name, name);
+	if (!has_any(keys, prefix))
 		return error_set(err, -EINVAL,
 				 "A block device must be specified for "
-				 "\"file\"");
+				 "\"%s\"",
+				 strrchr(node, '.') != NULL
+					 ? strrchr(node, '.') + 1
+					 : node);
+	return 0;
+}
+
+static int take_path(struct keys *keys, const char *prefix, const char *driver,
+		     struct source *source, struct error *err)
+{
+	const char *name;
+
+	if (driver != NULL && !is_protocol(driver))
+		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
+	name = take(keys, prefix, "filename");
 	if (name == NULL)
 		return error_set(err, -EINVAL,
 				 "The 'file' block driver requires a file "
 				 "name");
-	ignore(keys, ignored_of_file, array_size(ignored_of_file));
+	for (unsigned i = 0; i < array_size(ignored_of_file); i++)
+		take(keys, prefix, ignored_of_file[i]);
 	return replace(&source->path, name);
+}
+
+/* blkdebug, whose options begin with prefix, and the file under it. */
+static int take_blkdebug(struct keys *keys, const char *prefix,
+			 struct source *source, struct error *err)
+{
+	char image[32], under[32];
+	int rc = source_take_blkdebug(keys, prefix, source, err);
+
+	snprintf(image, sizeof(image), "%simage", prefix);
+	snprintf(under, sizeof(under), "%simage.", prefix);
+	if (rc == 0)
+		rc = check_child(keys, image, under, err);
+	if (rc < 0)
+		return rc;
+	return take_path(keys, under, take(keys, under, "driver"), source, err);
+}
+
+/* The file under a format. */
+static int take_file(struct keys *keys, struct source *source,
+		     struct error *err)
+{
+	const char *driver;
+	int rc = check_child(keys, "file", "file.", err);
+
+	if (rc < 0)
+		return rc;
+	driver = keys_take(keys, "file.driver");
+	if (driver == NULL || !is_blkdebug(driver))
+		return take_path(keys, "file.", driver, source, err);
+	ignore(keys, ignored_of_layer, array_size(ignored_of_layer));
+	return take_blkdebug(keys, "file.", source, err);
 }
 
 /* "backing": nothing but none at all. */
@@ -154,34 +231,33 @@ static int take_format(struct keys *keys, struct source *source,
 }
 
 static int take_protocol(struct keys *keys, struct source *source,
-			 struct error *err)
+			 const char *driver, struct error *err)
 {
-	const char *name = keys_take(keys, "filename");
+	int rc;
 
-	if (name == NULL)
-		return error_set(err, -EINVAL,
-				 "The 'file' block driver requires a file "
-				 "name");
-	keys_take(keys, "locking");
-	keys_take(keys, "aio");
-	if (replace(&source->path, name) < 0 ||
-	    replace(&source->format, "raw") < 0)
-		return -ENOMEM;
-	return 0;
+	if (is_blkdebug(driver))
+		rc = take_blkdebug(keys, "", source, err);
+	else
+		rc = take_path(keys, "", driver, source, err);
+	return rc == 0 ? replace(&source->format, "raw") : rc;
 }
 
 static int refuse_left(const struct keys *keys, const char *driver,
-		       struct error *err)
+		       bool has_blkdebug, struct error *err)
 {
+	static const char *const under[] = { "file.image.", "image.", "file." };
 	const char *left = keys_left(keys);
 
 	if (left == NULL)
 		return 0;
-	if (strncmp(left, "file.", strlen("file.")) == 0)
-		return error_set(err, -EINVAL,
-				 "Block protocol 'file' doesn't support the "
-				 "option '%s'",
-				 left + strlen("file."));
+	for (unsigned i = has_blkdebug ? 0 : 2; i < array_size(under); i++)
+		if (strncmp(left, under[i], strlen(under[i])) == 0)
+			return error_set(err, -EINVAL,
+					 "Block protocol '%s' doesn't support "
+					 "the option '%s'",
+					 has_blkdebug && i == 2 ? "blkdebug"
+								: "file",
+					 left + strlen(under[i]));
 	return error_set(err, -EINVAL,
 			 "Block format '%s' does not support the option '%s'",
 			 driver != NULL ? driver : "raw", left);
@@ -197,18 +273,20 @@ static int take_keys(struct keys *keys, struct source *source,
 	    keys_take(keys, "file") == NULL)
 		return error_set(err, -EINVAL,
 				 "Must specify either driver or file");
-	if (driver != NULL && !is_protocol(driver) &&
+	if (driver != NULL && !is_protocol(driver) && !is_blkdebug(driver) &&
 	    !format_options_is_format(driver))
 		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
 	rc = take_flags(keys, source, err);
 	if (rc < 0)
 		return rc;
 	ignore(keys, ignored, array_size(ignored));
-	if (driver != NULL && is_protocol(driver))
-		rc = take_protocol(keys, source, err);
+	if (driver != NULL && (is_protocol(driver) || is_blkdebug(driver)))
+		rc = take_protocol(keys, source, driver, err);
 	else
 		rc = take_format(keys, source, driver, err);
-	return rc == 0 ? refuse_left(keys, driver, err) : rc;
+	return rc == 0 ? refuse_left(keys, driver, source->blkdebug != NULL,
+				     err)
+		       : rc;
 }
 
 /* One word alone is the name of a device, and there are none. */
@@ -221,13 +299,22 @@ static int parse_options(struct keys *keys, const char *name, struct error *err)
 	return keys_parse(keys, name, NULL, err);
 }
 
-int source_check_protocol(const char *name, struct error *err)
+static int check_protocol(const char *name, struct error *err)
 {
 	size_t n = strcspn(name, ":/");
 
-	if (name[n] != ':' || image_name_is_nbd(name))
+	if (name[n] != ':' || image_name_is_nbd(name) || blkdebug_is_name(name))
 		return 0;
 	return error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)n, name);
+}
+
+int source_check_new(const char *name, struct error *err)
+{
+	if (blkdebug_is_name(name))
+		return error_set(err, -ENOTSUP,
+				 "Protocol driver 'blkdebug' does not support "
+				 "image creation");
+	return check_protocol(name, err);
 }
 
 int source_parse(struct source *source, const char *name, const char *format,
@@ -248,7 +335,7 @@ int source_parse(struct source *source, const char *name, const char *format,
 		if (strncmp(name, FILE_PREFIX, strlen(FILE_PREFIX)) == 0)
 			name += strlen(FILE_PREFIX);
 		else
-			rc = source_check_protocol(name, err);
+			rc = check_protocol(name, err);
 		if (rc == 0)
 			rc = replace(&source->path, name);
 	}
@@ -265,5 +352,6 @@ void source_deinit(struct source *source)
 	free(source->path);
 	free(source->format);
 	free(source->key_secret);
+	blkdebug_free(source->blkdebug);
 	*source = (struct source){ .path = NULL };
 }

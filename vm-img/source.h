@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What a name on the command line stands for: a path; "file:PATH"; with
- * --image-opts "driver=qcow2,file.filename=PATH"; or the same as "json:{…}".
+ * What a name on the command line stands for: a path; "file:PATH";
+ * "blkdebug:CONFIG:PATH"; with --image-opts "driver=qcow2,file.filename=PATH"; or the same as "json:{…}".
  * Names inside images never come here.
  */
 #ifndef VM_IMG_SOURCE_H
@@ -9,11 +9,14 @@
 
 #include <stdbool.h>
 
+struct blkdebug;
 struct error;
+struct keys;
 
 struct source {
 	/* Ours, NULL: not said. */
 	char *path, *format, *key_secret;
+	struct blkdebug *blkdebug;
 	unsigned flags; /* enum image_open_flags, to be added */
 };
 
@@ -21,8 +24,13 @@ struct source {
  * QEMU's words. */
 int source_parse(struct source *source, const char *name, const char *format,
 		 bool is_options, struct error *err);
-/* "nbd:…": the name is not that of a file. -EINVAL in QEMU's words. */
-int source_check_protocol(const char *name, struct error *err);
+/* May an image be made by this name? "nbd:…" is not that of a file. -EINVAL
+ * in QEMU's words. */
+int source_check_new(const char *name, struct error *err);
+/* blkdebug's own options, whose names begin with prefix.
+ * source_blkdebug.c */
+int source_take_blkdebug(struct keys *keys, const char *prefix,
+			 struct source *source, struct error *err);
 void source_deinit(struct source *source);
 
 #endif
