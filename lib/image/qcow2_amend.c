@@ -336,6 +336,9 @@ static int go_down(struct qcow2 *q, struct error *err)
 {
 	int rc = qcow2_expand_zeroes(q, err);
 
+	if (rc < 0 && !q->is_corrupt)
+		error_set_errno(err, rc,
+				"Failed to turn zero into data clusters");
 	if (rc == 0 && q->header.incompatible != 0)
 		rc = qcow2_set_incompatible(q, 0, QCOW2_INCOMPATIBLE_DIRTY);
 	return rc == 0 ? rewrite(q, 2, 0, err) : rc;
