@@ -18,6 +18,8 @@ LIB_SRCS += \
 	lib/image/file.c \
 	lib/image/file_bounce.c \
 	lib/image/file_nbd.c \
+	lib/image/file_nbd_link.c \
+	lib/image/file_nbd_status.c \
 	lib/image/file_options.c \
 	lib/image/formats.c \
 	lib/image/guid.c \

@@ -1,52 +1,47 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The export of an NBD server as the file under an image, by libnbd. It is
- * like a block device: its size is what it is. One connection, one request at
- * a time.
+ * like a block device: its size is what it is.
  *
- * A server that goes away fails every request from then on.
+ * A long transfer is cut into parts that are in flight together. What is
+ * scattered goes through a buffer, as NBD has no vectors; what is not aligned
+ * as the server wants it is read, changed and written back, alone.
  */
+#include "lib/image/file_nbd.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/file_internal.h"
 #include "lib/image/image.h"
-#include "lib/image/library.h"
+#include "lib/image/iov.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum {
-	CONNECT_MS = 30000,
-	REQUEST_MAX = 4 << 20, /* bytes, where the server takes as many */
-	ZERO_MAX = 128 << 20,  /* bytes of a request without data */
+	PART_MAX = 512 << 10, /* bytes, where the server takes as many */
+	BOUNCE_MAX = 4 << 20, /* of scattered memory at a time */
+	ZERO_MAX = 128 << 20, /* bytes of a request without data */
 	STATUS_MAX = 1 << 30,
-	ALLOCATION_HOLE = 1 << 0, /* NBD's "base:allocation" */
-	ALLOCATION_ZERO = 1 << 1,
+	ALIGNMENT_MAX = 4 << 20,
 };
 
 struct nbd_file {
 	struct file_state state; /* first */
-	struct nbd_handle *nbd;
+	struct nbd_link link;
 	uint64_t size;
 	uint32_t alignment; /* of offset and length */
-	size_t request_max;
+	uint32_t part_max;
 	bool can_zero, can_trim, can_flush, has_allocation;
-	/* What is not aligned is read, changed and written back alone. */
-	pthread_mutex_t edges;
+	/* Held exclusively by a write that is not aligned; others share it. */
+	pthread_rwlock_t edges;
+	/* What is known of a file that is only read. */
+	pthread_mutex_t status_lock;
+	struct nbd_status status;
 };
 
 static struct nbd_file *nbd_of(const struct image_file *file)
 {
 	return container_of(file, struct nbd_file, state.file);
-}
-
-/* libnbd's error of this thread. One without a number is a server's. */
-static int last_error(void)
-{
-	int number = libnbd->nbd_get_errno();
-
-	return number != 0 ? -number : -EIO;
 }
 
 bool image_name_is_nbd(const char *path)
@@ -68,36 +63,36 @@ static int nbd_file_size(const struct image_file *file, uint64_t *size)
 	return 0;
 }
 
-static int read_aligned(struct nbd_file *n, uint64_t offset, uint8_t *buf,
-			uint64_t len)
+static int transfer(struct nbd_file *n, enum nbd_operation operation,
+		    uint64_t offset, uint8_t *buf, uint64_t len)
 {
-	while (len > 0) {
-		size_t part =
-			len < n->request_max ? (size_t)len : n->request_max;
+	const struct nbd_request request = {
+		.operation = operation,
+		.offset = offset,
+		.len = len,
+		.buf = buf,
+		.part_max = n->part_max,
+	};
 
-		if (libnbd->nbd_pread(n->nbd, buf, part, offset, 0) < 0)
-			return last_error();
-		offset += part;
-		buf += part;
-		len -= part;
-	}
-	return 0;
+	return nbd_link_do(&n->link, &request);
 }
 
-static int write_aligned(struct nbd_file *n, uint64_t offset,
-			 const uint8_t *buf, uint64_t len)
+static int without_data(struct nbd_file *n, enum nbd_operation operation,
+			uint64_t offset, uint64_t len, uint32_t flags)
 {
-	while (len > 0) {
-		size_t part =
-			len < n->request_max ? (size_t)len : n->request_max;
+	const struct nbd_request request = {
+		.operation = operation,
+		.offset = offset,
+		.len = len,
+		.flags = flags,
+		.part_max = ZERO_MAX,
+	};
+	int rc;
 
-		if (libnbd->nbd_pwrite(n->nbd, buf, part, offset, 0) < 0)
-			return last_error();
-		offset += part;
-		buf += part;
-		len -= part;
-	}
-	return 0;
+	pthread_rwlock_rdlock(&n->edges);
+	rc = nbd_link_do(&n->link, &request);
+	pthread_rwlock_unlock(&n->edges);
+	return rc;
 }
 
 static bool is_aligned(const struct nbd_file *n, uint64_t offset, uint64_t len)
@@ -126,72 +121,125 @@ static int read_part(struct nbd_file *n, uint64_t offset, uint8_t *buf,
 	int rc;
 
 	if (is_aligned(n, offset, len))
-		return read_aligned(n, offset, buf, len);
+		return transfer(n, NBD_READ, offset, buf, len);
 	widen(n, offset, len, &start, &end);
 	whole = malloc(end - start);
 	if (whole == NULL)
 		return -ENOMEM;
-	rc = read_aligned(n, start, whole, end - start);
+	rc = transfer(n, NBD_READ, start, whole, end - start);
 	if (rc == 0)
 		memcpy(buf, whole + (offset - start), len);
 	return rc;
 }
 
-static int write_part(struct nbd_file *n, uint64_t offset, const uint8_t *buf,
-		      uint64_t len)
+/* Nobody else may write between reading and writing back. */
+static int write_edges(struct nbd_file *n, uint64_t offset, const uint8_t *buf,
+		       uint64_t len)
 {
 	_cleanup_free_ uint8_t *whole = NULL;
 	uint64_t start, end;
 	int rc;
 
-	if (is_aligned(n, offset, len))
-		return write_aligned(n, offset, buf, len);
 	widen(n, offset, len, &start, &end);
 	whole = malloc(end - start);
 	if (whole == NULL)
 		return -ENOMEM;
-	pthread_mutex_lock(&n->edges);
-	rc = read_aligned(n, start, whole, end - start);
+	pthread_rwlock_wrlock(&n->edges);
+	rc = transfer(n, NBD_READ, start, whole, end - start);
 	if (rc == 0) {
 		memcpy(whole + (offset - start), buf, len);
-		rc = write_aligned(n, start, whole, end - start);
+		rc = transfer(n, NBD_WRITE, start, whole, end - start);
 	}
-	pthread_mutex_unlock(&n->edges);
+	pthread_rwlock_unlock(&n->edges);
 	return rc;
+}
+
+static int write_part(struct nbd_file *n, uint64_t offset, uint8_t *buf,
+		      uint64_t len)
+{
+	int rc;
+
+	if (!is_aligned(n, offset, len))
+		return write_edges(n, offset, buf, len);
+	pthread_rwlock_rdlock(&n->edges);
+	rc = transfer(n, NBD_WRITE, offset, buf, len);
+	pthread_rwlock_unlock(&n->edges);
+	return rc;
+}
+
+/* What is beyond the export's end is zeroes. */
+static int read_buf(struct nbd_file *n, uint64_t offset, uint8_t *buf,
+		    size_t len)
+{
+	uint64_t left = offset < n->size ? n->size - offset : 0;
+
+	if (len > left) {
+		memset(buf + left, 0, len - (size_t)left);
+		len = (size_t)left;
+	}
+	return len > 0 ? read_part(n, offset, buf, len) : 0;
+}
+
+static uint8_t *bounce_new(uint64_t len)
+{
+	return malloc(len < BOUNCE_MAX ? len : BOUNCE_MAX);
 }
 
 static int nbd_file_readv(const struct image_file *file, uint64_t offset,
 			  const struct iovec *iov, unsigned n_iov)
 {
+	struct iov_cursor cursor = { .iov = iov, .n_iov = n_iov };
+	uint64_t len = iov_total(iov, n_iov);
 	struct nbd_file *n = nbd_of(file);
-	int rc = 0;
+	_cleanup_free_ uint8_t *buf = NULL;
 
-	for (; rc == 0 && n_iov > 0; iov++, n_iov--) {
-		uint64_t left = offset < n->size ? n->size - offset : 0;
-		size_t len = iov->iov_len < left ? iov->iov_len : (size_t)left;
+	if (n_iov == 1)
+		return read_buf(n, offset, iov->iov_base, iov->iov_len);
+	buf = len > 0 ? bounce_new(len) : NULL;
+	if (len > 0 && buf == NULL)
+		return -ENOMEM;
+	while (len > 0) {
+		size_t part = len < BOUNCE_MAX ? (size_t)len : BOUNCE_MAX;
+		int rc = read_buf(n, offset, buf, part);
 
-		memset((uint8_t *)iov->iov_base + len, 0, iov->iov_len - len);
-		if (len > 0)
-			rc = read_part(n, offset, iov->iov_base, len);
-		offset += iov->iov_len;
+		if (rc < 0)
+			return rc;
+		iov_copy_in(&cursor, buf, part);
+		offset += part;
+		len -= part;
 	}
-	return rc;
+	return 0;
 }
 
 static int nbd_file_writev(const struct image_file *file, uint64_t offset,
 			   const struct iovec *iov, unsigned n_iov)
 {
+	struct iov_cursor cursor = { .iov = iov, .n_iov = n_iov };
+	uint64_t len = iov_total(iov, n_iov);
 	struct nbd_file *n = nbd_of(file);
-	int rc = 0;
+	_cleanup_free_ uint8_t *buf = NULL;
 
-	for (; rc == 0 && n_iov > 0; iov++, n_iov--) {
-		if (iov->iov_len > n->size || offset > n->size - iov->iov_len)
-			return -ENOSPC;
-		if (iov->iov_len > 0)
-			rc = write_part(n, offset, iov->iov_base, iov->iov_len);
-		offset += iov->iov_len;
+	if (len > n->size || offset > n->size - len)
+		return -ENOSPC;
+	if (len == 0)
+		return 0;
+	if (n_iov == 1)
+		return write_part(n, offset, iov->iov_base, len);
+	buf = bounce_new(len);
+	if (buf == NULL)
+		return -ENOMEM;
+	while (len > 0) {
+		size_t part = len < BOUNCE_MAX ? (size_t)len : BOUNCE_MAX;
+		int rc;
+
+		iov_copy_out(&cursor, buf, part);
+		rc = write_part(n, offset, buf, part);
+		if (rc < 0)
+			return rc;
+		offset += part;
+		len -= part;
 	}
-	return rc;
+	return 0;
 }
 
 static int nbd_file_zero(const struct image_file *file, uint64_t offset,
@@ -204,15 +252,7 @@ static int nbd_file_zero(const struct image_file *file, uint64_t offset,
 		return -ENOSPC;
 	if (!n->can_zero || !is_aligned(n, offset, len))
 		return image_file_write_zeroes(file, offset, len);
-	while (len > 0) {
-		uint64_t part = len < ZERO_MAX ? len : ZERO_MAX;
-
-		if (libnbd->nbd_zero(n->nbd, part, offset, flags) < 0)
-			return last_error();
-		offset += part;
-		len -= part;
-	}
-	return 0;
+	return without_data(n, NBD_ZERO, offset, len, flags);
 }
 
 static int nbd_file_punch(const struct image_file *file, uint64_t offset,
@@ -223,87 +263,54 @@ static int nbd_file_punch(const struct image_file *file, uint64_t offset,
 	if (!n->can_trim || !is_aligned(n, offset, len) || len > n->size ||
 	    offset > n->size - len)
 		return -EOPNOTSUPP;
-	while (len > 0) {
-		uint64_t part = len < ZERO_MAX ? len : ZERO_MAX;
-
-		if (libnbd->nbd_trim(n->nbd, part, offset, 0) < 0)
-			return last_error();
-		offset += part;
-		len -= part;
-	}
-	return 0;
+	return without_data(n, NBD_TRIM, offset, len, 0);
 }
 
 static int nbd_file_flush(const struct image_file *file)
 {
+	const struct nbd_request request = { .operation = NBD_FLUSH };
 	struct nbd_file *n = nbd_of(file);
 
-	if (!n->can_flush || libnbd->nbd_flush(n->nbd, 0) == 0)
-		return 0;
-	return last_error();
-}
-
-/* The first extents that are all of one kind. */
-struct answer {
-	bool has_kind, is_data, is_over;
-	uint64_t len;
-};
-
-static int take_extents(void *context, const char *name, uint64_t offset,
-			uint32_t *entries, size_t n_entries, int *error)
-{
-	struct answer *a = context;
-
-	(void)offset;
-	(void)error;
-	if (strcmp(name, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
-		return 0;
-	for (size_t i = 0; i + 1 < n_entries && !a->is_over; i += 2) {
-		bool is_data = !(entries[i + 1] & ALLOCATION_ZERO);
-
-		if (a->has_kind && is_data != a->is_data) {
-			a->is_over = true;
-			break;
-		}
-		a->has_kind = true;
-		a->is_data = is_data;
-		a->len += entries[i];
-	}
-	return 0;
+	return n->can_flush ? nbd_link_do(&n->link, &request) : 0;
 }
 
 static int nbd_file_extent(const struct image_file *file, uint64_t offset,
 			   uint64_t len, bool *is_data, uint64_t *extent_len)
 {
-	struct answer a = { .len = 0 };
-	const nbd_extent_callback take = { .callback = take_extents,
-					   .user_data = &a };
 	struct nbd_file *n = nbd_of(file);
+	struct nbd_status fresh;
 	uint64_t start, end;
+	int rc = 0;
 
 	*is_data = offset < n->size;
 	*extent_len = len;
 	if (!*is_data || !n->has_allocation)
 		return 0;
-	widen(n, offset, len < STATUS_MAX ? len : STATUS_MAX, &start, &end);
-	if (libnbd->nbd_block_status(n->nbd, end - start, start, take, 0) < 0)
-		return last_error();
-	if (!a.has_kind || a.len <= offset - start)
+	pthread_mutex_lock(&n->status_lock);
+	if (file->is_read_only &&
+	    nbd_status_find(&n->status, offset, len, is_data, extent_len)) {
+		pthread_mutex_unlock(&n->status_lock);
 		return 0;
-	*is_data = a.is_data;
-	if (a.len - (offset - start) < len)
-		*extent_len = a.len - (offset - start);
+	}
+	pthread_mutex_unlock(&n->status_lock);
+	widen(n, offset, len < STATUS_MAX ? len : STATUS_MAX, &start, &end);
+	rc = nbd_status_ask(&n->link, start, end - start, &fresh);
+	if (rc < 0)
+		return rc;
+	nbd_status_find(&fresh, offset, len, is_data, extent_len);
+	pthread_mutex_lock(&n->status_lock);
+	n->status = fresh;
+	pthread_mutex_unlock(&n->status_lock);
 	return 0;
 }
 
-/* Closing waits for the server's end only as long as its last answer. */
 static void nbd_file_close(struct image_file *file)
 {
 	struct nbd_file *n = nbd_of(file);
 
-	if (n->nbd != NULL)
-		libnbd->nbd_close(n->nbd);
-	pthread_mutex_destroy(&n->edges);
+	nbd_link_close(&n->link);
+	pthread_mutex_destroy(&n->status_lock);
+	pthread_rwlock_destroy(&n->edges);
 	free(n);
 }
 
@@ -318,63 +325,29 @@ static const struct file_ops ops = {
 	.close = nbd_file_close,
 };
 
-static int64_t now_ms(void)
+static int look_at_export(struct nbd_file *n, const char *uri,
+			  struct error *err)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static int wait_ready(struct nbd_handle *nbd)
-{
-	int64_t end = now_ms() + CONNECT_MS;
-
-	while (!libnbd->nbd_aio_is_ready(nbd)) {
-		int64_t left = end - now_ms();
-
-		if (libnbd->nbd_aio_is_dead(nbd) ||
-		    libnbd->nbd_aio_is_closed(nbd))
-			return last_error();
-		if (left <= 0)
-			return -ETIMEDOUT;
-		if (libnbd->nbd_poll(nbd, (int)left) < 0)
-			return last_error();
-	}
-	return 0;
-}
-
-static int start(struct nbd_handle *nbd, const char *uri)
-{
-	/* The user names the files of keys and certificates, too. */
-	if (libnbd->nbd_set_uri_allow_local_file(nbd, true) < 0 ||
-	    libnbd->nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) <
-		    0 ||
-	    libnbd->nbd_aio_connect_uri(nbd, uri) < 0)
-		return last_error();
-	return wait_ready(nbd);
-}
-
-static int look_at_export(struct nbd_file *n)
-{
-	int64_t size = libnbd->nbd_get_size(n->nbd);
-	int64_t least = libnbd->nbd_get_block_size(n->nbd, LIBNBD_SIZE_MINIMUM);
-	int64_t most = libnbd->nbd_get_block_size(n->nbd, LIBNBD_SIZE_MAXIMUM);
+	struct nbd_handle *nbd = n->link.nbd;
+	int64_t size = libnbd->nbd_get_size(nbd);
+	int64_t least = libnbd->nbd_get_block_size(nbd, LIBNBD_SIZE_MINIMUM);
+	int64_t most = libnbd->nbd_get_block_size(nbd, LIBNBD_SIZE_MAXIMUM);
 
 	if (size < 0 || least < 0 || most < 0)
-		return last_error();
+		return error_set(err, -EPROTO, "Export of '%s' has no size",
+				 uri);
 	n->size = (uint64_t)size;
-	n->alignment = least > 0 && least <= REQUEST_MAX ? (uint32_t)least : 1;
-	n->request_max =
-		most > 0 && most < REQUEST_MAX ? (size_t)most : REQUEST_MAX;
-	n->request_max -= n->request_max % n->alignment;
-	if (n->request_max == 0)
-		return -EPROTO;
-	n->can_zero = libnbd->nbd_can_zero(n->nbd) > 0;
-	n->can_trim = libnbd->nbd_can_trim(n->nbd) > 0;
-	n->can_flush = libnbd->nbd_can_flush(n->nbd) > 0;
+	n->alignment =
+		least > 0 && least <= ALIGNMENT_MAX ? (uint32_t)least : 1;
+	n->part_max = most > 0 && most < PART_MAX ? (uint32_t)most : PART_MAX;
+	if (n->part_max < n->alignment)
+		n->part_max = n->alignment;
+	n->part_max -= n->part_max % n->alignment;
+	n->can_zero = libnbd->nbd_can_zero(nbd) > 0;
+	n->can_trim = libnbd->nbd_can_trim(nbd) > 0;
+	n->can_flush = libnbd->nbd_can_flush(nbd) > 0;
 	n->has_allocation = libnbd->nbd_can_meta_context(
-				    n->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
+				    nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
 	return 0;
 }
 
@@ -389,7 +362,8 @@ int image_file_open_nbd(struct image_file **file, const char *uri,
 	n = calloc(1, sizeof(*n));
 	if (n == NULL)
 		return -ENOMEM;
-	pthread_mutex_init(&n->edges, NULL);
+	pthread_rwlock_init(&n->edges, NULL);
+	pthread_mutex_init(&n->status_lock, NULL);
 	n->state.ops = &ops;
 	n->state.is_unsafe = flags & IMAGE_FILE_UNSAFE;
 	n->state.file = (struct image_file){
@@ -398,17 +372,11 @@ int image_file_open_nbd(struct image_file **file, const char *uri,
 		.is_block_device = true,
 		.alignment = 1,
 	};
-	n->nbd = libnbd->nbd_create();
-	if (n->nbd == NULL)
-		rc = last_error();
+	rc = nbd_link_open(&n->link, uri, err);
 	if (rc == 0)
-		rc = start(n->nbd, uri);
-	if (rc == 0)
-		rc = look_at_export(n);
-	if (rc < 0)
-		error_set_errno(err, rc, "Failed to connect to '%s'", uri);
-	else if (!(flags & IMAGE_FILE_READ_ONLY) &&
-		 libnbd->nbd_is_read_only(n->nbd) != 0)
+		rc = look_at_export(n, uri, err);
+	if (rc == 0 && !(flags & IMAGE_FILE_READ_ONLY) &&
+	    libnbd->nbd_is_read_only(n->link.nbd) != 0)
 		rc = error_set(err, -EACCES,
 			       "request on read-only export of '%s'", uri);
 	if (rc < 0)

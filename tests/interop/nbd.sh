@@ -139,6 +139,68 @@ test_server_dies() {
 	assertEquals "one line: $(cat .err)" 1 "$(wc -l <.err)"
 }
 
+# What another server must never be able to do: each is one line, and soon.
+test_garbage() {
+	for how in greeting garbage handle half; do
+		rm -f sock
+		start bad "$top/tests/support/nbd_bad.py" "$dir/sock" $how
+		wait_socket "$dir/sock"
+		case $how in
+		greeting) text='server did not send expected NBD magic' ;;
+		*) text=': Input/output error' ;;
+		esac
+		fails "$text" vm-img convert -f raw -O raw "$uri" b.raw
+		kill9 bad
+	done
+	rm sock
+}
+
+# The most requests of KIND that were with the server at once.
+most() { # KIND
+	awk -v kind="$1" '
+		$0 ~ " \\.\\.\\." kind { n-- }
+		$0 ~ " " kind " " { if (++n > most) most = n }
+		END { print most + 0 }' log
+}
+
+test_many_requests_in_flight() {
+	random big 32M
+	rm -f log
+	serve --filter=log --filter=delay file big logfile=log \
+		delay-read=100ms delay-write=100ms
+	silent convert -f raw -O raw "$uri" b.raw
+	cmp big b.raw || fail 'read'
+	assertTrue "reads: $(most Read)" "[ $(most Read) -ge 8 ]"
+	random c.raw 32M
+	silent convert -n -f raw -O raw c.raw "$uri"
+	cmp big c.raw || fail 'written'
+	assertTrue "writes: $(most Write)" "[ $(most Write) -ge 8 ]"
+	# One request of a program that has no more threads, in parts.
+	rm -f log
+	stop nbdkit
+	serve --filter=log --filter=delay file big logfile=log delay-read=100ms
+	vm-img bench -q -f raw -c 1 -d 1 -s 8M "$uri" >.out 2>&1
+	assertTrue "parts: $(most Read)" "[ $(most Read) -ge 8 ]"
+	stop nbdkit
+}
+
+# Extents that one answer told of are not asked for again.
+test_few_questions() {
+	rm -f big log
+	truncate -s 16M big
+	for i in 1 3 5 7 9 11 13 15; do
+		dd if=/dev/urandom of=big bs=1M count=1 seek=$i conv=notrunc \
+			status=none
+	done
+	serve --filter=log file big logfile=log
+	assertEquals 'as the export says' \
+		"$(qemu-img map -f raw --output=json "$uri" | tr -d '\n')" \
+		"$(: >log
+		vm-img map -f raw --output=json "$uri" | tr -d '\n')"
+	assertTrue "$(cat log)" "[ $(grep -c ' Extents ' log) -le 2 ]"
+	stop nbdkit
+}
+
 is_connected() {
 	ss -xp 2>/dev/null | grep -q "$dir/sock.*ESTAB\|ESTAB.*$dir/sock"
 }

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Requests in flight on one connection. A call's parts are a flight, which
+ * stands on the caller's stack until the last of them is over:
+ *
+ *	send, send, …	as far as the socket takes it; libnbd keeps the rest
+ *	await		is somebody driving? then sleep until the flight has
+ *			moved. Else drive: poll without the lock, have libnbd
+ *			read or write, which ends parts of any flight, until
+ *			one's own is over; then wake the next that waits.
+ *
+ * The driver polls for what libnbd wanted when it looked. Who sends more than
+ * the socket takes at once tells it so through wake_fd.
+ */
+#include "lib/image/file_nbd.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	CONNECT_MS = 30000,
+	PARTS_MAX =
+		16, /* of one flight at a time: as many as nbdkit's threads */
+};
+
+struct nbd_flight {
+	unsigned n_pending;
+	unsigned n_allowed; /* its thread goes on when no more are pending */
+	int result;
+	pthread_cond_t moved;
+	struct nbd_flight *next, *previous;
+};
+
+/* libnbd's error of this thread. One without a number is a server's. */
+static int last_error(void)
+{
+	int number = libnbd->nbd_get_errno();
+
+	return number != 0 ? -number : -EIO;
+}
+
+static bool is_over(const struct nbd_link *link)
+{
+	return libnbd->nbd_aio_is_dead(link->nbd) ||
+	       libnbd->nbd_aio_is_closed(link->nbd);
+}
+
+/* Called by libnbd, with the lock: from notify, or when a part is sent. */
+static int ended(void *context, int *error)
+{
+	struct nbd_flight *flight = context;
+
+	/* The connection's end has several numbers: as QEMU, say EIO. */
+	if (*error != 0 && flight->result == 0)
+		flight->result = *error == ENOTCONN ? -EIO : -*error;
+	flight->n_pending--;
+	if (flight->n_pending <= flight->n_allowed)
+		pthread_cond_signal(&flight->moved);
+	return 1; /* libnbd forgets it */
+}
+
+static int send_part(struct nbd_link *link, struct nbd_flight *flight,
+		     const struct nbd_request *r, uint64_t done, uint64_t len)
+{
+	const nbd_completion_callback end = { .callback = ended,
+					      .user_data = flight };
+	uint8_t *buf = r->buf != NULL ? r->buf + done : NULL;
+	struct nbd_handle *nbd = link->nbd;
+	uint64_t offset = r->offset + done;
+	int64_t cookie = -1;
+
+	switch (r->operation) {
+	case NBD_READ:
+		cookie = libnbd->nbd_aio_pread(nbd, buf, len, offset, end,
+					       r->flags);
+		break;
+	case NBD_WRITE:
+		cookie = libnbd->nbd_aio_pwrite(nbd, buf, len, offset, end,
+						r->flags);
+		break;
+	case NBD_ZERO:
+		cookie = libnbd->nbd_aio_zero(nbd, len, offset, end, r->flags);
+		break;
+	case NBD_TRIM:
+		cookie = libnbd->nbd_aio_trim(nbd, len, offset, end, r->flags);
+		break;
+	case NBD_FLUSH:
+		cookie = libnbd->nbd_aio_flush(nbd, end, r->flags);
+		break;
+	case NBD_STATUS:
+		cookie = libnbd->nbd_aio_block_status(
+			nbd, len, offset, r->extents, end, r->flags);
+		break;
+	}
+	return cookie < 0 ? -1 : 0;
+}
+
+static void wake_driver(const struct nbd_link *link)
+{
+	unsigned wanted = libnbd->nbd_aio_get_direction(link->nbd);
+	uint64_t one = 1;
+
+	if (!link->is_driven || !(wanted & ~link->polled))
+		return;
+	/* Fails only when the counter is full, and then the driver wakes. */
+	if (write(link->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* What fails here is not in flight, and has no end. */
+static void submit(struct nbd_link *link, struct nbd_flight *flight,
+		   const struct nbd_request *request, uint64_t done,
+		   uint64_t len)
+{
+	int rc;
+
+	if (is_over(link)) {
+		flight->result = -EIO;
+		return;
+	}
+	flight->n_pending++;
+	rc = send_part(link, flight, request, done, len);
+	if (rc < 0) {
+		flight->n_pending--;
+		flight->result = is_over(link) ? -EIO : last_error();
+		return;
+	}
+	wake_driver(link);
+}
+
+/* Once, without the lock while nothing happens. */
+static void poll_socket(struct nbd_link *link)
+{
+	struct nbd_handle *nbd = link->nbd;
+	unsigned direction = libnbd->nbd_aio_get_direction(nbd);
+	struct pollfd fds[] = {
+		{ .fd = libnbd->nbd_aio_get_fd(nbd) },
+		{ .fd = link->wake_fd, .events = POLLIN },
+	};
+	uint64_t count;
+	int n;
+
+	if (direction & LIBNBD_AIO_DIRECTION_READ)
+		fds[0].events |= POLLIN;
+	if (direction & LIBNBD_AIO_DIRECTION_WRITE)
+		fds[0].events |= POLLOUT;
+	link->polled = direction;
+	pthread_mutex_unlock(&link->lock);
+	n = poll(fds, array_size(fds), -1);
+	pthread_mutex_lock(&link->lock);
+	if (n < 0)
+		return; /* a signal */
+	if (fds[1].revents != 0 && read(link->wake_fd, &count, 8) < 0)
+		return;
+	/* Others may have sent meanwhile. One call alone: it may change what
+	 * libnbd wants. A socket in error tells whoever asks. */
+	direction = libnbd->nbd_aio_get_direction(nbd);
+	if (fds[0].revents & ~POLLOUT && direction & LIBNBD_AIO_DIRECTION_READ)
+		libnbd->nbd_aio_notify_read(nbd);
+	else if (fds[0].revents != 0 && direction & LIBNBD_AIO_DIRECTION_WRITE)
+		libnbd->nbd_aio_notify_write(nbd);
+}
+
+static void drive(struct nbd_link *link, struct nbd_flight *flight)
+{
+	link->is_driven = true;
+	while (flight->n_pending > flight->n_allowed && !is_over(link))
+		poll_socket(link);
+	link->is_driven = false;
+	/* The end of a connection has ended all that was in flight. */
+	if (flight->n_pending > 0 && is_over(link)) {
+		flight->n_pending = 0;
+		flight->result = -EIO;
+	}
+}
+
+static void add_waiting(struct nbd_link *link, struct nbd_flight *flight)
+{
+	flight->next = NULL;
+	flight->previous = link->last;
+	if (link->last != NULL)
+		link->last->next = flight;
+	else
+		link->first = flight;
+	link->last = flight;
+}
+
+static void remove_waiting(struct nbd_link *link, struct nbd_flight *flight)
+{
+	if (flight->previous != NULL)
+		flight->previous->next = flight->next;
+	else
+		link->first = flight->next;
+	if (flight->next != NULL)
+		flight->next->previous = flight->previous;
+	else
+		link->last = flight->previous;
+}
+
+/* Until no more than n_allowed of the flight's parts are pending. */
+static void await(struct nbd_link *link, struct nbd_flight *flight,
+		  unsigned n_allowed)
+{
+	flight->n_allowed = n_allowed;
+	if (flight->n_pending <= n_allowed)
+		return;
+	add_waiting(link, flight);
+	while (flight->n_pending > n_allowed) {
+		if (link->is_driven)
+			pthread_cond_wait(&flight->moved, &link->lock);
+		else
+			drive(link, flight);
+	}
+	remove_waiting(link, flight);
+	/* Also where it was not the driver: it may have been woken to be. */
+	if (!link->is_driven && link->first != NULL)
+		pthread_cond_signal(&link->first->moved);
+}
+
+int nbd_link_do(struct nbd_link *link, const struct nbd_request *request)
+{
+	struct nbd_flight flight = { .moved = PTHREAD_COND_INITIALIZER };
+	uint64_t done = 0;
+
+	pthread_mutex_lock(&link->lock);
+	do {
+		uint64_t len = request->len - done;
+
+		if (len > request->part_max)
+			len = request->part_max;
+		submit(link, &flight, request, done, len);
+		done += len;
+		await(link, &flight, PARTS_MAX - 1);
+	} while (done < request->len && flight.result == 0);
+	await(link, &flight, 0);
+	pthread_mutex_unlock(&link->lock);
+	pthread_cond_destroy(&flight.moved);
+	return flight.result;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int wait_ready(struct nbd_link *link)
+{
+	int64_t end = now_ms() + CONNECT_MS;
+
+	while (!libnbd->nbd_aio_is_ready(link->nbd)) {
+		int64_t left = end - now_ms();
+
+		if (is_over(link))
+			return last_error();
+		if (left <= 0)
+			return -ETIMEDOUT;
+		if (libnbd->nbd_poll(link->nbd, (int)left) < 0)
+			return last_error();
+	}
+	return 0;
+}
+
+static int connect_to(struct nbd_link *link, const char *uri)
+{
+	struct nbd_handle *nbd = link->nbd;
+
+	/* The user names the files of keys and certificates, too. */
+	if (libnbd->nbd_set_uri_allow_local_file(nbd, true) < 0 ||
+	    libnbd->nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) <
+		    0 ||
+	    libnbd->nbd_aio_connect_uri(nbd, uri) < 0)
+		return last_error();
+	return wait_ready(link);
+}
+
+/* libnbd's words, without the name of its function; some are a server's. */
+static int tell(int rc, const char *uri, struct error *err)
+{
+	const char *text = libnbd->nbd_get_error();
+	const char *colon = text != NULL ? strchr(text, ':') : NULL;
+	char line[256];
+
+	if (colon == NULL || rc == -ETIMEDOUT)
+		return error_set_errno(err, rc, "Failed to connect to '%s'",
+				       uri);
+	snprintf(line, sizeof(line), "%s", colon + 1 + strspn(colon + 1, " "));
+	for (char *c = line; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ')
+			*c = '?';
+	return error_set(err, rc, "Failed to connect to '%s': %s", uri, line);
+}
+
+int nbd_link_open(struct nbd_link *link, const char *uri, struct error *err)
+{
+	int rc;
+
+	*link = (struct nbd_link){ .wake_fd = -1 };
+	pthread_mutex_init(&link->lock, NULL);
+	link->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (link->wake_fd < 0)
+		return -errno;
+	link->nbd = libnbd->nbd_create();
+	rc = link->nbd != NULL ? connect_to(link, uri) : last_error();
+	return rc < 0 ? tell(rc, uri, err) : 0;
+}
+
+void nbd_link_close(struct nbd_link *link)
+{
+	if (link->nbd != NULL)
+		libnbd->nbd_close(link->nbd);
+	link->nbd = NULL;
+	close_fd(&link->wake_fd);
+	pthread_mutex_destroy(&link->lock);
+}
