@@ -264,6 +264,51 @@ test_nbd() {
 	assertEquals 'cannot flush' 1 $?
 }
 
+# Sectors of 512 bytes in blocks of 4096, written by many threads at once.
+test_nbd_of_large_blocks() {
+	start nbdkit nbdkit -f -U "$dir/nbd" --filter=blocksize-policy \
+		memory 16M blocksize-minimum=4096 blocksize-preferred=4096 \
+		blocksize-maximum=64k blocksize-error-policy=error
+	wait_socket "$dir/nbd"
+	serve --format=raw "nbd+unix://?socket=$dir/nbd"
+	assertTrue 'stress' \
+		"blk --depth=16 --span=256k $socket stress 1 >$dir/out"
+	assertTrue 'stress' "blk --depth=16 --span=8M $socket stress 1 >$dir/out"
+	stop disk
+	assertEquals 'status' 0 $?
+	stop nbdkit
+}
+
+# A server that stalls keeps a guest waiting, but never the loop.
+test_nbd_stalls() {
+	start nbdkit nbdkit -f -U "$dir/nbd" memory 16M
+	wait_socket "$dir/nbd"
+	serve --control="$dir/control" --format=raw \
+		"nbd+unix://?socket=$dir/nbd"
+	blk "$socket" verify 0 0 4k
+	kill -STOP "$(cat "$dir/nbdkit.pid")"
+	start blk "$B/tests/tools/vhost-blk" --depth=4 "$socket" \
+		write 0 0xa5 1M flush verify 0 0xa5 1M
+	wait_until 10 is_at_work
+	assertContains "$(control stats)" 'connections 2'
+	kill -CONT "$(cat "$dir/nbdkit.pid")"
+	status_of blk
+	assertEquals "$(cat "$dir/blk.log")" 0 $?
+	# Ending waits for it, unless there is a second signal.
+	kill -STOP "$(cat "$dir/nbdkit.pid")"
+	kill -TERM "$(cat "$dir/disk.pid")"
+	wait_gone "$socket"
+	stop disk INT
+	assertEquals 'status' 1 $?
+	assertContains "$(cat "$dir/disk.log")" 'not flushed'
+	kill -CONT "$(cat "$dir/nbdkit.pid")"
+	stop nbdkit
+}
+
+is_at_work() {
+	control stats | grep -q '^writes [1-9]'
+}
+
 # Bad images: refuse TEXT OPTION...: status 1, one line with TEXT.
 refuse() {
 	text=$1

@@ -73,13 +73,9 @@ static void flushed(struct image_request *io, int result)
 	end_connection(disk);
 }
 
-static void disconnected(void *context, const char *reason)
+/* In a worker, as an image's server may stall. */
+static void flush_last(struct disk *disk)
 {
-	struct disk *disk = context;
-
-	if (reason)
-		log_warn("%s: connection dropped: %s", image_path(disk->image),
-			 reason);
 	disk->is_closing = true;
 	disk->last_flush = (struct image_request){
 		.operation = IMAGE_OP_FLUSH,
@@ -87,6 +83,16 @@ static void disconnected(void *context, const char *reason)
 	};
 	image_queue_submit(disk->queue, &disk->last_flush);
 	image_queue_kick(disk->queue);
+}
+
+static void disconnected(void *context, const char *reason)
+{
+	struct disk *disk = context;
+
+	if (reason)
+		log_warn("%s: connection dropped: %s", image_path(disk->image),
+			 reason);
+	flush_last(disk);
 }
 
 static int connected(struct server *server, int fd)
@@ -233,7 +239,7 @@ void disk_stop(struct disk *disk)
 	disk->is_stopping = true;
 	server_deinit(&disk->server);
 	if (!disk->backend)
-		event_loop_stop(disk->loop, disk->status);
+		flush_last(disk);
 	else if (!disk->is_closing)
 		vhost_backend_close(disk->backend);
 }
