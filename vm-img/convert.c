@@ -284,6 +284,23 @@ static bool is_zero_when_new(const struct convert *request)
 	       (stat(request->target, &st) == 0 && S_ISREG(st.st_mode));
 }
 
+/* A server's replies take longer than the work for them. */
+static bool is_remote(const struct convert *request)
+{
+	bool result = image_name_is_nbd(request->target);
+
+	for (unsigned i = 0; i < request->n_sources; i++)
+		result |= image_name_is_nbd(request->sources[i]);
+	return result;
+}
+
+/* Nothing is allocated in an export: the order of writes leaves no trace. */
+static bool is_order_lost(const struct convert *request)
+{
+	return image_name_is_nbd(request->target) &&
+	       strcmp(request->target_format, "raw") == 0;
+}
+
 static int copy(struct job *job, const struct convert *request)
 {
 	struct image *backing = image_backing(job->target);
@@ -301,7 +318,7 @@ static int copy(struct job *job, const struct convert *request)
 			       format_options_get(&request->options,
 						  "backing_file") != NULL,
 		.backing_size = backing != NULL ? image_size(backing) : 0,
-		.is_unordered = request->is_unordered,
+		.is_unordered = request->is_unordered || is_order_lost(request),
 		.is_compressed = request->wants_compression ||
 				 image_is_packed(job->target),
 		.is_salvaged = request->is_salvaged,
@@ -315,7 +332,8 @@ static int copy(struct job *job, const struct convert *request)
 	int rc;
 
 	/* More than two for each processor only wait for each other. */
-	if (n_cpus > 0 && c.n_workers > 2 * (unsigned long)n_cpus)
+	if (!is_remote(request) && n_cpus > 0 &&
+	    c.n_workers > 2 * (unsigned long)n_cpus)
 		c.n_workers = 2 * (unsigned)n_cpus;
 	rc = copy_run(&c, &err);
 	if (rc == 0 && request->wants_bitmaps &&
