@@ -47,6 +47,17 @@ int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
 	return 0;
 }
 
+uint64_t blocks_skip(struct blocks *blocks, uint64_t offset)
+{
+	uint64_t left, len;
+
+	if (blocks->ops->skip == NULL || offset >= blocks->size)
+		return 0;
+	left = blocks->size - offset;
+	len = blocks->ops->skip(blocks, offset);
+	return len < left ? len : left;
+}
+
 /* Runs that follow each other in the disk and in the file are one. */
 static bool is_continued(const struct block_run *run,
 			 const struct block_run *next)
@@ -72,6 +83,11 @@ int blocks_find_long(struct blocks *blocks, uint64_t offset, uint64_t len,
 		    !is_continued(run, &next))
 			break;
 		run->len += next.len;
+		if (run->kind == BLOCK_HOLE && !nowait && run->len < len) {
+			run->len += blocks_skip(blocks, offset + run->len);
+			if (run->len > len)
+				run->len = len;
+		}
 	}
 	return rc;
 }

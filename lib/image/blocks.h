@@ -61,6 +61,10 @@ struct blocks_ops {
 	/* nowait: -EAGAIN rather than reading from the file. */
 	int (*find)(struct blocks *blocks, uint64_t offset, bool nowait,
 		    struct block_run *run, struct error *err);
+	/* From offset on, where a block begins: bytes of the disk that find
+	 * would call holes, as far as that is known at once. They may be more
+	 * than are left of it. NULL: no more than find says. */
+	uint64_t (*skip)(struct blocks *blocks, uint64_t offset);
 	/* run->unit_len bytes to buf. NULL: nothing is compressed. */
 	int (*inflate)(struct blocks *blocks, const struct block_run *run,
 		       uint8_t *buf, struct error *err);
@@ -153,6 +157,12 @@ struct blocks_census {
 int blocks_check(struct blocks *blocks, bool is_repair,
 		 struct image_check *check, struct blocks_census *census,
 		 struct error *err);
+
+/* For a format's skip: n entries stand for so many bytes each. */
+static inline uint64_t blocks_skipped(uint64_t n, uint64_t len)
+{
+	return __builtin_mul_overflow(n, len, &n) ? UINT64_MAX : n;
+}
 
 /*
  * Room at the end of the file, from *host_offset on, which becomes a multiple

@@ -23,6 +23,7 @@ struct examination {
 	struct image_check *check;
 	struct blocks_census *census;
 	bool is_repair;
+	bool is_hole; /* the block that was last looked at */
 	uint64_t file_size, n_places;
 	uint8_t *places; /* a bit for each block's length of the file */
 	/* What was last wrong: a bad table is told of once, not for each of
@@ -97,6 +98,7 @@ static int examine(struct examination *e, uint64_t index, struct error *err)
 	int rc = blocks_find(blocks, start, blocks->size - start, false, &run,
 			     &why);
 
+	e->is_hole = rc == 0 && run.kind == BLOCK_HOLE;
 	if (rc == -ENOMEM)
 		return rc;
 	if (rc < 0)
@@ -130,8 +132,13 @@ static int examine_all(struct examination *e, struct error *err)
 	int rc = 0;
 
 	e->census->n_blocks += n;
-	for (uint64_t i = 0; rc == 0 && i < n; i++)
+	for (uint64_t i = 0; rc == 0 && i < n; i++) {
 		rc = examine(e, i, err);
+		if (e->is_hole)
+			i += blocks_skip(e->blocks,
+					 (i + 1) * e->blocks->block_len) /
+			     e->blocks->block_len;
+	}
 	e->blocks->is_damaged = rc < 0 || e->check->n_corruptions > before;
 	return rc;
 }

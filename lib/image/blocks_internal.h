@@ -12,6 +12,9 @@ int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
 /* The same with the runs behind it that continue it, within len. */
 int blocks_find_long(struct blocks *blocks, uint64_t offset, uint64_t len,
 		     bool nowait, struct block_run *run, struct error *err);
+/* Bytes of holes from offset on, where a block begins, within the disk; 0: it
+ * is not known without looking at each block. */
+uint64_t blocks_skip(struct blocks *blocks, uint64_t offset);
 /* Data of a run. Without the lock, or with it. */
 int blocks_data_readv(struct blocks *blocks, uint64_t offset,
 		      uint64_t host_offset, const struct iovec *iov,

@@ -79,6 +79,19 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	return 0;
 }
 
+static uint64_t skip(struct blocks *blocks, uint64_t offset)
+{
+	struct parallels *p = container_of(blocks, struct parallels, blocks);
+	uint64_t index = offset / p->cluster_len, len;
+
+	len = (p->n_entries - index) * sizeof(uint32_t);
+	len = table_count_zeroes(&blocks->table,
+				 sizeof(struct parallels_wire_header) +
+					 index * sizeof(uint32_t),
+				 len);
+	return blocks_skipped(len / sizeof(uint32_t), p->cluster_len);
+}
+
 static int write_in_use(struct parallels *p, bool is_in_use, struct error *err)
 {
 	uint32_t value = htole32(is_in_use ? PARALLELS_IN_USE : 0);
@@ -177,6 +190,7 @@ static int forget(struct blocks *blocks, uint64_t index, struct error *err)
 
 static const struct blocks_ops ops = {
 	.find = find,
+	.skip = skip,
 	.forget = forget,
 	.begin_writing = begin_writing,
 	.end_writing = end_writing,

@@ -94,6 +94,34 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	return 0;
 }
 
+/* Entries from index on of the table at this offset that are zero. */
+static uint64_t count_zeroes(struct qed *q, uint64_t table, uint64_t index)
+{
+	return table_count_zeroes(&q->blocks.table,
+				  table + index * sizeof(uint64_t),
+				  (q->n_entries - index) * sizeof(uint64_t)) /
+	       sizeof(uint64_t);
+}
+
+/* Tables that are not there, or what an L2 table does not have. */
+static uint64_t skip(struct blocks *blocks, uint64_t offset)
+{
+	struct qed *q = container_of(blocks, struct qed, blocks);
+	uint64_t index = offset / q->cluster_len, table = 0;
+	uint64_t l1 = index / q->n_entries, l2 = index % q->n_entries;
+
+	if (qed_read_table(q, q->l1_offset, l1, false, &table) < 0)
+		return 0;
+	if (table != 0)
+		return !qed_is_place(q, table, q->table_len)
+			       ? 0
+			       : blocks_skipped(count_zeroes(q, table, l2),
+						q->cluster_len);
+	return l2 > 0 ? blocks_skipped(q->n_entries - l2, q->cluster_len)
+		      : blocks_skipped(count_zeroes(q, q->l1_offset, l1),
+				       q->n_entries * q->cluster_len);
+}
+
 static int write_features(struct qed *q, uint64_t features, struct error *err)
 {
 	int rc;
@@ -200,6 +228,7 @@ static int end_writing(struct blocks *blocks, struct error *err)
 
 static const struct blocks_ops ops = {
 	.find = find,
+	.skip = skip,
 	.forget = qed_forget,
 	.begin_writing = begin_writing,
 	.end_writing = end_writing,

@@ -28,6 +28,7 @@ void table_forget(struct table *table)
 		free(table->pages[i].data);
 		table->pages[i].data = NULL;
 	}
+	table->hole_start = table->hole_end = 0;
 }
 
 static struct table_page *slot_of(struct table *table, uint64_t number)
@@ -68,11 +69,23 @@ static size_t in_page(uint64_t host_offset, uint64_t len)
 	return len < left ? (size_t)len : left;
 }
 
+static bool is_in_hole(const struct table *table, uint64_t host_offset,
+		       uint64_t len)
+{
+	return host_offset >= table->hole_start &&
+	       host_offset < table->hole_end &&
+	       len <= table->hole_end - host_offset;
+}
+
 int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
 	       bool nowait)
 {
 	uint8_t *to = buf;
 
+	if (is_in_hole(table, host_offset, len)) {
+		memset(buf, 0, len);
+		return 0;
+	}
 	while (len > 0) {
 		uint64_t number = host_offset / TABLE_PAGE_LEN;
 		const struct table_page *page = slot_of(table, number);
@@ -92,10 +105,49 @@ int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
 	return 0;
 }
 
+/* Of the file, or its end, however far that reaches. */
+static void look_for_hole(struct table *table, uint64_t host_offset)
+{
+	bool is_data = true;
+	uint64_t len = (uint64_t)INT64_MAX - host_offset;
+
+	if (image_file_extent(table->file, host_offset, len, &is_data, &len) ==
+		    0 &&
+	    !is_data) {
+		table->hole_start = host_offset;
+		table->hole_end = host_offset + len;
+	}
+}
+
+uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
+			    uint64_t len)
+{
+	const uint64_t number = host_offset / TABLE_PAGE_LEN;
+	const struct table_page *page = slot_of(table, number);
+	size_t at = host_offset % TABLE_PAGE_LEN, n = in_page(host_offset, len);
+	size_t i = 0;
+
+	if (!is_in_hole(table, host_offset, 1)) {
+		if (!is_loaded(page, number) && load(table, number) < 0)
+			return 0;
+		while (i < n && page->data[at + i] == 0)
+			i++;
+		if (i < n)
+			return i;
+		look_for_hole(table, host_offset);
+	}
+	if (!is_in_hole(table, host_offset, n))
+		return n;
+	return is_in_hole(table, host_offset, len)
+		       ? len
+		       : table->hole_end - host_offset;
+}
+
 /* from is NULL: zeroes. */
 static void update(struct table *table, uint64_t host_offset, const void *from,
 		   uint64_t len)
 {
+	table->hole_start = table->hole_end = 0;
 	while (len > 0) {
 		uint64_t number = host_offset / TABLE_PAGE_LEN;
 		struct table_page *page = slot_of(table, number);

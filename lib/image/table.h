@@ -6,7 +6,9 @@
  * the cache: after a failed write both say what they said before.
  *
  * What lies beyond the end of the file reads as zeroes. Nothing but these
- * functions may write to the bytes that are read through them.
+ * functions may write to the bytes that are read through them. A table that
+ * nothing was entered in is a hole of the file as often as not, and the last
+ * hole that was met is remembered.
  * Not thread-safe: the owner locks.
  */
 #ifndef LIB_IMAGE_TABLE_H
@@ -29,6 +31,7 @@ struct table {
 		uint64_t number; /* host offset / TABLE_PAGE_LEN */
 		uint8_t *data;	 /* NULL: empty */
 	} pages[TABLE_PAGES];
+	uint64_t hole_start, hole_end; /* host offsets; alike: none known */
 };
 
 void table_init(struct table *table, const struct image_file *file);
@@ -37,6 +40,10 @@ void table_deinit(struct table *table);
 /* nowait: -EAGAIN rather than reading from the file. */
 int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
 	       bool nowait);
+/* As many of the len bytes from host_offset on as are known to be zeroes with
+ * one page read at most. */
+uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
+			    uint64_t len);
 int table_write(struct table *table, uint64_t host_offset, const void *buf,
 		size_t len);
 /* len zeroes: a new table. */

@@ -85,6 +85,17 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	return rc;
 }
 
+/* Up to the bitmap's entry, whatever that says. */
+static uint64_t skip(struct blocks *blocks, uint64_t offset)
+{
+	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
+	uint64_t index = offset / v->block_len, len;
+
+	len = (v->chunk_ratio - index % v->chunk_ratio) * sizeof(uint64_t);
+	len = table_count_zeroes(&blocks->table, entry_place(v, index), len);
+	return blocks_skipped(len / sizeof(uint64_t), v->block_len);
+}
+
 static int begin_writing(struct blocks *blocks, struct error *err)
 {
 	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
@@ -142,6 +153,7 @@ static int end_writing(struct blocks *blocks, struct error *err)
 
 static const struct blocks_ops ops = {
 	.find = find,
+	.skip = skip,
 	.begin_writing = begin_writing,
 	.end_writing = end_writing,
 	.allocate = allocate,

@@ -19,9 +19,8 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-	FLAT_BLOCK_LEN = 1 << 30, /* of no meaning */
-};
+/* Of no meaning, and such that no disk has many. */
+#define FLAT_BLOCK_LEN (UINT64_C(1) << 40)
 
 static int probe(const uint8_t *head, size_t len, uint64_t file_size)
 {

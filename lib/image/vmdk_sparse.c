@@ -77,6 +77,40 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	return 0;
 }
 
+/* Entries from index on, of n, of the directory or a table, that are zero. */
+static uint64_t count_zeroes(struct vmdk_extent *e, uint64_t host_offset,
+			     uint64_t index, uint64_t n)
+{
+	return table_count_zeroes(&e->blocks.table,
+				  host_offset + index * sizeof(uint32_t),
+				  (n - index) * sizeof(uint32_t)) /
+	       sizeof(uint32_t);
+}
+
+/* Tables that are not there, or what a table does not have. */
+static uint64_t skip(struct blocks *blocks, uint64_t offset)
+{
+	struct vmdk_extent *e = extent_of(blocks);
+	uint64_t index = offset / e->grain_len, n = e->table_entries;
+	uint64_t in_directory = index / n, in_table = index % n;
+	uint32_t sector;
+
+	if (table_read(&blocks->table,
+		       e->directory_offset + in_directory * sizeof(sector),
+		       &sector, sizeof(sector), false) < 0)
+		return 0;
+	if (sector != 0)
+		return blocks_skipped(
+			count_zeroes(e, (uint64_t)le32toh(sector) * VMDK_SECTOR,
+				     in_table, n),
+			e->grain_len);
+	if (in_table > 0)
+		return blocks_skipped(n - in_table, e->grain_len);
+	return blocks_skipped(count_zeroes(e, e->directory_offset, in_directory,
+					   VMDK_DIRECTORY_MAX),
+			      n * e->grain_len);
+}
+
 /* Where the stream begins, and the most that it can be long. */
 static int read_marker(struct vmdk_extent *e, uint64_t *at, size_t *len,
 		       struct error *err)
@@ -282,6 +316,7 @@ static int enter_zero(struct blocks *blocks, uint64_t index, struct error *err)
 
 static const struct blocks_ops plain_ops = {
 	.find = find,
+	.skip = skip,
 	.begin_writing = begin_writing,
 	.allocate = allocate,
 	.enter = enter,
@@ -289,6 +324,7 @@ static const struct blocks_ops plain_ops = {
 
 static const struct blocks_ops zero_ops = {
 	.find = find,
+	.skip = skip,
 	.begin_writing = begin_writing,
 	.allocate = allocate,
 	.enter = enter,
@@ -297,6 +333,7 @@ static const struct blocks_ops zero_ops = {
 
 static const struct blocks_ops compressed_ops = {
 	.find = find,
+	.skip = skip,
 	.inflate = inflate,
 	.begin_writing = begin_writing,
 	.deflate = deflate,

@@ -11,7 +11,7 @@
 enum {
 	WALK_STEPS = 64, /* extents looked at */
 	WALK_BUF_LEN = 65536,
-	WALK_CHECKED_MAX = 1 << 30, /* bytes of a disk */
+	WALK_VDI_MAX = 1 << 30, /* bytes of a disk */
 };
 
 enum walk_choices {
@@ -101,8 +101,10 @@ static inline void walk_image(struct image *image, unsigned choices)
 	walk_extents(image, offset, buf);
 	if (!image_is_read_only(image))
 		walk_change(image, offset, choices, buf);
-	/* Each block is looked at, which takes its time, as in QEMU. */
-	if (image_size(image) <= WALK_CHECKED_MAX)
+	/* Where a block map is cut off, all that it had are block 0: each is
+	 * told of, which takes its time, as in QEMU. */
+	if (strcmp(image_format_name(image), "vdi") != 0 ||
+	    image_size(image) <= WALK_VDI_MAX)
 		image_check(image, &check, NULL);
 }
 

@@ -104,6 +104,45 @@ static void test_table(void **state)
 	unlink(path);
 }
 
+/* In a page, in holes of the file, behind its end, and after a write. */
+static void test_table_zeroes(void **state)
+{
+	const uint64_t far = UINT64_C(1) << 30, entry = 7;
+	struct image_file *file;
+	struct table table;
+	uint64_t back = 1;
+	char path[64];
+
+	(void)state;
+	make_path(path);
+	assert_int_equal(image_file_open(&file, path, IMAGE_FILE_CREATE, NULL),
+			 0);
+	table_init(&table, file);
+	assert_int_equal(table_write(&table, far, &entry, sizeof(entry)), 0);
+	assert_int_equal(table_count_zeroes(&table, far, 80), 0);
+	assert_int_equal(table_count_zeroes(&table, far - 20, 80), 20);
+	assert_int_equal(table_count_zeroes(&table, far + 8, 80), 80);
+	/* The whole hole at once, or what was asked for of it. */
+	assert_int_equal(table_count_zeroes(&table, 0, 1000), 1000);
+	assert_true(table_count_zeroes(&table, 0, 2 * far) > far / 2);
+	assert_true(table_count_zeroes(&table, 0, 2 * far) <= far);
+	assert_int_equal(table_read(&table, far / 4, &back, sizeof(back), true),
+			 0);
+	assert_int_equal(back, 0);
+	assert_int_equal(table_count_zeroes(&table, 2 * far, far), far);
+	/* A hole is one no longer when something is written to it. */
+	assert_int_equal(table_write(&table, 3 * far, &entry, sizeof(entry)),
+			 0);
+	assert_int_equal(table_count_zeroes(&table, 2 * far + 8, 2 * far),
+			 far - 8);
+	assert_int_equal(
+		table_read(&table, 3 * far, &back, sizeof(back), false), 0);
+	assert_int_equal(back, entry);
+	table_deinit(&table);
+	image_file_close(file);
+	unlink(path);
+}
+
 struct writer {
 	struct image *image;
 	unsigned index;
@@ -198,6 +237,7 @@ int main(void)
 		cmocka_unit_test(test_crc32c),
 		cmocka_unit_test(test_guid),
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_table_zeroes),
 		cmocka_unit_test(test_threads),
 	};
 
