@@ -18,6 +18,9 @@
 
 enum {
 	SPECS_MAX = 40,
+	/* Of metadata: enough to go through an image from one end to the
+	 * other. */
+	CACHE_ONE_PASS = 1 << 20,
 };
 
 static enum compat compat = COMPAT_7_2;
@@ -181,6 +184,7 @@ static int open_source(struct image **image, const struct source *source,
 	const struct image_open_options options = {
 		.format = source->format,
 		.flags = flags | source->flags | IMAGE_NBD | IMAGE_BLKDEBUG,
+		.cache_size = flags & IMAGE_READ_ONLY ? CACHE_ONE_PASS : 0,
 		.secrets = object_secrets(),
 		.key_secret = source->key_secret,
 		.blkdebug = source->blkdebug,
@@ -245,8 +249,11 @@ struct image *open_new_or_report(const char *path, const char *format,
 struct image *open_path_or_report(const char *path, const char *format,
 				  unsigned flags)
 {
-	const struct image_open_options options = { .format = format,
-						    .flags = flags };
+	const struct image_open_options options = {
+		.format = format,
+		.flags = flags,
+		.cache_size = flags & IMAGE_READ_ONLY ? CACHE_ONE_PASS : 0,
+	};
 	struct error err = ERROR_INIT;
 	struct image *image;
 	int rc = image_open(&image, path, &options, &err);

@@ -137,7 +137,10 @@ static int open_caches(struct qcow2 *q, uint64_t wanted)
 		rc = qcow2_cache_init(&q->refcount_cache, q->file,
 				      IMAGE_EVENT_REFBLOCK_LOAD,
 				      IMAGE_EVENT_REFBLOCK_UPDATE_PART,
-				      q->cluster_len, REFCOUNT_CACHE_LEN);
+				      q->cluster_len,
+				      wanted != 0 && wanted < REFCOUNT_CACHE_LEN
+					      ? wanted
+					      : REFCOUNT_CACHE_LEN);
 	return rc;
 }
 

@@ -23,7 +23,7 @@
 #include <string.h>
 
 enum {
-	WINDOW_LEN = 16 << 20,	 /* bytes of counts */
+	WINDOW_LEN = 16 << 20,	 /* bytes of counts, of their full width */
 	TABLE_ENTRIES_BITS = 20, /* the largest refcount table: 8 MiB */
 };
 
@@ -44,8 +44,10 @@ uint64_t qcow2_counted(const struct qcow2_checker *c, uint64_t host_index)
 {
 	uint64_t i = host_index - c->first;
 
-	return c->is_wide ? ((const uint32_t *)c->counts)[i]
-			  : ((const uint16_t *)c->counts)[i];
+	if (c->width == 1)
+		return ((const uint8_t *)c->counts)[i];
+	return c->width == 2 ? ((const uint16_t *)c->counts)[i]
+			     : ((const uint32_t *)c->counts)[i];
 }
 
 static int find_block(struct qcow2_checker *c, uint64_t i)
@@ -214,9 +216,9 @@ static bool is_empty(const struct qcow2_checker *c, uint64_t i, uint64_t end,
 		     bool has_counts)
 {
 	uint64_t block = i >> c->q->refcount_block_bits;
-	size_t width = c->is_wide ? 4 : 2, len = (end - i) * width;
+	size_t len = (end - i) * c->width;
 	const uint8_t *counts =
-		(const uint8_t *)c->counts + (i - c->first) * width;
+		(const uint8_t *)c->counts + (i - c->first) * c->width;
 
 	if (block < c->q->refcount_table_size &&
 	    c->q->refcount_table[block] != 0)
@@ -260,7 +262,6 @@ int qcow2_check_windows(struct qcow2_checker *c,
 			int (*each)(struct qcow2_checker *c, struct error *err),
 			struct error *err)
 {
-	size_t len = c->per_window * (c->is_wide ? 4 : 2);
 	bool is_clean = false; /* all counts are zero */
 
 	for (uint64_t first = 0; first < c->n_host; first += c->per_window) {
@@ -271,7 +272,7 @@ int qcow2_check_windows(struct qcow2_checker *c,
 							 : c->per_window;
 		c->is_first = first == 0 && !c->is_recount;
 		if (!is_clean)
-			memset(c->counts, 0, len);
+			memset(c->counts, 0, c->per_window * c->width);
 		is_clean = true;
 		if (first == 0 || is_touched(c, first / c->per_window)) {
 			is_clean = false;
@@ -297,6 +298,7 @@ int qcow2_checker_look(struct qcow2_checker *c, struct error *err)
 	unsigned reach_bits =
 		TABLE_ENTRIES_BITS + q->refcount_block_bits + q->cluster_bits;
 	int rc = image_file_size(q->file, &c->file_len);
+	bool is_wide;
 
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not get file size");
@@ -306,19 +308,21 @@ int qcow2_checker_look(struct qcow2_checker *c, struct error *err)
 	if (reach_bits < 63 && c->file_len > 1ULL << reach_bits)
 		c->file_len = 1ULL << reach_bits;
 	c->n_host = qcow2_n_clusters(q, c->file_len);
-	c->is_wide = q->refcount_bits > 16;
-	c->count_max = c->is_wide ? UINT32_MAX : qcow2_refcount_max(q);
+	is_wide = q->refcount_bits > 16;
+	c->count_max = is_wide ? UINT32_MAX : qcow2_refcount_max(q);
 	qcow2_checker_forget(c);
 	memset(c->touched, 0, sizeof(c->touched));
 	/* At most what there is, so that small images take little memory. */
-	c->per_window = WINDOW_LEN / (c->is_wide ? 4 : 2);
+	c->per_window = WINDOW_LEN / (is_wide ? 4 : 2);
 	/* A window begins where a block begins. */
 	if (c->per_window < 1ULL << q->refcount_block_bits)
 		c->per_window = 1ULL << q->refcount_block_bits;
 	if (c->per_window > c->n_host && c->n_host > 0)
 		c->per_window = c->n_host;
 	free(c->counts);
-	c->counts = malloc(c->per_window * (c->is_wide ? 4 : 2));
+	c->width = 1;
+	c->result_of_widening = 0;
+	c->counts = malloc(c->per_window);
 	return c->counts == NULL ? -ENOMEM : 0;
 }
 

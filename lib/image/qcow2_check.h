@@ -28,9 +28,11 @@ struct qcow2_checker {
 	bool has_fixed;
 	bool needs_rebuild; /* refcounts are missing, or their blocks */
 	uint64_t n_too_low, n_too_high; /* of the result, these are refcounts */
-	bool is_wide;			/* counts are 32 bits wide, else 16 */
+	/* Bytes of a count: 1, until one does not fit, which is rare. */
+	unsigned width;
 	void *counts;
-	uint64_t count_max; /* the width of the image's refcounts allows */
+	int result_of_widening; /* -ENOMEM: the counts have no meaning */
+	uint64_t count_max;	/* the width of the image's refcounts allows */
 	bool has_wrong_copied;
 	/* Windows that the first walk found references into. */
 	uint64_t per_window;

@@ -34,6 +34,39 @@ static void corrupt(struct qcow2_checker *c)
 		c->result->n_corruptions++;
 }
 
+static void add_one(struct qcow2_checker *c, uint64_t i)
+{
+	if (c->width == 1)
+		((uint8_t *)c->counts)[i]++;
+	else if (c->width == 2)
+		((uint16_t *)c->counts)[i]++;
+	else
+		((uint32_t *)c->counts)[i]++;
+}
+
+/* Snapshots by the hundred, or an image that is damaged. */
+static bool widen(struct qcow2_checker *c)
+{
+	unsigned width = c->width * 2;
+	uint8_t *wide = malloc(c->per_window * width);
+
+	if (wide == NULL) {
+		c->result_of_widening = -ENOMEM;
+		return false;
+	}
+	for (uint64_t i = 0; i < c->per_window; i++)
+		if (width == 2)
+			((uint16_t *)(void *)wide)[i] =
+				((const uint8_t *)c->counts)[i];
+		else
+			((uint32_t *)(void *)wide)[i] =
+				((const uint16_t *)c->counts)[i];
+	free(c->counts);
+	c->counts = wide;
+	c->width = width;
+	return true;
+}
+
 static void count_one(struct qcow2_checker *c, uint64_t host_index)
 {
 	uint64_t i = host_index - c->first;
@@ -50,10 +83,10 @@ static void count_one(struct qcow2_checker *c, uint64_t host_index)
 				    << c->q->cluster_bits);
 		return;
 	}
-	if (c->is_wide)
-		((uint32_t *)c->counts)[i]++;
-	else
-		((uint16_t *)c->counts)[i]++;
+	if (c->width < sizeof(uint32_t) && count + 1 == 1ULL << 8 * c->width &&
+	    !widen(c))
+		return;
+	add_one(c, i);
 }
 
 static void count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
@@ -456,5 +489,5 @@ int qcow2_count_references(struct qcow2_checker *c, struct error *err)
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read metadata");
 	count_refcounts(c);
-	return 0;
+	return c->result_of_widening;
 }
