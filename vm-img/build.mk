@@ -21,6 +21,8 @@ vm-img_SRCS := \
 	vm-img/format_options.c \
 	vm-img/info.c \
 	vm-img/info_bitmaps.c \
+	vm-img/info_json.c \
+	vm-img/info_print.c \
 	vm-img/json.c \
 	vm-img/keys.c \
 	vm-img/main.c \

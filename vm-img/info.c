@@ -4,16 +4,12 @@
  * unless --backing-chain asks for it, so that a look at an image of unknown
  * origin touches no file of its maker's choice.
  */
+#include "vm-img/info.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/base/size.h"
-#include "lib/image/image.h"
 #include "vm-img/arguments.h"
-#include "vm-img/encryption.h"
-#include "vm-img/info_bitmaps.h"
 #include "vm-img/json.h"
 #include "vm-img/report.h"
-#include "vm-img/snapshot.h"
 #include "vm-img/verb.h"
 
 #include <stdio.h>
@@ -21,7 +17,6 @@
 #include <sys/stat.h>
 
 enum {
-	NS_PER_S = 1000000000,
 	CHAIN_MAX = 256,
 };
 
@@ -51,212 +46,6 @@ struct link {
 	ino_t inode;
 };
 
-static void print_backing(const struct image_info *info)
-{
-	if (info->backing_name == NULL)
-		return;
-	printf("backing file: %s", info->backing_name);
-	if (info->backing_path == NULL)
-		printf(" (cannot determine actual path)");
-	else if (strcmp(info->backing_path, info->backing_name) != 0)
-		printf(" (actual path: %s)", info->backing_path);
-	printf("\n");
-	if (info->backing_format != NULL)
-		printf("backing file format: %s\n", info->backing_format);
-}
-
-static bool has_specifics(const struct image_info *info)
-{
-	return info->n_rows > 0 || info->encryption != NULL;
-}
-
-/* Where QEMU's dictionary has them. */
-static bool is_after_bitmaps(const struct image_info_row *row)
-{
-	return strcmp(row->json_name, "refcount-bits") == 0;
-}
-
-static bool is_before_encryption(const struct image_info_row *row)
-{
-	return strcmp(row->json_name, "refcount-bits") == 0;
-}
-
-static void print_row(const struct image_info_row *row)
-{
-	printf("    %s: ", row->name);
-	switch (row->kind) {
-	case IMAGE_INFO_TEXT:
-		printf("%s\n", row->text);
-		break;
-	case IMAGE_INFO_NUMBER:
-		printf("%llu\n", (unsigned long long)row->number);
-		break;
-	case IMAGE_INFO_BOOL:
-		printf("%s\n", row->number != 0 ? "true" : "false");
-		break;
-	}
-}
-
-static void print_extents(const struct image_info *info)
-{
-	printf("    extents:\n");
-	for (unsigned i = 0; i < info->n_extents; i++) {
-		const struct image_info_extent *e = &info->extents[i];
-
-		printf("        [%u]:\n", i);
-		if (e->is_compressed)
-			printf("            compressed: true\n");
-		printf("            virtual size: %llu\n"
-		       "            filename: %s\n",
-		       (unsigned long long)e->size, e->path);
-		if (e->cluster_size > 0)
-			printf("            cluster size: %llu\n",
-			       (unsigned long long)e->cluster_size);
-		printf("            format: %s\n", e->format);
-	}
-}
-
-static void print_human(const struct link *link)
-{
-	const struct image_info *info = &link->info;
-	char virtual[16], actual[16];
-
-	printf("image: %s\nfile format: %s\n"
-	       "virtual size: %s (%llu bytes)\ndisk size: %s\n",
-	       image_path(link->image), image_format_name(link->image),
-	       size_format(image_size(link->image), virtual, sizeof(virtual)),
-	       (unsigned long long)image_size(link->image),
-	       info->actual_size == UINT64_MAX
-		       ? "unavailable"
-		       : size_format(info->actual_size, actual,
-				     sizeof(actual)));
-	if (info->is_encrypted)
-		printf("encrypted: yes\n");
-	if (info->cluster_size > 0)
-		printf("cluster_size: %llu\n",
-		       (unsigned long long)info->cluster_size);
-	if (info->is_dirty)
-		printf("cleanly shut down: no\n");
-	print_backing(info);
-	snapshot_list_print(info);
-	if (has_specifics(info))
-		printf("Format specific information:\n");
-	for (unsigned i = 0; i < info->n_rows; i++) {
-		if (is_after_bitmaps(&info->rows[i]))
-			info_bitmaps_print(info);
-		print_row(&info->rows[i]);
-		if (is_before_encryption(&info->rows[i]))
-			encryption_print(info);
-	}
-	if (info->n_rows == 0)
-		encryption_print(info);
-	if (info->n_extents > 0)
-		print_extents(info);
-}
-
-/* QEMU's dictionaries keep their own order, and so do these. */
-static void json_snapshot(struct json *json,
-			  const struct image_snapshot_info *s)
-{
-	json_open(json, NULL, '{');
-	if (s->icount != UINT64_MAX)
-		json_number(json, "icount", s->icount);
-	json_number(json, "vm-clock-nsec", s->vm_clock_nsec % NS_PER_S);
-	json_text(json, "name", s->name);
-	json_number(json, "date-sec", s->date_sec);
-	json_number(json, "date-nsec", s->date_nsec);
-	json_number(json, "vm-clock-sec", s->vm_clock_nsec / NS_PER_S);
-	json_text(json, "id", s->id);
-	json_number(json, "vm-state-size", s->vm_state_size);
-	json_close(json, '}');
-}
-
-static void json_extents(struct json *json, const struct image_info *info)
-{
-	json_open(json, "extents", '[');
-	for (unsigned i = 0; i < info->n_extents; i++) {
-		const struct image_info_extent *e = &info->extents[i];
-
-		json_open(json, NULL, '{');
-		if (e->is_compressed)
-			json_bool(json, "compressed", true);
-		json_number(json, "virtual-size", e->size);
-		json_text(json, "filename", e->path);
-		if (e->cluster_size > 0)
-			json_number(json, "cluster-size", e->cluster_size);
-		json_text(json, "format", e->format);
-		json_close(json, '}');
-	}
-	json_close(json, ']');
-}
-
-static void json_rows(struct json *json, const char *format,
-		      const struct image_info *info)
-{
-	json_open(json, "format-specific", '{');
-	json_text(json, "type", format);
-	json_open(json, "data", '{');
-	for (unsigned i = 0; i < info->n_rows; i++) {
-		const struct image_info_row *row = &info->rows[i];
-
-		if (is_after_bitmaps(row))
-			info_bitmaps_json(json, info);
-		switch (row->kind) {
-		case IMAGE_INFO_TEXT:
-			json_text(json, row->json_name, row->text);
-			break;
-		case IMAGE_INFO_NUMBER:
-			json_number(json, row->json_name, row->number);
-			break;
-		case IMAGE_INFO_BOOL:
-			json_bool(json, row->json_name, row->number != 0);
-			break;
-		}
-		if (is_before_encryption(row))
-			encryption_json(json, info);
-	}
-	if (info->n_rows == 0)
-		encryption_json(json, info);
-	if (info->n_extents > 0)
-		json_extents(json, info);
-	json_close(json, '}');
-	json_close(json, '}');
-}
-
-static void json_image(struct json *json, const struct link *link)
-{
-	const struct image_info *info = &link->info;
-
-	json_open(json, NULL, '{');
-	if (info->backing_format != NULL)
-		json_text(json, "backing-filename-format",
-			  info->backing_format);
-	if (info->n_snapshots > 0) {
-		json_open(json, "snapshots", '[');
-		for (unsigned i = 0; i < info->n_snapshots; i++)
-			json_snapshot(json, &info->snapshots[i]);
-		json_close(json, ']');
-	}
-	json_number(json, "virtual-size", image_size(link->image));
-	json_text(json, "filename", image_path(link->image));
-	if (info->cluster_size > 0)
-		json_number(json, "cluster-size", info->cluster_size);
-	json_text(json, "format", image_format_name(link->image));
-	if (info->actual_size != UINT64_MAX)
-		json_number(json, "actual-size", info->actual_size);
-	if (has_specifics(info))
-		json_rows(json, image_format_name(link->image), info);
-	if (info->backing_path != NULL)
-		json_text(json, "full-backing-filename", info->backing_path);
-	if (info->is_encrypted)
-		json_bool(json, "encrypted", true);
-	if (info->backing_name != NULL)
-		json_text(json, "backing-filename", info->backing_name);
-	if (!info->has_no_dirty_flag)
-		json_bool(json, "dirty-flag", info->is_dirty);
-	json_close(json, '}');
-}
-
 static void print_links(const struct link *links, unsigned n,
 			const struct request *request)
 {
@@ -266,12 +55,12 @@ static void print_links(const struct link *links, unsigned n,
 		json_open(&json, NULL, '[');
 	for (unsigned i = 0; i < n; i++) {
 		if (request->is_json) {
-			json_image(&json, &links[i]);
+			info_json(&json, links[i].image, &links[i].info);
 			continue;
 		}
 		if (i > 0)
 			printf("\n");
-		print_human(&links[i]);
+		info_print(links[i].image, &links[i].info);
 	}
 	if (request->is_json && request->wants_chain)
 		json_close(&json, ']');

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: ISC */
+/* info for people. */
+#include "lib/base/size.h"
+#include "vm-img/encryption.h"
+#include "vm-img/info.h"
+#include "vm-img/info_bitmaps.h"
+#include "vm-img/snapshot.h"
+
+#include <stdio.h>
+
+static void print_backing(const struct image_info *info)
+{
+	if (info->backing_name == NULL)
+		return;
+	printf("backing file: %s", info->backing_name);
+	if (info->backing_path == NULL)
+		printf(" (cannot determine actual path)");
+	else if (strcmp(info->backing_path, info->backing_name) != 0)
+		printf(" (actual path: %s)", info->backing_path);
+	printf("\n");
+	if (info->backing_format != NULL)
+		printf("backing file format: %s\n", info->backing_format);
+}
+
+static void print_row(const struct image_info_row *row)
+{
+	printf("    %s: ", row->name);
+	switch (row->kind) {
+	case IMAGE_INFO_TEXT:
+		printf("%s\n", row->text);
+		break;
+	case IMAGE_INFO_NUMBER:
+		printf("%llu\n", (unsigned long long)row->number);
+		break;
+	case IMAGE_INFO_BOOL:
+		printf("%s\n", row->number != 0 ? "true" : "false");
+		break;
+	}
+}
+
+static void print_extents(const struct image_info *info)
+{
+	printf("    extents:\n");
+	for (unsigned i = 0; i < info->n_extents; i++) {
+		const struct image_info_extent *e = &info->extents[i];
+
+		printf("        [%u]:\n", i);
+		if (e->is_compressed)
+			printf("            compressed: true\n");
+		printf("            virtual size: %llu\n"
+		       "            filename: %s\n",
+		       (unsigned long long)e->size, e->path);
+		if (e->cluster_size > 0)
+			printf("            cluster size: %llu\n",
+			       (unsigned long long)e->cluster_size);
+		printf("            format: %s\n", e->format);
+	}
+}
+
+void info_print(struct image *image, const struct image_info *info)
+{
+	char virtual[16], actual[16];
+
+	printf("image: %s\nfile format: %s\n"
+	       "virtual size: %s (%llu bytes)\ndisk size: %s\n",
+	       image_path(image), image_format_name(image),
+	       size_format(image_size(image), virtual, sizeof(virtual)),
+	       (unsigned long long)image_size(image),
+	       info->actual_size == UINT64_MAX
+		       ? "unavailable"
+		       : size_format(info->actual_size, actual,
+				     sizeof(actual)));
+	if (info->is_encrypted)
+		printf("encrypted: yes\n");
+	if (info->cluster_size > 0)
+		printf("cluster_size: %llu\n",
+		       (unsigned long long)info->cluster_size);
+	if (info->is_dirty)
+		printf("cleanly shut down: no\n");
+	print_backing(info);
+	snapshot_list_print(info);
+	if (info_has_specifics(info))
+		printf("Format specific information:\n");
+	for (unsigned i = 0; i < info->n_rows; i++) {
+		if (info_is_middle(&info->rows[i]))
+			info_bitmaps_print(info);
+		print_row(&info->rows[i]);
+		if (info_is_middle(&info->rows[i]))
+			encryption_print(info);
+	}
+	if (info->n_rows == 0)
+		encryption_print(info);
+	if (info->n_extents > 0)
+		print_extents(info);
+}
