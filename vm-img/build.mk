@@ -22,6 +22,7 @@ vm-img_SRCS := \
 	vm-img/info.c \
 	vm-img/info_bitmaps.c \
 	vm-img/info_json.c \
+	vm-img/info_limits.c \
 	vm-img/info_print.c \
 	vm-img/json.c \
 	vm-img/keys.c \

@@ -25,6 +25,9 @@ const struct option_spec info_options[] = {
 	{ OPTION_OUTPUT, "output", "OFMT", "human (default) or json" },
 	{ OPTION_BACKING_CHAIN, "backing-chain", NULL,
 	  "the images under this one too" },
+	{ OPTION_LIMITS, "limits", NULL,
+	  "how requests should be aligned, and how long they may be" },
+	{ 't', "cache", "MODE", "how it would be opened (default: writeback)" },
 	{ OPTION_INTEGRITY, "integrity", NULL,
 	  "name backing and data files that are missing" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
@@ -35,6 +38,7 @@ const struct option_spec info_options[] = {
 struct request {
 	const char *path, *format;
 	bool is_json, wants_chain, wants_integrity;
+	struct info_wishes wishes;
 	unsigned flags;
 };
 
@@ -55,12 +59,13 @@ static void print_links(const struct link *links, unsigned n,
 		json_open(&json, NULL, '[');
 	for (unsigned i = 0; i < n; i++) {
 		if (request->is_json) {
-			info_json(&json, links[i].image, &links[i].info);
+			info_json(&json, links[i].image, &links[i].info,
+				  &request->wishes);
 			continue;
 		}
 		if (i > 0)
 			printf("\n");
-		info_print(links[i].image, &links[i].info);
+		info_print(links[i].image, &links[i].info, &request->wishes);
 	}
 	if (request->is_json && request->wants_chain)
 		json_close(&json, ']');
@@ -177,8 +182,8 @@ int info_run(int argc, char **argv)
 			       .argv = argv };
 	struct request request = { .flags = 0 };
 	_cleanup_free_ struct link *links = calloc(CHAIN_MAX, sizeof(*links));
-	const char *output = "human";
-	unsigned n = 0;
+	const char *output = "human", *cache = "writeback";
+	unsigned n = 0, cache_flags;
 	int id, status;
 
 	while ((id = arguments_next(&a)) >= 0) {
@@ -192,11 +197,21 @@ int info_run(int argc, char **argv)
 			request.wants_chain = true;
 		else if (id == OPTION_INTEGRITY)
 			request.wants_integrity = true;
+		else if (id == OPTION_LIMITS)
+			request.wishes.limits = true;
+		else if (id == 't')
+			cache = a.value;
 	}
 	if (a.n_operands != 1)
 		report_usage("Expecting one image file name");
 	request.path = a.operands[0];
 	request.is_json = argument_is_json(output);
+	if (argument_cache(cache, &cache_flags) < 0) {
+		report_error("Invalid cache option: %s", cache);
+		return EXIT_FAILURE;
+	}
+	request.flags |= cache_flags & IMAGE_DIRECT;
+	request.wishes.nodes = arguments_compat() == COMPAT_10_2;
 	if (links == NULL) {
 		report_error("Out of memory");
 		return EXIT_FAILURE;

@@ -9,9 +9,28 @@
 
 struct json;
 
-void info_print(struct image *image, const struct image_info *info);
+/* What is to be told beyond what always is. */
+struct info_wishes {
+	bool limits;
+	bool nodes; /* the files of an image, as later versions do */
+};
+
+void info_print(struct image *image, const struct image_info *info,
+		const struct info_wishes *wishes);
 void info_json(struct json *json, struct image *image,
-	       const struct image_info *info);
+	       const struct image_info *info, const struct info_wishes *wishes);
+
+enum {
+	INFO_LIMITS = 7,
+};
+
+/* In the order of QEMU's dictionary. A number of 0 is not told. */
+struct info_limit {
+	const char *name, *json_name;
+	uint64_t number;
+};
+void info_limits_list(const struct image_limits *limits,
+		      struct info_limit list[INFO_LIMITS]);
 
 static inline bool info_has_specifics(const struct image_info *info)
 {

@@ -78,13 +78,72 @@ static void json_rows(struct json *json, const char *format,
 	json_close(json, '}');
 }
 
+static void json_limits(struct json *json, const struct image_limits *limits)
+{
+	struct info_limit list[INFO_LIMITS];
+
+	info_limits_list(limits, list);
+	json_open(json, "limits", '{');
+	for (unsigned i = 0; i < INFO_LIMITS; i++)
+		if (list[i].number > 0)
+			json_number(json, list[i].json_name, list[i].number);
+	json_close(json, '}');
+}
+
+/* An export has neither a size on disk nor anything to be left dirty. */
+static void json_node(struct json *json, const struct image_node *node,
+		      const struct info_wishes *wishes)
+{
+	bool is_file = node->actual_size != UINT64_MAX;
+
+	json_open(json, NULL, '{');
+	json_text(json, "name", node->name);
+	json_open(json, "info", '{');
+	if (wishes->limits)
+		json_limits(json, &node->limits);
+	json_open(json, "children", '[');
+	json_close(json, ']');
+	json_number(json, "virtual-size", node->size);
+	json_text(json, "filename", node->path);
+	json_text(json, "format", node->protocol);
+	if (is_file) {
+		json_number(json, "actual-size", node->actual_size);
+		json_open(json, "format-specific", '{');
+		json_text(json, "type", "file");
+		json_open(json, "data", '{');
+		if (node->extent_size_hint > 0)
+			json_number(json, "extent-size-hint",
+				    node->extent_size_hint);
+		json_close(json, '}');
+		json_close(json, '}');
+		json_bool(json, "dirty-flag", false);
+	}
+	json_close(json, '}');
+	json_close(json, '}');
+}
+
+static void json_nodes(struct json *json, struct image *image,
+		       const struct info_wishes *wishes)
+{
+	struct image_node node;
+
+	json_open(json, "children", '[');
+	for (unsigned i = 0; image_get_node(image, i, &node, NULL) == 0; i++)
+		json_node(json, &node, wishes);
+	json_close(json, ']');
+}
+
 void info_json(struct json *json, struct image *image,
-	       const struct image_info *info)
+	       const struct image_info *info, const struct info_wishes *wishes)
 {
 	json_open(json, NULL, '{');
+	if (wishes->limits)
+		json_limits(json, &info->limits);
 	if (info->backing_format != NULL)
 		json_text(json, "backing-filename-format",
 			  info->backing_format);
+	if (wishes->nodes)
+		json_nodes(json, image, wishes);
 	if (info->n_snapshots > 0) {
 		json_open(json, "snapshots", '[');
 		for (unsigned i = 0; i < info->n_snapshots; i++)

@@ -57,7 +57,52 @@ static void print_extents(const struct image_info *info)
 	}
 }
 
-void info_print(struct image *image, const struct image_info *info)
+static void print_limits(const struct image_limits *limits, int indentation)
+{
+	struct info_limit list[INFO_LIMITS];
+
+	info_limits_list(limits, list);
+	printf("%*sBlock limits:\n", indentation, "");
+	for (unsigned i = 0; i < INFO_LIMITS; i++)
+		if (list[i].number > 0)
+			printf("%*s    %s: %llu\n", indentation, "",
+			       list[i].name,
+			       (unsigned long long)list[i].number);
+}
+
+static void print_node(const struct image_node *node,
+		       const struct info_wishes *wishes)
+{
+	char size[16], actual[16];
+
+	printf("Child node '/%s':\n    filename: %s\n"
+	       "    protocol type: %s\n"
+	       "    file length: %s (%llu bytes)\n    disk size: %s\n",
+	       node->name, node->path, node->protocol,
+	       size_format(node->size, size, sizeof(size)),
+	       (unsigned long long)node->size,
+	       node->actual_size == UINT64_MAX
+		       ? "unavailable"
+		       : size_format(node->actual_size, actual,
+				     sizeof(actual)));
+	if (wishes->limits)
+		print_limits(&node->limits, 4);
+	if (node->extent_size_hint > 0)
+		printf("    Format specific information:\n"
+		       "        extent size hint: %u\n",
+		       node->extent_size_hint);
+}
+
+static void print_nodes(struct image *image, const struct info_wishes *wishes)
+{
+	struct image_node node;
+
+	for (unsigned i = 0; image_get_node(image, i, &node, NULL) == 0; i++)
+		print_node(&node, wishes);
+}
+
+void info_print(struct image *image, const struct image_info *info,
+		const struct info_wishes *wishes)
 {
 	char virtual[16], actual[16];
 
@@ -78,6 +123,8 @@ void info_print(struct image *image, const struct image_info *info)
 	if (info->is_dirty)
 		printf("cleanly shut down: no\n");
 	print_backing(info);
+	if (wishes->limits)
+		print_limits(&info->limits, 0);
 	snapshot_list_print(info);
 	if (info_has_specifics(info))
 		printf("Format specific information:\n");
@@ -92,4 +139,6 @@ void info_print(struct image *image, const struct image_info *info)
 		encryption_print(info);
 	if (info->n_extents > 0)
 		print_extents(info);
+	if (wishes->nodes)
+		print_nodes(image, wishes);
 }

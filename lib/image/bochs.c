@@ -159,6 +159,7 @@ static int bochs_get_info(struct image *image, struct image_info *info,
 
 const struct image_format image_format_bochs = {
 	.name = "bochs",
+	.is_in_sectors = true,
 	.probe = probe,
 	.open = bochs_open,
 	.close = blocks_image_close,

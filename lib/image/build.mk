@@ -26,6 +26,7 @@ LIB_SRCS += \
 	lib/image/image.c \
 	lib/image/iov.c \
 	lib/image/library.c \
+	lib/image/limits.c \
 	lib/image/lock.c \
 	lib/image/luks.c \
 	lib/image/luks_amend.c \

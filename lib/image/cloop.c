@@ -159,6 +159,7 @@ static int cloop_get_info(struct image *image, struct image_info *info,
 
 const struct image_format image_format_cloop = {
 	.name = "cloop",
+	.is_in_sectors = true,
 	.probe = probe,
 	.open = cloop_open,
 	.close = blocks_image_close,

@@ -262,6 +262,7 @@ static int dmg_flush(struct image *image, struct error *err)
 /* Nothing is written: it never is opened for that. */
 const struct image_format image_format_dmg = {
 	.name = "dmg",
+	.is_in_sectors = true,
 	.probe = probe,
 	.open = dmg_open,
 	.close = dmg_close,

@@ -50,6 +50,15 @@ static void set_hint(int fd, uint32_t hint)
 	(void)ioctl(fd, FS_IOC_FSSETXATTR, &attributes);
 }
 
+uint32_t file_options_hint(int fd)
+{
+	struct fsxattr attributes;
+
+	if (fd < 0 || ioctl(fd, FS_IOC_FSGETXATTR, &attributes) < 0)
+		return 0;
+	return attributes.fsx_extsize;
+}
+
 static void set_nocow(int fd)
 {
 	int flags;

@@ -3,6 +3,8 @@
 #ifndef LIB_IMAGE_FILE_OPTIONS_H
 #define LIB_IMAGE_FILE_OPTIONS_H
 
+#include <stdint.h>
+
 struct error;
 struct image_create_options;
 struct image_option;
@@ -12,6 +14,8 @@ struct image_option;
 int file_options_apply(const char *path,
 		       const struct image_create_options *options,
 		       struct error *err);
+/* The extent size hint that a file has, 0: none. */
+uint32_t file_options_hint(int fd);
 /* Only what is for the format; how many those are. */
 unsigned file_options_strip(struct image_option *list, unsigned n);
 

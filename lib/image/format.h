@@ -25,6 +25,8 @@ struct image_bitmap_ops {
 
 struct image_format {
 	const char *name;
+	/* QEMU's driver of it works in sectors, and not in bytes. */
+	bool is_in_sectors;
 	/* How surely the first bytes (and the size) are this format: 0 no,
 	 * 1 could be (raw), 100 the magic matches. */
 	int (*probe)(const uint8_t *head, size_t len, uint64_t file_size);
@@ -85,6 +87,11 @@ struct image_format {
 		      struct error *err);
 	int (*get_info)(struct image *image, struct image_info *info,
 			struct error *err);
+	/* The files that it has besides image->file, the last one first; NULL
+	 * after those. The node's name and path are filled. NULL: none. */
+	const struct image_file *(*other_file)(const struct image *image,
+					       unsigned index,
+					       struct image_node *node);
 	/* NULL: -ENOTSUP. */
 	int (*check)(struct image *image, struct image_check *check,
 		     struct error *err);

@@ -10,6 +10,7 @@
 #include "lib/image/blkdebug.h"
 #include "lib/image/chain.h"
 #include "lib/image/format.h"
+#include "lib/image/limits.h"
 
 #include <string.h>
 
@@ -525,6 +526,7 @@ int image_get_info(struct image *image, struct image_info *info,
 		.backing_format = image->backing_format,
 		.backing_path = image->backing_path,
 	};
+	limits_get(image, &info->limits);
 	rc = image_file_usage(image->file, &info->actual_size);
 	if (rc == -ENOTSUP)
 		info->actual_size = UINT64_MAX;

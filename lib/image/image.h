@@ -310,6 +310,28 @@ struct image_info_encryption {
 	} slots[IMAGE_KEY_SLOTS_MAX];
 };
 
+/*
+ * What requests to an image, or to one of its files, are best like, in bytes
+ * but for the numbers of vectors: as QEMU sees them, which scripts tune
+ * devices by. 0: there is no such limit.
+ */
+struct image_limits {
+	uint64_t request_alignment, write_zeroes_alignment, discard_alignment;
+	uint64_t max_write_zeroes;
+	uint64_t min_mem_alignment, opt_mem_alignment;
+	uint64_t max_iov;
+};
+
+/* A file that an image stands in. */
+struct image_node {
+	char name[24]; /* "file", "data-file", "extents.3" */
+	const char *path, *protocol;
+	uint64_t size;	      /* in whole sectors */
+	uint64_t actual_size; /* as below */
+	uint32_t extent_size_hint;
+	struct image_limits limits;
+};
+
 /* What `info` says of an image beyond the calls above. */
 struct image_info {
 	/* Bytes of disk used by the file; UINT64_MAX: nobody knows. */
@@ -363,10 +385,15 @@ struct image_info {
 		bool is_enabled; /* told of each write: "auto" */
 	} * bitmaps;
 	unsigned n_bitmaps;
+	struct image_limits limits;
 };
 /* Filled from the image, which owns what it points to. */
 int image_get_info(struct image *image, struct image_info *info,
 		   struct error *err);
+/* The files of the image, in QEMU's order, from index 0 on. -ENOENT: there
+ * are no more. */
+int image_get_node(const struct image *image, unsigned index,
+		   struct image_node *node, struct error *err);
 
 /*
  * Internal snapshots: images of the disk inside of the image's own file. Each

@@ -283,6 +283,7 @@ static int luks_create(const char *path, const struct image_create_options *o,
 
 const struct image_format image_format_luks = {
 	.name = "luks",
+	.is_in_sectors = true,
 	.probe = probe,
 	.open = luks_open,
 	.close = luks_close,

@@ -98,8 +98,12 @@ int qcow2_get_info(struct image *image, struct image_info *info,
 	info->is_dirty = h->incompatible & QCOW2_INCOMPATIBLE_DIRTY;
 	info->is_corrupt = h->incompatible & QCOW2_INCOMPATIBLE_CORRUPT;
 	info->is_encrypted = h->crypt_method != QCOW2_CRYPT_NONE;
-	if (info->is_encrypted)
+	if (info->is_encrypted) {
 		info->encryption = &q->encryption;
+		info->limits.request_alignment = IMAGE_SECTOR;
+	}
+	info->limits.write_zeroes_alignment = q->unit_len;
+	info->limits.discard_alignment = q->cluster_len;
 	info->snapshots = q->snapshot_infos;
 	info->n_snapshots = h->n_snapshots;
 	add_rows(h, info);

@@ -426,12 +426,15 @@ static int qed_get_info(struct image *image, struct image_info *info,
 
 	(void)err;
 	info->cluster_size = q->cluster_len;
+	info->limits.write_zeroes_alignment = q->cluster_len;
+	info->limits.max_write_zeroes = INT32_MAX - INT32_MAX % q->cluster_len;
 	info->is_dirty = le64toh(q->header.features) & QED_NEEDS_CHECK;
 	return 0;
 }
 
 const struct image_format image_format_qed = {
 	.name = "qed",
+	.is_in_sectors = true,
 	.probe = probe,
 	.open = qed_open,
 	.close = blocks_image_close,

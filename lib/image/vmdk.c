@@ -592,6 +592,10 @@ static int vmdk_get_info(struct image *image, struct image_info *info,
 		uint64_t usage;
 		int rc;
 
+		if (info->limits.write_zeroes_alignment <
+		    v->extents[i]->grain_len)
+			info->limits.write_zeroes_alignment =
+				v->extents[i]->grain_len;
 		if (v->extents[i]->own_file == NULL)
 			continue;
 		rc = image_file_usage(v->extents[i]->own_file, &usage);
@@ -601,6 +605,24 @@ static int vmdk_get_info(struct image *image, struct image_info *info,
 		info->actual_size += usage;
 	}
 	return 0;
+}
+
+static const struct image_file *vmdk_other_file(const struct image *image,
+						unsigned index,
+						struct image_node *node)
+{
+	const struct vmdk *v = image->state;
+
+	for (unsigned i = v->n_extents; i-- > 0;) {
+		const struct vmdk_extent *e = v->extents[i];
+
+		if (e->own_file == NULL || index-- > 0)
+			continue;
+		snprintf(node->name, sizeof(node->name), "extents.%u", i);
+		node->path = e->path;
+		return e->own_file;
+	}
+	return NULL;
 }
 
 static int vmdk_check(struct image *image, struct image_check *check,
@@ -632,4 +654,5 @@ const struct image_format image_format_vmdk = {
 	.map = vmdk_map,
 	.check = vmdk_check,
 	.get_info = vmdk_get_info,
+	.other_file = vmdk_other_file,
 };
