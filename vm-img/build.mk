@@ -43,6 +43,7 @@ vm-img_SRCS := \
 	vm-img/stream.c \
 	vm-img/stream_qcow2.c \
 	vm-img/stream_vmdk.c \
+	vm-img/trace.c \
 	vm-img/turns.c \
 	vm-img/workers.c
 vm-img_LIBS = $(IMAGE_LIBS)

@@ -8,8 +8,10 @@
 #include "lib/image/image.h"
 #include "vm-img/object.h"
 #include "vm-img/report.h"
+#include "vm-img/trace.h"
 #include "vm-img/verb.h"
 
+#include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -83,8 +85,8 @@ void verb_help(void)
 	const char *const *format;
 
 	print_version();
-	printf("usage: %s [-h|--help] [-V|--version] VERB [OPTION]... "
-	       "FILENAME...\n\nVerbs:\n",
+	printf("usage: %s [-h|--help] [-V|--version] [-T|--trace TRACE] "
+	       "VERB [OPTION]... FILENAME...\n\nVerbs:\n",
 	       log_program());
 	for (unsigned i = 0; i < array_size(verbs); i++)
 		print_synopsis(&verbs[i]);
@@ -105,27 +107,58 @@ static const struct verb *find_verb(const char *name)
 	report_usage("Command not found: %s", name);
 }
 
+/* What stands before the verb: where that is. 0: there is none, and nothing
+ * more to do. */
+static int take_standard_options(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ "trace", required_argument, NULL, 'T' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int id;
+
+	opterr = 0;
+	while ((id = getopt_long(argc, argv, "+:hVT:", longs, NULL)) >= 0) {
+		switch (id) {
+		case 'h':
+			verb_help();
+		case 'V':
+			print_version();
+			return 0;
+		case 'T':
+			trace_take(optarg);
+			break;
+		case ':':
+			report_usage("missing argument for option '%s'",
+				     argv[optind - 1]);
+		default:
+			report_usage("unrecognized option '%s'",
+				     argv[optind - 1]);
+		}
+	}
+	return optind < argc ? optind : 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	const char *program = argc > 0 ? argv[0] : "vm-img";
 	const struct verb *verb;
-	int status;
+	int status, at;
 
 	log_init(slash != NULL ? slash + 1 : program);
 	if (argc < 2)
 		report_usage("Not enough arguments");
-	if (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0 ||
-	    strcmp(argv[1], "help") == 0)
-		verb_help();
-	if (strcmp(argv[1], "-V") == 0 || strcmp(argv[1], "--version") == 0) {
-		print_version();
+	at = take_standard_options(argc, argv);
+	if (at == 0)
 		return report_finish(EXIT_SUCCESS);
-	}
-	if (argv[1][0] == '-')
-		report_usage("unrecognized option '%s'", argv[1]);
-	verb = find_verb(argv[1]);
-	status = verb->run(argc - 1, argv + 1);
+	if (strcmp(argv[at], "help") == 0)
+		verb_help();
+	trace_begin();
+	verb = find_verb(argv[at]);
+	status = verb->run(argc - at, argv + at);
 	object_deinit();
 	return report_finish(status);
 }

@@ -39,7 +39,7 @@ write_message(const char *prefix, const char *format, va_list args)
 		hint += strlen(": ");
 	}
 	if (prefix != NULL)
-		fprintf(stderr, "%s: %s", log_program(), prefix);
+		fprintf(stderr, "%s:%s", log_program(), prefix);
 	fprintf(stderr, "%s\n", text);
 	if (hint != NULL)
 		fprintf(stderr, "%s\n", hint);
@@ -50,7 +50,7 @@ void report_error(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	write_message("", format, args);
+	write_message(" ", format, args);
 	va_end(args);
 }
 
@@ -59,7 +59,31 @@ void report_warning(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	write_message("warning: ", format, args);
+	write_message(" warning: ", format, args);
+	va_end(args);
+}
+
+void report_error_at(const char *file, const char *format, ...)
+{
+	char prefix[TEXT_MAX];
+	va_list args;
+
+	snprintf(prefix, sizeof(prefix), "%s: ", file);
+	disarm(prefix);
+	va_start(args, format);
+	write_message(prefix, format, args);
+	va_end(args);
+}
+
+void report_warning_at(const char *file, unsigned line, const char *format, ...)
+{
+	char prefix[TEXT_MAX];
+	va_list args;
+
+	snprintf(prefix, sizeof(prefix), "%s:%u: warning: ", file, line);
+	disarm(prefix);
+	va_start(args, format);
+	write_message(prefix, format, args);
 	va_end(args);
 }
 
@@ -98,7 +122,7 @@ void report_usage(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	write_message("", format, args);
+	write_message(" ", format, args);
 	va_end(args);
 	report_hint("Try '%s --help' for more information", log_program());
 	exit(EXIT_FAILURE);

@@ -16,6 +16,13 @@ void report_error(const char *format, ...)
 /* "PROGRAM: warning: TEXT". */
 void report_warning(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
+/* What is wrong with a file of the user's: "PROGRAM:FILE: TEXT", and
+ * "PROGRAM:FILE:LINE: warning: TEXT". */
+void report_error_at(const char *file, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+void report_warning_at(const char *file, unsigned line, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
 /* A further line of the message before: no program name. */
 void report_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The lines that QEMU has after this error of a size or an identifier; none

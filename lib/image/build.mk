@@ -89,6 +89,7 @@ LIB_SRCS += \
 	lib/image/raw.c \
 	lib/image/secret.c \
 	lib/image/table.c \
+	lib/image/trace.c \
 	lib/image/utf16.c \
 	lib/image/vdi.c \
 	lib/image/vhdx.c \

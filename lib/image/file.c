@@ -13,6 +13,7 @@
 #include "lib/image/file_internal.h"
 #include "lib/image/image.h"
 #include "lib/image/lock.h"
+#include "lib/image/trace.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -86,17 +87,24 @@ static int open_path(const char *path, unsigned flags, struct error *err)
 int image_file_open(struct image_file **file, const char *path, unsigned flags,
 		    struct error *err)
 {
-	int fd;
+	int fd, rc;
 
 	if (flags & (IMAGE_FILE_NBD | IMAGE_FILE_CREATE) &&
-	    image_name_is_nbd(path))
-		return image_file_open_nbd(file, path, flags, err);
+	    image_name_is_nbd(path)) {
+		rc = image_file_open_nbd(file, path, flags, err);
+		if (rc == 0)
+			image_trace_open(*file, path, "nbd", flags);
+		return rc;
+	}
 	if (flags & IMAGE_FILE_BLKDEBUG && blkdebug_is_name(path))
 		return blkdebug_open(file, path, flags, err);
 	fd = open_path(path, flags, err);
 	if (fd < 0)
 		return fd;
-	return image_file_open_fd(file, fd, path, flags, err);
+	rc = image_file_open_fd(file, fd, path, flags, err);
+	if (rc == 0)
+		image_trace_open(*file, path, "file", flags);
+	return rc;
 }
 
 /* A new image must not be emptied before its locks say that it may. */
@@ -245,9 +253,11 @@ int image_file_readv(const struct image_file *file, uint64_t host_offset,
 		     const struct iovec *iov, unsigned n_iov)
 {
 	const struct file_ops *ops = state_of(file)->ops;
+	uint64_t len = iov_total(iov, n_iov);
 
-	if (!is_in_range(host_offset, iov_total(iov, n_iov)))
+	if (!is_in_range(host_offset, len))
 		return -EINVAL;
+	image_trace(IMAGE_TRACE_READ, file, host_offset, len, 0);
 	if (ops != NULL)
 		return ops->readv(file, host_offset, iov, n_iov);
 	if (!image_file_is_aligned(file, host_offset, iov, n_iov))
@@ -259,10 +269,12 @@ int image_file_writev(const struct image_file *file, uint64_t host_offset,
 		      const struct iovec *iov, unsigned n_iov)
 {
 	struct file_state *state = state_of(file);
+	uint64_t len = iov_total(iov, n_iov);
 	int rc;
 
-	if (!is_in_range(host_offset, iov_total(iov, n_iov)))
+	if (!is_in_range(host_offset, len))
 		return -EFBIG;
+	image_trace(IMAGE_TRACE_WRITE, file, host_offset, len, 0);
 	if (state->ops != NULL)
 		return state->ops->writev(file, host_offset, iov, n_iov);
 	if (!file->is_direct)
@@ -326,6 +338,7 @@ int image_file_zero(const struct image_file *file, uint64_t host_offset,
 		return -EFBIG;
 	if (len == 0)
 		return 0;
+	image_trace(IMAGE_TRACE_ZEROES, file, host_offset, len, 0);
 	if (ops != NULL)
 		return ops->zero(file, host_offset, len, keep_space);
 	if (fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)host_offset,
@@ -348,6 +361,7 @@ int image_file_punch(const struct image_file *file, uint64_t host_offset,
 		return -EINVAL;
 	if (len == 0)
 		return 0;
+	image_trace(IMAGE_TRACE_DISCARD, file, host_offset, len, 0);
 	if (ops != NULL)
 		return ops->punch(file, host_offset, len);
 	if (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -399,6 +413,7 @@ int image_file_flush(const struct image_file *file)
 		return 0;
 	if (rc < 0)
 		return rc;
+	image_trace(IMAGE_TRACE_FLUSH, file, 0, 0, 0);
 	if (state->ops != NULL)
 		rc = state->ops->flush(file);
 	else if (fdatasync(file->fd) < 0)
@@ -424,6 +439,7 @@ int image_file_write_durable(const struct image_file *file,
 
 	if (!is_in_range(host_offset, len))
 		return -EFBIG;
+	image_trace(IMAGE_TRACE_WRITE, file, host_offset, len, 0);
 	if (!file->is_direct && !state_of(file)->is_unsafe &&
 	    state_of(file)->ops == NULL)
 		rc = image_file_transfer(file, pwritev_durable, host_offset,

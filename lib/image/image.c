@@ -11,6 +11,7 @@
 #include "lib/image/chain.h"
 #include "lib/image/format.h"
 #include "lib/image/limits.h"
+#include "lib/image/trace.h"
 
 #include <string.h>
 
@@ -128,6 +129,9 @@ int image_open_file(struct image **opened, struct image_file *file,
 	if (image->path == NULL)
 		return -ENOMEM;
 	rc = choose_format(image, options->format, err);
+	if (rc == 0)
+		image_trace_open(image, path, image->format->name,
+				 image->flags);
 	if (rc == 0)
 		rc = take_locks(image, err);
 	if (rc == 0)
@@ -327,6 +331,7 @@ int image_readv(struct image *image, uint64_t offset, const struct iovec *iov,
 
 	if (rc < 0 || len == 0)
 		return rc;
+	image_trace(IMAGE_TRACE_READ, image, offset, len, 0);
 	return image->format->readv(image, offset, iov, n_iov, err);
 }
 
@@ -340,6 +345,7 @@ int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
 		rc = check_iov(image, offset, iov, n_iov, &len, err);
 	if (rc < 0 || len == 0)
 		return rc;
+	image_trace(IMAGE_TRACE_WRITE, image, offset, len, 0);
 	return image->format->writev(image, offset, iov, n_iov, err);
 }
 
@@ -352,6 +358,7 @@ int image_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 		rc = check_range(image, offset, len, err);
 	if (rc < 0 || len == 0)
 		return rc;
+	image_trace(IMAGE_TRACE_ZEROES, image, offset, len, flags);
 	return image->format->write_zeroes(image, offset, len, flags, err);
 }
 
@@ -364,6 +371,7 @@ int image_discard(struct image *image, uint64_t offset, uint64_t len,
 		rc = check_range(image, offset, len, err);
 	if (rc < 0 || len == 0)
 		return rc;
+	image_trace(IMAGE_TRACE_DISCARD, image, offset, len, 0);
 	return image->format->discard(image, offset, len, err);
 }
 
@@ -391,6 +399,7 @@ int image_write_compressed(struct image *image, uint64_t offset,
 	     (len > image->cluster_size || offset + len != image->size)))
 		return error_set(err, -EINVAL,
 				 "A compressed write is one cluster");
+	image_trace(IMAGE_TRACE_WRITE, image, offset, len, 0);
 	return image->format->write_compressed(image, offset, buf, len, turn,
 					       err);
 }
@@ -399,6 +408,7 @@ int image_flush(struct image *image, struct error *err)
 {
 	if (image->file->is_read_only || image->flags & IMAGE_UNSAFE)
 		return 0;
+	image_trace(IMAGE_TRACE_FLUSH, image, 0, 0, 0);
 	return image->format->flush(image, err);
 }
 
