@@ -71,6 +71,7 @@ LIB_SRCS += \
 	lib/image/qcow2_header.c \
 	lib/image/qcow2_info.c \
 	lib/image/qcow2_options.c \
+	lib/image/qcow2_pack.c \
 	lib/image/qcow2_page.c \
 	lib/image/qcow2_overlap.c \
 	lib/image/qcow2_preallocate.c \

@@ -14,6 +14,7 @@
 
 #include "lib/image/format.h"
 #include "lib/image/iov.h"
+#include "lib/image/qcow2_pack.h"
 #include "protocols/qcow2.h"
 
 #include <endian.h>
@@ -401,8 +402,6 @@ int qcow2_corruption(struct qcow2 *q, struct error *err, const char *format,
 /* qcow2_refcount.c: counting. */
 uint64_t qcow2_refcount_max(const struct qcow2 *q);
 uint64_t qcow2_refcount_load(const void *block, unsigned bits, uint64_t i);
-void qcow2_refcount_store(void *block, unsigned bits, uint64_t i,
-			  uint64_t value);
 int qcow2_get_refcount(struct qcow2 *q, uint64_t host_index, uint64_t *value,
 		       struct error *err);
 /* Add delta (1 or -1) to each of n; all blocks exist. */

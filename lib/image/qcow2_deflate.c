@@ -19,35 +19,7 @@
 #include "lib/image/qcow2.h"
 
 #include <errno.h>
-#include <libdeflate.h>
 #include <string.h>
-#include <zstd.h>
-
-enum {
-	DEFLATE_LEVEL = 6,
-	ZSTD_LEVEL = 3,
-};
-
-/* Without the lock: in becomes *len bytes in out, 0 if it does not shrink. */
-static int deflate_cluster(const struct qcow2 *q,
-			   struct libdeflate_compressor **deflater,
-			   const void *in, void *out, size_t *len)
-{
-	size_t n = q->cluster_len;
-
-	if (q->header.compression_type == QCOW2_COMPRESSION_ZSTD) {
-		*len = ZSTD_compress(out, n - 1, in, n, ZSTD_LEVEL);
-		if (ZSTD_isError(*len))
-			*len = 0;
-		return 0;
-	}
-	if (*deflater == NULL)
-		*deflater = libdeflate_alloc_compressor(DEFLATE_LEVEL);
-	if (*deflater == NULL)
-		return -ENOMEM;
-	*len = libdeflate_deflate_compress(*deflater, in, n, out, n - 1);
-	return 0;
-}
 
 static void *take_deflater(struct qcow2 *q)
 {
@@ -59,13 +31,13 @@ static void give_deflater(struct qcow2 *q, void *deflater)
 	if (deflater != NULL && q->n_deflaters < QCOW2_DEFLATERS_KEPT)
 		q->deflaters[q->n_deflaters++] = deflater;
 	else
-		libdeflate_free_compressor(deflater);
+		qcow2_pack_free(deflater);
 }
 
 void qcow2_deflate_deinit(struct qcow2 *q)
 {
 	while (q->n_deflaters > 0)
-		libdeflate_free_compressor(take_deflater(q));
+		qcow2_pack_free(take_deflater(q));
 }
 
 /* What is left of the host cluster that was packed last, if its count can
@@ -128,34 +100,19 @@ static void unplace(struct qcow2 *q, uint64_t host_offset, size_t len)
 	(void)qcow2_free_now(q, first, last - first + 1, NULL);
 }
 
-/* "Compressed Clusters Descriptor": sectors beyond the first. */
-static uint64_t make_entry(const struct qcow2 *q, uint64_t host_offset,
-			   size_t len)
-{
-	unsigned x = 62 - (q->cluster_bits - 8);
-	uint64_t last = (host_offset + len - 1) / QCOW2_SECTOR_LEN;
-
-	return QCOW2_COMPRESSED | (last - host_offset / QCOW2_SECTOR_LEN) << x |
-	       host_offset;
-}
-
-static bool can_refer(const struct qcow2 *q, uint64_t host_offset, size_t len)
-{
-	return (host_offset + len) >> (62 - (q->cluster_bits - 8)) == 0;
-}
-
 /* The flight over the cluster is this thread's. */
 static int store(struct qcow2 *q, uint64_t index, const void *data, size_t len,
 		 struct error *err)
 {
-	uint64_t host_offset = 0;
+	uint64_t host_offset = 0, entry;
 	int rc = qcow2_own_l2(q, index, err);
 
 	if (rc == 0)
 		rc = place(q, len, &host_offset, err);
 	if (rc < 0)
 		return rc;
-	if (!can_refer(q, host_offset, len))
+	entry = qcow2_packed_entry(q->cluster_bits, host_offset, len);
+	if (entry == 0)
 		rc = error_set(err, -EFBIG,
 			       "The file is too large for compressed clusters");
 	if (rc == 0)
@@ -176,8 +133,7 @@ static int store(struct qcow2 *q, uint64_t index, const void *data, size_t len,
 		return rc;
 	}
 	image_file_tell(q->file, IMAGE_EVENT_L2_UPDATE_COMPRESSED);
-	return qcow2_set_entries(q, index, 1, make_entry(q, host_offset, len),
-				 0, 0, err);
+	return qcow2_set_entries(q, index, 1, entry, 0, 0, err);
 }
 
 static int store_cluster(struct qcow2 *q, uint64_t index, const void *data,
@@ -202,7 +158,7 @@ int qcow2_write_compressed(struct image *image, uint64_t offset,
 	struct qcow2 *q = image->state;
 	_cleanup_free_ uint8_t *out = malloc(q->cluster_len);
 	_cleanup_free_ uint8_t *padded = NULL;
-	struct libdeflate_compressor *deflater;
+	void *deflater;
 	size_t n = 0;
 	int rc;
 
@@ -224,7 +180,8 @@ int qcow2_write_compressed(struct image *image, uint64_t offset,
 	pthread_mutex_lock(&q->lock);
 	deflater = take_deflater(q);
 	pthread_mutex_unlock(&q->lock);
-	rc = deflate_cluster(q, &deflater, buf, out, &n);
+	rc = qcow2_pack(q->header.compression_type == QCOW2_COMPRESSION_ZSTD,
+			&deflater, buf, q->cluster_len, out, &n);
 	if (rc == 0)
 		rc = image_turn_await(turn);
 	pthread_mutex_lock(&q->lock);
