@@ -11,6 +11,7 @@ vm-img_SRCS := \
 	vm-img/compare.c \
 	vm-img/convert.c \
 	vm-img/convert_options.c \
+	vm-img/convert_stream.c \
 	vm-img/copy.c \
 	vm-img/copy_data.c \
 	vm-img/copy_feed.c \
@@ -41,7 +42,9 @@ vm-img_SRCS := \
 	vm-img/standard.c \
 	vm-img/status.c \
 	vm-img/stream.c \
+	vm-img/stream_model.c \
 	vm-img/stream_qcow2.c \
+	vm-img/stream_qcow2_layout.c \
 	vm-img/stream_vmdk.c \
 	vm-img/trace.c \
 	vm-img/turns.c \

@@ -14,7 +14,6 @@
 #include "vm-img/report.h"
 #include "vm-img/snapshot.h"
 #include "vm-img/standard.h"
-#include "vm-img/stream.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -212,16 +211,16 @@ static int check_target_bitmaps(const struct convert *request)
 	return -ENOTSUP;
 }
 
-static int create_target(const struct job *job, const struct convert *request)
+/* list, of FORMAT_OPTIONS_MAX, is the caller's. */
+static struct image_create_options what_to_create(const struct job *job,
+						  const struct convert *request,
+						  struct image_option *list)
 {
-	struct image_option list[FORMAT_OPTIONS_MAX];
 	struct image_create_options create = {
 		.format = request->target_format,
 		/* It is opened with the target, next. */
 		.is_backing_unchecked = true,
 	};
-	struct error err = ERROR_INIT;
-	int rc;
 
 	format_options_apply(&request->options,
 			     format_options_of_new(request->target_format, true,
@@ -230,6 +229,17 @@ static int create_target(const struct job *job, const struct convert *request)
 	create.size = job->total;
 	create.secrets = object_secrets();
 	create.has_size = true;
+	return create;
+}
+
+static int create_target(const struct job *job, const struct convert *request)
+{
+	struct image_option list[FORMAT_OPTIONS_MAX];
+	const struct image_create_options create =
+		what_to_create(job, request, list);
+	struct error err = ERROR_INIT;
+	int rc;
+
 	rc = image_create(request->target, &create, &err);
 	if (rc < 0)
 		report_error("%s: error while converting %s: %s",
@@ -346,69 +356,22 @@ static int copy(struct job *job, const struct convert *request)
 	return rc;
 }
 
-/* To standard output, which nobody can go back on. */
-static int stream_out(const struct job *job, const struct convert *request)
-{
-	const struct stream stream = {
-		.sources = job->sources,
-		.n_sources = job->n_sources,
-		.n_workers = arguments_processors(COPY_WORKERS_MAX),
-		.fd = STDOUT_FILENO,
-	};
-	struct error err = ERROR_INIT;
-	int rc = standard_prepare_output(&err);
-
-	if (rc == 0 && strcmp(request->target_format, "raw") == 0)
-		rc = stream_raw(&stream, &err);
-	else if (rc == 0 && strcmp(request->target_format, "qcow2") == 0)
-		rc = stream_qcow2(&stream, &err);
-	else if (rc == 0)
-		rc = stream_vmdk(&stream, &err);
-	if (rc < 0)
-		report_error("%s", error_text(&err, rc));
-	return rc;
-}
-
-/* What the options ask for cannot be had in every format that way. */
-static int check_stream(struct convert *request)
-{
-	const char *format = request->target_format;
-	bool is_vmdk = strcmp(format, "vmdk") == 0;
-	const char *subformat =
-		format_options_get(&request->options, "subformat");
-
-	if (!is_vmdk && strcmp(format, "raw") != 0 &&
-	    strcmp(format, "qcow2") != 0) {
-		report_error("Format '%s' cannot be written to standard output",
-			     format);
-		return -ENOTSUP;
-	}
-	if (is_vmdk && (subformat == NULL || request->options.n > 1 ||
-			strcmp(subformat, "streamOptimized") != 0)) {
-		report_error("Format 'vmdk' is written to standard output with "
-			     "-o subformat=streamOptimized alone");
-		return -ENOTSUP;
-	}
-	if ((is_vmdk ||
-	     (request->options.n == 0 && !request->wants_compression)) &&
-	    !request->has_no_create && !request->has_sparse &&
-	    !request->is_salvaged && !request->wants_progress &&
-	    !request->wants_bitmaps && request->rate_limit == 0)
-		return 0;
-	report_error("Options -B, -c, -n, -o, -p, -r, -S, --bitmaps and "
-		     "--salvage are not available for standard output");
-	return -ENOTSUP;
-}
-
 static int run_stream(struct convert *request, unsigned source_flags)
 {
 	struct job job = { .total = 0 };
-	int rc = check_stream(request);
+	struct image_option list[FORMAT_OPTIONS_MAX];
+	int rc = convert_stream_check(request);
 
 	if (rc == 0)
-		rc = open_sources(&job, request, source_flags);
+		rc = check_target_options(request);
 	if (rc == 0)
-		rc = stream_out(&job, request);
+		rc = open_sources(&job, request, source_flags);
+	if (rc == 0) {
+		const struct image_create_options create =
+			what_to_create(&job, request, list);
+
+		rc = convert_stream(request, job.sources, &create);
+	}
 	end_job(&job, request, rc == 0, false);
 	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -24,4 +24,10 @@ struct convert {
 /* The exit status. What failed leaves no output that was not there before. */
 int convert_do(struct convert *request);
 
+/* convert_stream.c: what cannot be had on a pipe is refused, by name; and the
+ * work, from all sources. -errno and a message. */
+int convert_stream_check(struct convert *request);
+int convert_stream(const struct convert *request, struct image **sources,
+		   const struct image_create_options *create);
+
 #endif

@@ -109,27 +109,91 @@ static int look(const struct stream *stream, uint64_t start, uint64_t *len,
 	return 0;
 }
 
+static int new_bits(uint64_t size, uint64_t unit_len, uint8_t **bits)
+{
+	*bits = calloc(size / unit_len / STREAM_UNITS + 1, STREAM_UNITS / 8);
+	return *bits == NULL ? -ENOMEM : 0;
+}
+
+static void set_bits(uint8_t *bits, uint64_t unit_len, uint64_t at,
+		     uint64_t len)
+{
+	for (uint64_t i = at / unit_len; i <= (at + len - 1) / unit_len; i++)
+		bits[i / 8] |= (uint8_t)(1U << i % 8);
+}
+
 int stream_find_data(const struct stream *stream, uint64_t unit_len,
 		     uint8_t **bits, struct error *err)
 {
 	uint64_t at = 0, size = stream_size(stream);
+	int rc = new_bits(size, unit_len, bits);
 
-	*bits = calloc(size / unit_len / STREAM_UNITS + 1, STREAM_UNITS / 8);
-	if (*bits == NULL)
-		return -ENOMEM;
-	while (at < size) {
+	while (rc == 0 && at < size) {
 		uint64_t len = size - at;
 		bool is_data;
-		int rc = look(stream, at, &len, &is_data, err);
 
-		if (rc < 0)
-			return rc;
-		for (uint64_t i = at / unit_len;
-		     is_data && i <= (at + len - 1) / unit_len; i++)
-			(*bits)[i / 8] |= (uint8_t)(1U << i % 8);
+		rc = look(stream, at, &len, &is_data, err);
+		if (rc == 0 && is_data)
+			set_bits(*bits, unit_len, at, len);
 		at += len;
 	}
+	return rc;
+}
+
+/* What a unit has of each kind; one that has zeroes and something else has to
+ * be read. */
+struct kinds {
+	uint8_t *data, *zero, *hole;
+};
+
+static int look_at_own(const struct stream *stream, uint64_t unit_len,
+		       struct kinds *k, struct error *err)
+{
+	struct image *source = stream->sources[0];
+	uint64_t at = 0, size = image_size(source);
+
+	while (at < size) {
+		struct image_extent extent;
+		int rc = image_map(source, at, size - at, 0, &extent, err);
+
+		if (rc < 0)
+			return error_prefix(err, rc,
+					    "error while reading block status "
+					    "at byte %llu",
+					    (unsigned long long)at);
+		set_bits(extent.kind == IMAGE_EXTENT_HOLE   ? k->hole
+			 : extent.kind == IMAGE_EXTENT_ZERO ? k->zero
+							    : k->data,
+			 unit_len, at, extent.len);
+		at += extent.len;
+	}
 	return 0;
+}
+
+int stream_find_own(const struct stream *stream, uint64_t unit_len,
+		    uint8_t **is_data, uint8_t **is_zero, struct error *err)
+{
+	uint64_t size = image_size(stream->sources[0]);
+	uint64_t n = (size / unit_len / STREAM_UNITS + 1) * (STREAM_UNITS / 8);
+	_cleanup_free_ uint8_t *zero = NULL, *hole = NULL;
+	struct kinds k;
+	int rc = new_bits(size, unit_len, is_data);
+
+	if (rc == 0)
+		rc = new_bits(size, unit_len, &zero);
+	if (rc == 0)
+		rc = new_bits(size, unit_len, &hole);
+	if (rc < 0)
+		return rc;
+	k = (struct kinds){ .data = *is_data, .zero = zero, .hole = hole };
+	rc = look_at_own(stream, unit_len, &k, err);
+	for (uint64_t i = 0; i < n; i++) {
+		k.data[i] |= is_zero == NULL ? zero[i] : zero[i] & hole[i];
+		zero[i] &= (uint8_t)~k.data[i];
+	}
+	if (rc == 0 && is_zero != NULL)
+		*is_zero = steal_ptr(&zero);
+	return rc;
 }
 
 /* The lock guards all but pass, and not what fill does. */
@@ -175,13 +239,21 @@ static void do_piece(struct run *run, struct stream_piece *piece)
 	turns_pass(&run->turns, 1);
 }
 
+static bool has_any(const struct stream_pass *pass, uint64_t piece)
+{
+	for (uint64_t i = 0; i < pass->n_units; i++)
+		if (stream_has_data(pass->is_data, piece * pass->n_units + i))
+			return true;
+	return false;
+}
+
 /* With the lock held. */
 static bool find_piece(struct run *run)
 {
 	const struct stream_pass *pass = run->pass;
 
 	while (pass->is_data != NULL && run->next < pass->n &&
-	       !stream_has_any(pass->is_data, run->next))
+	       !has_any(pass, run->next))
 		run->next++;
 	return run->result == 0 && run->next < pass->n;
 }
@@ -212,7 +284,9 @@ int stream_run(const struct stream_pass *pass, struct error *err)
 	struct run run = { .pass = pass };
 
 	pthread_mutex_init(&run.lock, NULL);
-	workers_run(pass->stream->n_workers, work, &run);
+	workers_run(pass->n_workers > 0 ? pass->n_workers
+					: pass->stream->n_workers,
+		    work, &run);
 	pthread_mutex_destroy(&run.lock);
 	if (run.result < 0 && err != NULL)
 		*err = run.error;

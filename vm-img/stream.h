@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct image;
+struct image_create_options;
 
 struct stream {
 	struct image **sources; /* one after another */
@@ -21,13 +22,21 @@ struct stream {
 	int fd; /* to write to; SIGPIPE is ignored */
 };
 
+/* What is to be made: options that the format has and a stream can have. */
+struct stream_target {
+	const struct image_create_options *create;
+	bool is_compressed; /* qcow2; the others are or are not */
+};
+
 /* 0 or -errno. A raw image has no holes here. */
 int stream_raw(const struct stream *stream, struct error *err);
-/* Version 3, clusters of 64 KiB. */
-int stream_qcow2(const struct stream *stream, struct error *err);
+/* Compressed, the sources are read twice: the tables come before the data. */
+int stream_qcow2(const struct stream *stream,
+		 const struct stream_target *target, struct error *err);
 /* Stream-optimized, with the directory at the end. Zeroes are holes, whatever
  * the maps say. */
-int stream_vmdk(const struct stream *stream, struct error *err);
+int stream_vmdk(const struct stream *stream, const struct stream_target *target,
+		struct error *err);
 
 /* For the formats: */
 uint64_t stream_size(const struct stream *stream);
@@ -40,6 +49,13 @@ int stream_write(const struct stream *stream, const void *buf, size_t len,
  * missing at the end; to be freed. */
 int stream_find_data(const struct stream *stream, uint64_t unit_len,
 		     uint8_t **bits, struct error *err);
+/*
+ * The same of what the sources themselves hold, and not what is under them;
+ * and, unless is_zero is NULL, units that are nothing but zeroes there, which
+ * else count as data.
+ */
+int stream_find_own(const struct stream *stream, uint64_t unit_len,
+		    uint8_t **is_data, uint8_t **is_zero, struct error *err);
 
 static inline bool stream_has_data(const uint8_t *bits, uint64_t unit)
 {
@@ -47,20 +63,15 @@ static inline bool stream_has_data(const uint8_t *bits, uint64_t unit)
 }
 
 enum {
-	STREAM_UNITS = 16, /* of a piece */
+	STREAM_UNITS = 16, /* of a piece, at most */
 };
-
-static inline bool stream_has_any(const uint8_t *bits, uint64_t piece)
-{
-	return (bits[piece * 2] | bits[piece * 2 + 1]) != 0;
-}
 
 /* A worker's own, used for one piece after another. */
 struct stream_piece {
 	uint8_t *buf;
 	size_t len; /* of what is to be written */
 	/* For fill and emit alone: */
-	size_t at[STREAM_UNITS];
+	size_t at[STREAM_UNITS], n[STREAM_UNITS];
 	void *tool;
 };
 
@@ -68,13 +79,16 @@ struct stream_piece {
  * n pieces, from the first to the last: fill is called by many threads at
  * once and in no order, emit in turn. Each returns 0 or -errno, which ends it
  * all. is_data, if it is not NULL, says which pieces there are, of n. free_tool,
- * if it is not NULL, is called where tool is not.
+ * if it is not NULL, is called where tool is not. n_workers of the stream's, if
+ * it is not 0, are enough.
  */
 struct stream_pass {
 	const struct stream *stream;
 	uint64_t n;
 	const uint8_t *is_data;
+	unsigned n_units; /* of is_data, for a piece */
 	size_t buf_len;
+	unsigned n_workers;
 	int (*fill)(const struct stream_pass *pass, uint64_t index,
 		    struct stream_piece *piece, struct error *err);
 	int (*emit)(const struct stream_pass *pass, uint64_t index,

@@ -3,256 +3,264 @@
  * qcow2 from its first byte to its last: which clusters there will be is known
  * from the maps of the sources, so that all tables can go before the data.
  *
- *	| header | refcount table | refcount blocks | L1 | L2 ... | data ... |
+ *	| header | refcount table | refcount blocks | L1 | L2 ... | LUKS |
+ *	| data ... |
  *
- * Every cluster of the file is in use once.
+ * What the header says besides is the model's, which the engine makes.
+ * Compressed clusters are packed one behind the other: how long each is comes
+ * of a pass of its own (stream_qcow2_layout.c has the places).
  */
+#include "vm-img/stream_qcow2.h"
+
 #include "lib/base/cleanup.h"
-#include "protocols/qcow2.h"
-#include "vm-img/stream.h"
+#include "lib/image/file.h"
+#include "lib/image/image.h"
+#include "lib/image/qcow2_pack.h"
+#include "vm-img/zero.h"
 
 #include <endian.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 enum {
-	CLUSTER_BITS = 16,
-	CLUSTER = 1 << CLUSTER_BITS,
-	PER_TABLE = CLUSTER / 8, /* entries of 8 bytes */
-	REFCOUNT_ORDER = 4,
-	PER_BLOCK = CLUSTER / 2, /* refcounts of 2 bytes */
 	PAGE = 4096,
+	PIECE = 1 << 20, /* bytes of the disk, where a cluster is less */
+	IN_FLIGHT_MAX = 64 << 20, /* bytes of all workers' pieces */
 };
 
-#define ENTRY_COPIED (1ULL << 63)
-
-struct layout {
-	const struct stream *stream;
-	uint64_t size, n_clusters; /* of the disk */
-	const uint8_t *is_data;	   /* a bit for each of them */
-	/* In clusters of the file: */
-	uint64_t n_table, n_blocks, n_l1, n_l2, n_data;
-	uint8_t *buf; /* one cluster */
-};
-
-static uint64_t divide_up(uint64_t n, uint64_t by)
+/* What is known not to shrink is not tried again. */
+static int pack(const struct qcow2_layout *l, uint64_t cluster, void **tool,
+		const uint8_t *in, uint8_t *out, size_t *len)
 {
-	return n / by + (n % by != 0);
+	bool is_known = l->n_data > 0;
+
+	*len = QCOW2_LAYOUT_ZERO;
+	if (is_zero(in, l->cluster_len))
+		return 0;
+	*len = 0;
+	if (is_known && l->packed_lens[cluster] == 0)
+		return 0;
+	return qcow2_pack(l->is_zstd, tool, in, l->cluster_len, out, len);
 }
 
-/* Of one L2 table's clusters. */
-static uint64_t count_data(const struct layout *l, uint64_t l2)
-{
-	uint64_t n = 0, end = (l2 + 1) * PER_TABLE;
-
-	if (end > l->n_clusters)
-		end = l->n_clusters;
-	for (uint64_t i = l2 * PER_TABLE; i < end; i++)
-		n += stream_has_data(l->is_data, i);
-	return n;
-}
-
-static uint64_t n_before_data(const struct layout *l)
-{
-	return 1 + l->n_table + l->n_blocks + l->n_l1 + l->n_l2;
-}
-
-static int lay_out(struct layout *l, struct error *err)
-{
-	uint64_t n_tables = divide_up(l->n_clusters, PER_TABLE), before;
-
-	if (n_tables * 8 > QCOW2_L1_LEN_MAX)
-		return error_set(err, -EFBIG,
-				 "The image size is too large for file format "
-				 "'qcow2'");
-	l->n_l1 = divide_up(n_tables, PER_TABLE);
-	for (uint64_t i = 0; i < n_tables; i++) {
-		uint64_t n = count_data(l, i);
-
-		l->n_data += n;
-		l->n_l2 += n > 0;
-	}
-	do {
-		before = l->n_table + l->n_blocks;
-		l->n_blocks =
-			divide_up(n_before_data(l) + l->n_data, PER_BLOCK);
-		l->n_table = divide_up(l->n_blocks, PER_TABLE);
-	} while (l->n_table + l->n_blocks != before);
-	return 0;
-}
-
-static int write_header(const struct layout *l, struct error *err)
-{
-	const struct qcow2_wire_header header = {
-		.magic = htobe32(QCOW2_MAGIC),
-		.version = htobe32(3),
-		.cluster_bits = htobe32(CLUSTER_BITS),
-		.size = htobe64(l->size),
-		.l1_size =
-			htobe32((uint32_t)divide_up(l->n_clusters, PER_TABLE)),
-		.l1_offset =
-			htobe64((1 + l->n_table + l->n_blocks) << CLUSTER_BITS),
-		.refcount_table_offset = htobe64(CLUSTER),
-		.refcount_table_clusters = htobe32((uint32_t)l->n_table),
-		.refcount_order = htobe32(REFCOUNT_ORDER),
-		.header_len = htobe32(sizeof(header)),
-	};
-
-	memset(l->buf, 0, CLUSTER);
-	memcpy(l->buf, &header, sizeof(header));
-	return stream_write(l->stream, l->buf, CLUSTER, err);
-}
-
-static void put_entry(const struct layout *l, uint64_t index, uint64_t value)
-{
-	value = htobe64(value);
-	memcpy(l->buf + index * 8, &value, sizeof(value));
-}
-
-/* Blocks follow one another behind the table. */
-static int write_refcount_table(const struct layout *l, struct error *err)
-{
-	int rc = 0;
-
-	for (uint64_t t = 0; rc == 0 && t < l->n_table; t++) {
-		memset(l->buf, 0, CLUSTER);
-		for (uint64_t i = 0; i < PER_TABLE; i++)
-			if (t * PER_TABLE + i < l->n_blocks)
-				put_entry(l, i,
-					  (1 + l->n_table + t * PER_TABLE + i)
-						  << CLUSTER_BITS);
-		rc = stream_write(l->stream, l->buf, CLUSTER, err);
-	}
-	return rc;
-}
-
-static int write_refcount_blocks(const struct layout *l, struct error *err)
-{
-	uint64_t n_all = n_before_data(l) + l->n_data;
-	int rc = 0;
-
-	for (uint64_t b = 0; rc == 0 && b < l->n_blocks; b++) {
-		memset(l->buf, 0, CLUSTER);
-		for (uint64_t i = 0; i < PER_BLOCK; i++)
-			l->buf[i * 2 + 1] = b * PER_BLOCK + i < n_all;
-		rc = stream_write(l->stream, l->buf, CLUSTER, err);
-	}
-	return rc;
-}
-
-static int write_l1(const struct layout *l, struct error *err)
-{
-	uint64_t next = n_before_data(l) - l->n_l2;
-	int rc = 0;
-
-	for (uint64_t t = 0; rc == 0 && t < l->n_l1; t++) {
-		memset(l->buf, 0, CLUSTER);
-		for (uint64_t i = 0; i < PER_TABLE; i++) {
-			uint64_t l2 = t * PER_TABLE + i;
-
-			if (l2 * PER_TABLE < l->n_clusters &&
-			    count_data(l, l2) > 0)
-				put_entry(l, i,
-					  next++ << CLUSTER_BITS |
-						  ENTRY_COPIED);
-		}
-		rc = stream_write(l->stream, l->buf, CLUSTER, err);
-	}
-	return rc;
-}
-
-static int write_l2(const struct layout *l, struct error *err)
-{
-	uint64_t next = n_before_data(l);
-	int rc = 0;
-
-	for (uint64_t first = 0; rc == 0 && first < l->n_clusters;
-	     first += PER_TABLE) {
-		if (count_data(l, first / PER_TABLE) == 0)
-			continue;
-		memset(l->buf, 0, CLUSTER);
-		for (uint64_t i = 0; i < PER_TABLE; i++)
-			if (first + i < l->n_clusters &&
-			    stream_has_data(l->is_data, first + i))
-				put_entry(l, i,
-					  next++ << CLUSTER_BITS |
-						  ENTRY_COPIED);
-		rc = stream_write(l->stream, l->buf, CLUSTER, err);
-	}
-	return rc;
-}
-
-/* A piece is some clusters, without those that are not in the file. */
+/* A piece has room for what is read, and, behind that, for what it becomes. */
 static int fill(const struct stream_pass *pass, uint64_t index,
 		struct stream_piece *piece, struct error *err)
 {
-	const struct layout *l = pass->context;
-	uint64_t end = (index + 1) * STREAM_UNITS;
+	const struct qcow2_layout *l = pass->context;
+	size_t cluster_len = l->cluster_len;
+	uint8_t *out = piece->buf + (size_t)pass->n_units * cluster_len;
+
+	for (unsigned i = 0; i < pass->n_units; i++) {
+		uint64_t cluster = index * pass->n_units + i;
+		uint8_t *in = piece->buf + i * cluster_len;
+		int rc;
+
+		piece->n[i] = 0;
+		if (cluster >= l->n_clusters ||
+		    !stream_has_data(l->is_data, cluster))
+			continue;
+		rc = stream_read(pass->stream, cluster << l->cluster_bits, in,
+				 cluster_len, err);
+		if (rc == 0 && l->packed_lens != NULL)
+			rc = pack(l, cluster, &piece->tool, in,
+				  out + i * cluster_len, &piece->n[i]);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* The first of two passes. 0 is what does not shrink. */
+static int note_lens(const struct stream_pass *pass, uint64_t index,
+		     struct stream_piece *piece, struct error *err)
+{
+	const struct qcow2_layout *l = pass->context;
+
+	(void)err;
+	for (unsigned i = 0; i < pass->n_units; i++)
+		if (index * pass->n_units + i < l->n_clusters)
+			l->packed_lens[index * pass->n_units + i] =
+				(uint32_t)piece->n[i];
+	return 0;
+}
+
+static int check_len(const struct qcow2_layout *l, uint64_t cluster, size_t n,
+		     struct error *err)
+{
+	if (l->packed_lens == NULL || l->packed_lens[cluster] == n)
+		return 0;
+	return error_set(err, -EIO,
+			 "The input was changed while it was converted");
+}
+
+/* Up to where the next cluster is to be. */
+static int pad(struct qcow2_layout *l, uint64_t until, struct error *err)
+{
+	static const uint8_t zeroes[PAGE];
 	int rc = 0;
 
-	if (end > l->n_clusters)
-		end = l->n_clusters;
-	for (uint64_t i = index * STREAM_UNITS; rc == 0 && i < end; i++) {
-		if (!stream_has_data(l->is_data, i))
-			continue;
-		rc = stream_read(pass->stream, i << CLUSTER_BITS,
-				 piece->buf + piece->len, CLUSTER, err);
-		piece->len += CLUSTER;
+	while (rc == 0 && l->written < until) {
+		uint64_t n = until - l->written;
+
+		n = n < sizeof(zeroes) ? n : sizeof(zeroes);
+		rc = stream_write(l->stream, zeroes, (size_t)n, err);
+		l->written += n;
 	}
+	return rc;
+}
+
+static int emit_cluster(struct qcow2_layout *l, uint64_t cluster, uint8_t *data,
+			uint8_t *packed, struct error *err)
+{
+	uint64_t len, offset = qcow2_layout_place(l, &l->end, cluster, &len);
+	uint64_t host_offset = qcow2_layout_data_offset(l) + offset;
+	int rc = pad(l, offset, err);
+
+	if (len < l->cluster_len)
+		data = packed;
+	if (rc == 0 && l->cipher != NULL) {
+		rc = cipher_encrypt(l->cipher, host_offset / CIPHER_SECTOR,
+				    data, (size_t)len);
+		if (rc < 0)
+			return error_set_errno(err, rc, "Could not encrypt");
+	}
+	if (rc == 0)
+		rc = stream_write(l->stream, data, (size_t)len, err);
+	l->written += len;
 	return rc;
 }
 
 static int emit(const struct stream_pass *pass, uint64_t index,
 		struct stream_piece *piece, struct error *err)
 {
-	(void)index;
-	return stream_write(pass->stream, piece->buf, piece->len, err);
+	struct qcow2_layout *l = pass->context;
+	size_t cluster_len = l->cluster_len;
+	uint8_t *out = piece->buf + (size_t)pass->n_units * cluster_len;
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < pass->n_units; i++) {
+		uint64_t cluster = index * pass->n_units + i;
+
+		if (cluster >= l->n_clusters ||
+		    !stream_has_data(l->is_data, cluster))
+			continue;
+		rc = check_len(l, cluster, piece->n[i], err);
+		if (rc == 0)
+			rc = emit_cluster(l, cluster,
+					  piece->buf + i * cluster_len,
+					  out + i * cluster_len, err);
+	}
+	return rc;
 }
 
-static int write_data(struct layout *l, struct error *err)
+/* Over all data, with as many workers as there is memory for. */
+static int run(struct qcow2_layout *l, bool is_first, struct error *err)
 {
-	const struct stream_pass pass = {
+	uint64_t n_units = PIECE >> l->cluster_bits, n_workers;
+	struct stream_pass pass = {
 		.stream = l->stream,
-		.n = divide_up(l->n_clusters, STREAM_UNITS),
 		.is_data = l->is_data,
-		.buf_len = (size_t)STREAM_UNITS * CLUSTER,
 		.fill = fill,
-		.emit = emit,
+		.emit = is_first ? note_lens : emit,
+		.free_tool = qcow2_pack_free,
 		.context = l,
 	};
 
+	if (n_units < 1)
+		n_units = 1;
+	if (n_units > STREAM_UNITS)
+		n_units = STREAM_UNITS;
+	pass.n_units = (unsigned)n_units;
+	pass.n = (l->n_clusters + n_units - 1) / n_units;
+	pass.buf_len = (size_t)n_units << l->cluster_bits;
+	if (l->packed_lens != NULL)
+		pass.buf_len *= 2;
+	pass.buf_len = (pass.buf_len + PAGE - 1) & ~(size_t)(PAGE - 1);
+	n_workers = IN_FLIGHT_MAX / pass.buf_len;
+	if (n_workers > 0 && n_workers < l->stream->n_workers)
+		pass.n_workers = (unsigned)n_workers;
 	return stream_run(&pass, err);
 }
 
-static int write_all(struct layout *l, struct error *err)
+static int write_crypt(const struct qcow2_layout *l, struct error *err)
 {
-	int rc = lay_out(l, err);
+	int rc = 0;
 
-	if (rc == 0)
-		rc = write_header(l, err);
-	if (rc == 0)
-		rc = write_refcount_table(l, err);
-	if (rc == 0)
-		rc = write_refcount_blocks(l, err);
-	if (rc == 0)
-		rc = write_l1(l, err);
-	if (rc == 0)
-		rc = write_l2(l, err);
-	return rc == 0 ? write_data(l, err) : rc;
+	for (uint64_t i = 0; rc == 0 && i < l->n_crypt; i++) {
+		uint64_t at = i << l->cluster_bits, n = l->crypt_len - at;
+
+		memset(l->buf, 0, l->cluster_len);
+		rc = image_file_read(l->model.file, l->crypt_offset + at,
+				     l->buf,
+				     n < l->cluster_len ? n : l->cluster_len);
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not make the image");
+		rc = stream_write(l->stream, l->buf, l->cluster_len, err);
+	}
+	return rc;
 }
 
-int stream_qcow2(const struct stream *stream, struct error *err)
+static int write_all(struct qcow2_layout *l, struct error *err)
 {
-	struct layout l = { .stream = stream, .size = stream_size(stream) };
-	_cleanup_free_ uint8_t *is_data = NULL, *buf = NULL;
+	int rc = qcow2_layout_write(l, err);
+
+	if (rc == 0)
+		rc = write_crypt(l, err);
+	if (rc == 0)
+		rc = run(l, false, err);
+	return rc == 0 ? pad(l, l->n_data << l->cluster_bits, err) : rc;
+}
+
+/* Clusters that are nothing but zeroes, which the maps did not know. */
+static void take_zeroes_out(struct qcow2_layout *l)
+{
+	for (uint64_t i = 0; i < l->n_clusters; i++) {
+		if (l->packed_lens[i] != QCOW2_LAYOUT_ZERO)
+			continue;
+		l->is_data[i / 8] &= (uint8_t) ~(1U << i % 8);
+		if (l->is_zero != NULL)
+			l->is_zero[i / 8] |= (uint8_t)(1U << i % 8);
+	}
+}
+
+static int find_data(struct qcow2_layout *l, const struct stream_target *target,
+		     struct error *err)
+{
+	bool has_backing = target->create->backing_path != NULL;
 	int rc;
 
-	l.n_clusters = divide_up(l.size, CLUSTER);
-	l.buf = buf = aligned_alloc(PAGE, CLUSTER);
-	if (buf == NULL)
+	if (has_backing)
+		rc = stream_find_own(l->stream, l->cluster_len, &l->is_data,
+				     l->version >= 3 ? &l->is_zero : NULL, err);
+	else
+		rc = stream_find_data(l->stream, l->cluster_len, &l->is_data,
+				      err);
+	if (rc < 0 || !target->is_compressed)
+		return rc;
+	l->packed_lens = calloc(l->n_clusters + 1, sizeof(*l->packed_lens));
+	if (l->packed_lens == NULL)
 		return -ENOMEM;
-	rc = stream_find_data(stream, CLUSTER, &is_data, err);
-	l.is_data = is_data;
-	return rc == 0 ? write_all(&l, err) : rc;
+	rc = run(l, true, err);
+	/* Version 2 has no other zeroes over a backing image. */
+	if (rc == 0 && (!has_backing || l->version >= 3))
+		take_zeroes_out(l);
+	return rc;
+}
+
+int stream_qcow2(const struct stream *stream,
+		 const struct stream_target *target, struct error *err)
+{
+	struct qcow2_layout l = { .stream = stream };
+	int rc = qcow2_layout_init(&l, target, err);
+
+	if (rc == 0)
+		rc = find_data(&l, target, err);
+	if (rc == 0)
+		rc = qcow2_layout_count(&l, err);
+	if (rc == 0)
+		rc = write_all(&l, err);
+	qcow2_layout_deinit(&l);
+	return rc;
 }

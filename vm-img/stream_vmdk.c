@@ -11,9 +11,11 @@
  * footer, which is the header again, says where.
  */
 #include "lib/base/cleanup.h"
+#include "lib/image/image.h"
 #include "lib/image/vmdk_descriptor.h"
 #include "protocols/vmdk.h"
 #include "vm-img/stream.h"
+#include "vm-img/stream_model.h"
 #include "vm-img/zero.h"
 
 #include <endian.h>
@@ -35,6 +37,7 @@ _Static_assert(PIECE % 4096 == 0, "pieces of pages");
 
 struct disk {
 	const struct stream *stream;
+	const struct image_create_options *create;
 	uint64_t size, n_grains, n_tables;
 	const uint8_t *is_data;
 	uint64_t sector; /* of the file, next */
@@ -95,6 +98,24 @@ static int put_header(struct disk *d, uint64_t directory_offset,
 	return put(d, &header, sizeof(header), err);
 }
 
+static const char *find_option(const struct disk *d, const char *name)
+{
+	for (unsigned i = 0; i < d->create->n_options; i++)
+		if (strcmp(d->create->options[i].name, name) == 0)
+			return d->create->options[i].value;
+	return NULL;
+}
+
+static const char *find_hw_version(const struct disk *d)
+{
+	const char *version = find_option(d, "hwversion");
+	const char *is_6 = find_option(d, "compat6");
+
+	if (version != NULL && strcmp(version, "undefined") != 0)
+		return version;
+	return is_6 != NULL && strcmp(is_6, "on") == 0 ? "6" : "4";
+}
+
 /* Where the disk's own name would be stands what a pipe has: none. */
 static int put_descriptor(struct disk *d, struct error *err)
 {
@@ -105,11 +126,18 @@ static int put_descriptor(struct disk *d, struct error *err)
 		.create_type = "streamOptimized",
 		.size = d->size,
 		.adapter = "ide",
-		.hw_version = "4",
+		.hw_version = find_hw_version(d),
 		.tools_version = VMDK_TOOLS_VERSION,
 	};
 	struct vmdk_text with_lines = text;
+	const char *adapter = find_option(d, "adapter_type");
+	const char *tools = find_option(d, "toolsversion");
 	FILE *file;
+
+	if (adapter != NULL)
+		with_lines.adapter = adapter;
+	if (tools != NULL)
+		with_lines.tools_version = tools;
 
 	if (asprintf(&lines, "RW %llu SPARSE \"disk.vmdk\"\n",
 		     (unsigned long long)d->size / VMDK_SECTOR) < 0)
@@ -226,6 +254,7 @@ static int put_grains(struct disk *d, struct error *err)
 		.stream = d->stream,
 		.n = divide_up(d->n_grains, STREAM_UNITS),
 		.is_data = d->is_data,
+		.n_units = STREAM_UNITS,
 		.buf_len = PIECE,
 		.fill = fill,
 		.emit = emit,
@@ -266,17 +295,23 @@ static int put_all(struct disk *d, struct error *err)
 	return rc == 0 ? put_end(d, err) : rc;
 }
 
-int stream_vmdk(const struct stream *stream, struct error *err)
+int stream_vmdk(const struct stream *stream, const struct stream_target *target,
+		struct error *err)
 {
 	struct disk d = {
 		.stream = stream,
+		.create = target->create,
 		.size = divide_up(stream_size(stream), VMDK_SECTOR) *
 			VMDK_SECTOR,
 	};
 	_cleanup_free_ uint8_t *is_data = NULL;
 	_cleanup_free_ uint32_t *directory = NULL;
-	int rc;
+	struct stream_model model;
+	int rc = stream_model_make(&model, target, err);
 
+	stream_model_deinit(&model);
+	if (rc < 0)
+		return rc;
 	d.n_grains = divide_up(d.size, GRAIN);
 	d.n_tables = divide_up(d.n_grains, VMDK_TABLE_ENTRIES);
 	if (d.n_tables > VMDK_DIRECTORY_MAX)
