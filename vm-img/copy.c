@@ -59,6 +59,9 @@ static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 
 	if (copy->is_compressed)
 		return block_len;
+	/* Zeroes are counted within a chunk. */
+	if (copy->min_sparse > COPY_PAGE)
+		result = BLOCK_MAX;
 	for (unsigned i = 0; i < copy->n_sources; i++) {
 		uint64_t len = image_transfer_len(copy->sources[i]);
 
