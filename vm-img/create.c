@@ -198,6 +198,7 @@ static int run_request(struct request *request)
 		       request->format);
 		format_options_print(&request->options, specs);
 		printf("\n");
+		fflush(stdout);
 	}
 	rc = check_backing_format(&create, &err);
 	if (rc == 0)

@@ -23,7 +23,8 @@ static void disarm(char *text)
 			*text = '?';
 }
 
-/* Everything that was printed before comes before. */
+/* As QEMU's, it does not wait for what is printed: in a pipe, where output is
+ * kept until the end, messages come first. */
 static __attribute__((format(printf, 2, 0))) void
 write_message(const char *prefix, const char *format, va_list args)
 {
@@ -32,7 +33,6 @@ write_message(const char *prefix, const char *format, va_list args)
 
 	vsnprintf(text, sizeof(text), format, args);
 	disarm(text);
-	fflush(stdout);
 	hint = strstr(text, ": " IMAGE_LOCK_HINT);
 	if (hint != NULL) {
 		*hint = '\0';

@@ -265,6 +265,22 @@ test_dirty_image_is_repaired_when_opened() {
 	assert_sound 'repaired' "$image"
 }
 
+# In a pipe: what was printed is kept, messages go out at once.
+test_messages_come_first() {
+	make_image cluster_size=64k
+	cp "$image" "$dir/theirs/a.qcow2"
+	for program in qemu-img vm-img; do
+		image=$dir/$program.qcow2
+		cp "$dir/theirs/a.qcow2" "$image"
+		# Far beyond the file's end, which no repair makes good.
+		poke "$image" "$(peek_entry "$image" "$(peek64 "$image" 40)")" \
+			'\0200\0200\0\0\0\0\0\0'
+		$program check -r all "$image" 2>&1 | cat >"$dir/$program"
+	done
+	assertEquals "$(cat "$dir/qemu-img")" "$(cat "$dir/vm-img")"
+	assertContains "$(cat "$dir/vm-img")" 'ERROR: counting'
+}
+
 test_usage() {
 	make_image cluster_size=64k
 	vm-img check -r some "$image" >"$dir/out" 2>"$dir/err"
