@@ -40,7 +40,7 @@ Is another process using the image [a.qcow2]?" \
 	same info -U a.qcow2
 	same check -U a.qcow2
 	same convert -U a.qcow2 b.raw
-	qemu-img create -q -u -f qcow2 -b a.qcow2 -F qcow2 over.qcow2 1M
+	same create -f qcow2 -b a.qcow2 -F qcow2 over.qcow2
 	same check over.qcow2
 	stop holder
 	silent resize -q a.qcow2 2M

@@ -40,7 +40,9 @@ static int look_at_backing(struct request *request, const char *name)
 {
 	const struct image_open_options how = {
 		.format = format_options_get(&request->options, "backing_fmt"),
-		.flags = IMAGE_READ_ONLY | IMAGE_METADATA_ONLY,
+		/* A guest may be running on it: only its size matters. */
+		.flags = IMAGE_READ_ONLY | IMAGE_METADATA_ONLY |
+			 IMAGE_FORCE_SHARE,
 	};
 	_cleanup_free_ char *path = image_backing_resolve(request->path, name);
 	struct error err = ERROR_INIT;

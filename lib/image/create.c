@@ -91,7 +91,9 @@ static int look_at_backing(const char *path, struct image_create_options *o,
 {
 	const struct image_open_options how = {
 		.format = o->backing_format,
-		.flags = IMAGE_READ_ONLY | IMAGE_METADATA_ONLY,
+		/* A guest may be running on it: only its size matters. */
+		.flags = IMAGE_READ_ONLY | IMAGE_METADATA_ONLY |
+			 IMAGE_FORCE_SHARE,
 	};
 	_cleanup_free_ char *resolved = NULL;
 	struct image *backing;
