@@ -33,6 +33,7 @@ LIB_SRCS += \
 	lib/image/luks_create.c \
 	lib/image/luks_image.c \
 	lib/image/luks_key.c \
+	lib/image/null.c \
 	lib/image/parallels.c \
 	lib/image/qcow1.c \
 	lib/image/qed.c \

@@ -43,7 +43,8 @@ static int check_policy(const struct image *image,
 			const struct image_open_options *options,
 			struct error *err)
 {
-	if (image_name_has_protocol(image->backing_name))
+	if (image_name_has_protocol(image->backing_name) &&
+	    !image_name_is_null(image->backing_name))
 		return error_set(err, -ENOTSUP,
 				 "Backing file name '%s' is not a plain path",
 				 image->backing_name);
@@ -111,6 +112,7 @@ int chain_open_backing(struct image *image,
 	under.flags |= IMAGE_READ_ONLY;
 	under.key_secret = NULL;
 	under.blkdebug = NULL;
+	under.null = NULL;
 	rc = image_open_path(&image->backing, image->backing_path, &under,
 			     &link, err);
 	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")

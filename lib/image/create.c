@@ -99,7 +99,8 @@ static int look_at_backing(const char *path, struct image_create_options *o,
 	struct image *backing;
 	int rc;
 
-	if (image_name_has_protocol(o->backing_path))
+	if (image_name_has_protocol(o->backing_path) &&
+	    !image_name_is_null(o->backing_path))
 		return error_set(err, -ENOTSUP,
 				 "Backing file name '%s' is not a plain path",
 				 o->backing_path);

@@ -13,6 +13,7 @@
 #include "lib/image/file_internal.h"
 #include "lib/image/image.h"
 #include "lib/image/lock.h"
+#include "lib/image/null.h"
 #include "lib/image/trace.h"
 
 #include <fcntl.h>
@@ -98,6 +99,8 @@ int image_file_open(struct image_file **file, const char *path, unsigned flags,
 	}
 	if (flags & IMAGE_FILE_BLKDEBUG && blkdebug_is_name(path))
 		return blkdebug_open(file, path, flags, err);
+	if (image_name_is_null(path))
+		return null_open(file, NULL, flags, err);
 	fd = open_path(path, flags, err);
 	if (fd < 0)
 		return fd;
@@ -213,10 +216,11 @@ int image_file_size(const struct image_file *file, uint64_t *size)
 
 int image_file_usage(const struct image_file *file, uint64_t *usage)
 {
+	const struct file_ops *ops = state_of(file)->ops;
 	struct stat st;
 
-	if (state_of(file)->ops != NULL)
-		return -ENOTSUP;
+	if (ops != NULL)
+		return ops->usage != NULL ? ops->usage(file, usage) : -ENOTSUP;
 	if (fstat(file->fd, &st) < 0)
 		return -errno;
 	*usage = (uint64_t)st.st_blocks * 512;

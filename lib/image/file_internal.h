@@ -14,6 +14,8 @@
  * checked. */
 struct file_ops {
 	int (*size)(const struct image_file *file, uint64_t *size);
+	/* NULL: nobody knows. */
+	int (*usage)(const struct image_file *file, uint64_t *usage);
 	int (*readv)(const struct image_file *file, uint64_t host_offset,
 		     const struct iovec *iov, unsigned n_iov);
 	int (*writev)(const struct image_file *file, uint64_t host_offset,

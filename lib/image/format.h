@@ -179,5 +179,7 @@ extern const struct image_format image_format_bochs;
 extern const struct image_format image_format_cloop;
 extern const struct image_format image_format_luks;
 extern const struct image_format image_format_dmg;
+extern const struct image_format image_format_null_co;
+extern const struct image_format image_format_null_aio;
 
 #endif

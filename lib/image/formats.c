@@ -21,6 +21,8 @@ const struct image_format *const image_formats[] = {
 	&image_format_cloop,
 	&image_format_luks,
 	&image_format_dmg,
+	&image_format_null_co,
+	&image_format_null_aio,
 	NULL,
 };
 
@@ -38,6 +40,8 @@ static const char *const names[] = {
 	"cloop",
 	"luks",
 	"dmg",
+	"null-co",
+	"null-aio",
 	NULL,
 };
 /* clang-format on */

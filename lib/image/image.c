@@ -11,6 +11,7 @@
 #include "lib/image/chain.h"
 #include "lib/image/format.h"
 #include "lib/image/limits.h"
+#include "lib/image/null.h"
 #include "lib/image/trace.h"
 
 #include <string.h>
@@ -162,7 +163,9 @@ int image_open_path(struct image **image, const char *path,
 {
 	unsigned flags = file_flags(options->flags);
 	struct image_file *file = NULL;
-	int rc = image_file_open(&file, path, flags, err);
+	int rc = options->null != NULL
+			 ? null_open(&file, options->null, flags, err)
+			 : image_file_open(&file, path, flags, err);
 
 	/* No O_DIRECT here. */
 	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)

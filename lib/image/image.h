@@ -54,6 +54,13 @@ enum image_open_flags {
 	IMAGE_BLKDEBUG = 1 << 9,
 };
 
+/* QEMU's null-co: no file, but a size; what is written is forgotten. */
+struct image_null {
+	uint64_t size;
+	bool reads_zeroes;   /* and says so: else all of it is data */
+	uint64_t latency_ns; /* of each request */
+};
+
 /*
  * May a name found inside an image be opened? path is the resolved one.
  * NULL in the options: plain files are, protocols ("nbd:", "json:") are not.
@@ -74,6 +81,8 @@ struct image_open_options {
 	const char *key_secret;
 	/* Errors to make in this image's own file (blkdebug.h); NULL: none. */
 	const struct blkdebug *blkdebug;
+	/* Instead of the file at path, which is for messages then; or NULL. */
+	const struct image_null *null;
 };
 
 /* options may be NULL: probe, read and write. */
@@ -286,6 +295,8 @@ int image_number_parse(const char *text, uint64_t *value);
 extern const struct image_option_spec image_file_specs[];
 /* "nbd://HOST/EXPORT" and the like: what IMAGE_NBD allows. */
 bool image_name_is_nbd(const char *name);
+/* "null-co://" and "null-aio://": no files, wherever the name comes from. */
+bool image_name_is_null(const char *name);
 /* Names of formats, NULL-terminated. */
 const char *const *image_format_names(void);
 

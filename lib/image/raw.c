@@ -12,6 +12,7 @@
 #include "lib/base/error.h"
 #include "lib/base/size.h"
 #include "lib/image/format.h"
+#include "lib/image/null.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -428,19 +429,57 @@ static int raw_create(const char *path,
 	return rc;
 }
 
+static int probe_nothing(const uint8_t *head, size_t len, uint64_t file_size)
+{
+	(void)head;
+	(void)len;
+	(void)file_size;
+	return 0;
+}
+
+/* In QEMU no file at all is a format of its own: raw by other names. */
+static int open_null(struct image *image, struct error *err)
+{
+	if (!null_is(image->file))
+		return error_set(err, -EINVAL,
+				 "The only allowed filename for this driver is "
+				 "'%s://'",
+				 image->format->name);
+	return raw_open(image, err);
+}
+
+/* clang-format off */
+#define RAW_OPERATIONS \
+	.close = raw_close, \
+	.readv = raw_readv, \
+	.writev = raw_writev, \
+	.write_zeroes = raw_write_zeroes, \
+	.discard = raw_discard, \
+	.flush = raw_flush, \
+	.map = raw_map, \
+	.get_info = raw_get_info
+/* clang-format on */
+
 const struct image_format image_format_raw = {
 	.name = "raw",
 	.probe = probe,
 	.open = raw_open,
-	.close = raw_close,
 	.create = raw_create,
 	.create_specs = create_specs,
-	.readv = raw_readv,
-	.writev = raw_writev,
-	.write_zeroes = raw_write_zeroes,
-	.discard = raw_discard,
-	.flush = raw_flush,
-	.map = raw_map,
 	.resize = raw_resize,
-	.get_info = raw_get_info,
+	RAW_OPERATIONS,
+};
+
+const struct image_format image_format_null_co = {
+	.name = "null-co",
+	.probe = probe_nothing,
+	.open = open_null,
+	RAW_OPERATIONS,
+};
+
+const struct image_format image_format_null_aio = {
+	.name = "null-aio",
+	.probe = probe_nothing,
+	.open = open_null,
+	RAW_OPERATIONS,
 };
