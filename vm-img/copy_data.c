@@ -68,11 +68,11 @@ static int write_zero(const struct copy *copy, uint64_t at, uint64_t len,
 
 	if (copy->is_target_zero && !is_above)
 		return 0;
-	return image_write_zeroes(
-		copy->target, at, len,
-		copy->is_target_old ? IMAGE_ZERO_MAY_UNMAP | IMAGE_ZERO_EXPLICIT
-				    : IMAGE_ZERO_MAY_UNMAP,
-		err);
+	return image_write_zeroes(copy->target, at, len,
+				  copy->is_target_old ? IMAGE_ZERO_MAY_UNMAP |
+								IMAGE_ZERO_MARK
+						      : IMAGE_ZERO_MAY_UNMAP,
+				  err);
 }
 
 /* How much of buf is zero blocks, or is not. */

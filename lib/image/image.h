@@ -134,6 +134,9 @@ enum image_zero_flags {
 	/* Written down even where nothing shows through from below: another
 	 * backing image is to come. */
 	IMAGE_ZERO_EXPLICIT = 1 << 1,
+	/* The same where the format has a mark for it, but no data is written
+	 * for that. */
+	IMAGE_ZERO_MARK = 1 << 2,
 };
 
 /* The range reads as zeroes afterwards. */

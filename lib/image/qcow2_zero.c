@@ -21,7 +21,7 @@ enum action {
 
 struct range {
 	uint64_t offset, len;
-	bool is_discard, may_unmap, is_explicit;
+	bool is_discard, may_unmap, is_explicit, is_marked;
 };
 
 static bool has_backing_at(const struct qcow2 *q, uint64_t index)
@@ -66,7 +66,8 @@ static enum action choose_zero(const struct qcow2 *q, uint64_t index,
 	switch (run->kind) {
 	case QCOW2_KIND_UNALLOCATED:
 	case QCOW2_KIND_PLACED:
-		if (!has_backing_at(q, index) && !r->is_explicit)
+		if (!has_backing_at(q, index) && !r->is_explicit &&
+		    !(r->is_marked && q->header.version >= 3))
 			return LEAVE;
 		break;
 	case QCOW2_KIND_ZERO:
@@ -345,7 +346,8 @@ int qcow2_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 	struct range r = { .offset = offset,
 			   .len = len,
 			   .may_unmap = flags & IMAGE_ZERO_MAY_UNMAP,
-			   .is_explicit = flags & IMAGE_ZERO_EXPLICIT };
+			   .is_explicit = flags & IMAGE_ZERO_EXPLICIT,
+			   .is_marked = flags & IMAGE_ZERO_MARK };
 
 	return change(image->state, &r, err);
 }
