@@ -158,7 +158,8 @@ static int check_target_options(struct convert *request)
 				     request->target_format);
 			return -ENOTSUP;
 		}
-		if (format_options_get(options, "backing_fmt") == NULL) {
+		if (!request->has_no_create &&
+		    format_options_get(options, "backing_fmt") == NULL) {
 			report_error("Use of backing file requires explicit "
 				     "backing format");
 			return -EINVAL;
@@ -324,10 +325,10 @@ static int copy(struct job *job, const struct convert *request)
 		.is_target_zero = request->has_no_create
 					  ? request->is_target_zero
 					  : is_zero_when_new(request),
-		.has_backing = backing != NULL &&
-			       format_options_get(&request->options,
+		.has_backing = format_options_get(&request->options,
 						  "backing_file") != NULL,
-		.backing_size = backing != NULL ? image_size(backing) : 0,
+		.backing_size =
+			backing != NULL ? image_size(backing) : UINT64_MAX,
 		.is_unordered = request->is_unordered || is_order_lost(request),
 		.is_compressed = request->wants_compression ||
 				 image_is_packed(job->target),

@@ -25,7 +25,7 @@ struct copy {
 	/* It was there before: zeroes are written down as such. */
 	bool is_target_old;
 	/* Under the target lies what lies under the source: leave holes of
-	 * the source's first layer, up to this many bytes. */
+	 * the source's first layer. So many bytes; UINT64_MAX: nobody knows. */
 	bool has_backing;
 	uint64_t backing_size;
 	/* Write pieces as they come, not from first to last. */

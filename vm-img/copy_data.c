@@ -93,26 +93,46 @@ static size_t run_len(const struct copy_run *run, const uint8_t *buf,
 	return end;
 }
 
-/*
- * A hole is found after so much data. Zeroes that are too few for one are
- * data, unless they are all there is: nobody knows how they go on.
- */
-static size_t find_hole(const struct copy_run *run, const uint8_t *buf,
-			size_t len, size_t *hole_len)
+/* What holes begin and end at multiples of: the shortest one's length, or the
+ * power of two below. */
+static uint64_t hole_unit(const struct copy *copy)
 {
-	size_t at = 0, n;
+	uint64_t unit = COPY_SECTOR;
+
+	while (unit * 2 <= copy->min_sparse)
+		unit *= 2;
+	return unit;
+}
+
+/*
+ * A hole is found after so much data. start is where in the target it begins.
+ * Data goes on to the end of a hole's unit. Zeroes that are too few are data,
+ * unless they are all there is: nobody knows how they go on.
+ */
+static size_t find_hole(const struct copy_run *run, uint64_t start,
+			const uint8_t *buf, size_t len, size_t *hole_len)
+{
+	uint64_t mask = hole_unit(run->copy) - 1;
+	size_t at = 0, end;
 
 	*hole_len = 0;
 	if (run->copy->min_sparse == 0)
 		return len;
 	while (at < len) {
 		at += run_len(run, buf + at, len - at, false);
-		n = run_len(run, buf + at, len - at, true);
-		if (n > 0 && (n >= run->copy->min_sparse || n == len)) {
-			*hole_len = n;
+		if (at > 0)
+			at = (size_t)(((start + at + mask) & ~mask) - start);
+		if (at >= len)
+			break;
+		end = at + run_len(run, buf + at, len - at, true);
+		if (end < len)
+			end = (size_t)(((start + end) & ~mask) - start);
+		if (end > at &&
+		    (end - at >= run->copy->min_sparse || end == len)) {
+			*hole_len = end - at;
 			return at;
 		}
-		at += n;
+		at = end > at ? end : at + (size_t)mask + 1;
 	}
 	return len;
 }
@@ -125,7 +145,8 @@ static int write_data(const struct copy_run *run,
 
 	while (done < len) {
 		size_t hole_len;
-		size_t n = find_hole(run, buf + done, len - done, &hole_len);
+		size_t n = find_hole(run, piece->start + done, buf + done,
+				     len - done, &hole_len);
 		int rc = image_write(run->copy->target, piece->start + done,
 				     buf + done, n, err);
 

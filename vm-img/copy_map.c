@@ -5,25 +5,52 @@
 #include "lib/image/image.h"
 #include "vm-img/report.h"
 
-static int kind_of(const struct copy_run *run,
-		   const struct image_extent *extent)
+/* Up to len bytes of the piece. */
+static void cut(struct copy_piece *piece, uint64_t len)
+{
+	if (piece->len > len)
+		piece->len = len;
+}
+
+/*
+ * What is in none of the layers looked at: it shows through from under the
+ * source, if that goes so far, and so it does in the target.
+ */
+static bool shows_through(const struct copy_run *run, uint64_t offset,
+			  struct copy_piece *piece)
+{
+	const struct image *under =
+		image_backing(run->copy->sources[run->source]);
+
+	if (!run->copy->has_backing || under == NULL ||
+	    offset >= image_size(under))
+		return false;
+	cut(piece, image_size(under) - offset);
+	return true;
+}
+
+/* offset is the source's. */
+static void set_kind(const struct copy_run *run, uint64_t offset,
+		     const struct image_extent *extent,
+		     struct copy_piece *piece)
 {
 	const struct copy *copy = run->copy;
 
-	if (copy->min_sparse == 0)
-		return COPY_DATA;
-	switch (extent->kind) {
-	case IMAGE_EXTENT_HOLE:
-		if (copy->has_backing && run->cursor < copy->backing_size)
-			return COPY_BACKING;
-		return COPY_ZERO;
-	case IMAGE_EXTENT_ZERO:
-		return COPY_ZERO;
-	case IMAGE_EXTENT_DATA:
-	case IMAGE_EXTENT_COMPRESSED:
-		break;
+	piece->kind = COPY_DATA;
+	if (extent->kind == IMAGE_EXTENT_DATA ||
+	    extent->kind == IMAGE_EXTENT_COMPRESSED)
+		return;
+	if (extent->kind == IMAGE_EXTENT_HOLE &&
+	    shows_through(run, offset, piece)) {
+		piece->kind = COPY_BACKING;
+		return;
 	}
-	return COPY_DATA;
+	if (copy->has_backing && run->cursor < copy->backing_size)
+		cut(piece, copy->backing_size - run->cursor);
+	else if (copy->has_backing && !copy->is_target_old)
+		piece->kind = COPY_BACKING; /* zero anyhow */
+	if (copy->min_sparse > 0 && piece->kind == COPY_DATA)
+		piece->kind = COPY_ZERO;
 }
 
 /*
@@ -97,11 +124,8 @@ int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 		rc = salvage_map(run, offset, size - offset, &extent, err, rc);
 	if (rc < 0)
 		return rc;
-	piece->kind = kind_of(run, &extent);
 	piece->len = extent.len;
-	if (piece->kind == COPY_BACKING &&
-	    piece->len > copy->backing_size - run->cursor)
-		piece->len = copy->backing_size - run->cursor;
+	set_kind(run, offset, &extent, piece);
 	/* A compressed cluster may hold the end of one source and the
 	 * beginning of the next. */
 	fit(run, piece,
