@@ -307,7 +307,7 @@ int qcow2_checker_look(struct qcow2_checker *c, struct error *err)
 	 * file of exabytes of nothing takes no hours. */
 	if (reach_bits < 63 && c->file_len > 1ULL << reach_bits)
 		c->file_len = 1ULL << reach_bits;
-	c->n_host = qcow2_n_clusters(q, c->file_len);
+	c->n_host = c->n_before = qcow2_n_clusters(q, c->file_len);
 	is_wide = q->refcount_bits > 16;
 	c->count_max = is_wide ? UINT32_MAX : qcow2_refcount_max(q);
 	qcow2_checker_forget(c);
@@ -330,7 +330,14 @@ int qcow2_checker_look(struct qcow2_checker *c, struct error *err)
 static int walk(struct qcow2_checker *c, struct error *err)
 {
 	int rc = qcow2_checker_look(c, err);
+	uint64_t n_before;
 
+	if (rc == 0 && c->fix & IMAGE_REPAIR_ERRORS) {
+		n_before = c->n_host;
+		qcow2_checker_grow(c);
+		rc = qcow2_checker_look(c, err);
+		c->n_before = n_before;
+	}
 	c->n_too_low = c->n_too_high = 0;
 	c->needs_rebuild = false;
 	c->result->total_clusters = qcow2_n_clusters(c->q, c->q->header.size);

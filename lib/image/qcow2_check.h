@@ -15,6 +15,10 @@ struct qcow2_checker {
 	uint64_t file_len;
 	uint64_t n_host; /* clusters of the file that can be counted */
 	uint64_t n_file; /* and that there are */
+	/* That there were: a repair makes the file longer where refcount
+	 * blocks lie beyond. grow_rc is why it could not. */
+	uint64_t n_before;
+	int grow_rc;
 	/*
 	 * References to the host clusters [first, first + n), counted. A file
 	 * too large for one window is walked again for each; what is found
@@ -58,6 +62,9 @@ int qcow2_checker_look(struct qcow2_checker *c, struct error *err);
 int qcow2_check_windows(struct qcow2_checker *c,
 			int (*each)(struct qcow2_checker *c, struct error *err),
 			struct error *err);
+/* qcow2_rebuild.c: the file reaches as far as the table says, or grow_rc tells
+ * why not. */
+void qcow2_checker_grow(struct qcow2_checker *c);
 /* Forget the refcount block looked at last. */
 void qcow2_checker_forget(struct qcow2_checker *c);
 

@@ -11,6 +11,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <string.h>
 
 enum {
 	TABLE_CHUNK = 8192, /* entries of a table read at a time */
@@ -423,6 +424,27 @@ static int count_bitmaps(struct qcow2_checker *c)
 	return 0;
 }
 
+/* A block that was beyond the file's end. */
+static void count_outside(struct qcow2_checker *c, uint64_t i, uint64_t offset)
+{
+	bool is_repair = c->fix & IMAGE_REPAIR_ERRORS;
+	bool is_inside = offset >> c->q->cluster_bits < c->n_host;
+
+	qcow2_found(c, "%s refcount block %llu is outside image",
+		    is_repair ? "Repairing" : "ERROR", (unsigned long long)i);
+	if (is_inside)
+		count_range(c, offset, c->q->cluster_len);
+	else
+		corrupt(c);
+	if (is_inside && c->is_first)
+		c->result->n_corruptions_fixed++;
+	if (is_inside || !is_repair)
+		return;
+	qcow2_found(c, "ERROR could not resize image: %s",
+		    strerror(-c->grow_rc));
+	c->needs_rebuild = true;
+}
+
 static void count_block(struct qcow2_checker *c, uint64_t i, uint64_t entry)
 {
 	uint64_t offset = entry & QCOW2_REFCOUNT_TABLE_OFFSET_MASK;
@@ -442,11 +464,8 @@ static void count_block(struct qcow2_checker *c, uint64_t i, uint64_t entry)
 			    "aligned; refcount table entry corrupted",
 			    (unsigned long long)i);
 		c->needs_rebuild = true;
-	} else if (host_index >= c->n_host) {
-		corrupt(c);
-		qcow2_found(c, "ERROR refcount block %llu is outside image",
-			    (unsigned long long)i);
-		c->needs_rebuild = true;
+	} else if (host_index >= c->n_before) {
+		count_outside(c, i, offset);
 	} else if (offset != 0) {
 		count_range(c, offset, c->q->cluster_len);
 		if (host_index < c->first || host_index - c->first >= c->n)

@@ -89,7 +89,9 @@ int qcow2_check_table(const struct qcow2_header *header, uint64_t offset,
 	return 0;
 }
 
-static int check_tables(const struct qcow2_header *h, struct error *err)
+/* may_lack: an image without refcounts is opened, for they can be made. */
+static int check_tables(const struct qcow2_header *h, bool may_lack,
+			struct error *err)
 {
 	bool is_extended = h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2;
 	uint64_t l2_reach = 1ULL
@@ -97,7 +99,9 @@ static int check_tables(const struct qcow2_header *h, struct error *err)
 	uint64_t needed;
 	int rc;
 
-	if (h->refcount_table_clusters == 0 || h->refcount_table_offset == 0)
+	if ((h->refcount_table_clusters == 0 ||
+	     h->refcount_table_offset == 0) &&
+	    !may_lack)
 		return error_set(err, -EINVAL,
 				 "Image does not contain a reference count "
 				 "table");
@@ -303,7 +307,7 @@ int qcow2_header_read(struct qcow2_header *header, struct image *image,
 	if (rc == 0)
 		rc = qcow2_check_features(header, image, err);
 	if (rc == 0)
-		rc = check_tables(header, err);
+		rc = check_tables(header, image->flags & IMAGE_CHECK, err);
 	return rc;
 }
 

@@ -9,6 +9,9 @@
  * The blocks count themselves and the table too. Nothing refers to any of it
  * until all is on the disk and one write to the header switches over; the old
  * structure, counted like the rest, is then leaked and given back as such.
+ *
+ * Where no more is wrong than that a block lies beyond the end of the file, the
+ * file is made longer instead.
  */
 #include "lib/image/qcow2_check.h"
 
@@ -148,4 +151,36 @@ int qcow2_rebuild_refcounts(struct qcow2_checker *c, struct error *err)
 	q->fresh_from = l.end;
 	q->pack_next = 0;
 	return qcow2_filters_refill(q);
+}
+
+static uint64_t max_block_end(const struct qcow2 *q)
+{
+	uint64_t max = 0;
+
+	for (uint64_t i = 0; i < q->refcount_table_size; i++) {
+		uint64_t entry = q->refcount_table[i];
+
+		if (!(entry & ~QCOW2_REFCOUNT_TABLE_OFFSET_MASK) &&
+		    !(entry & (q->cluster_len - 1)) && entry > max)
+			max = entry;
+	}
+	return max > (uint64_t)INT64_MAX - q->cluster_len
+		       ? UINT64_MAX
+		       : max + q->cluster_len;
+}
+
+void qcow2_checker_grow(struct qcow2_checker *c)
+{
+	const struct qcow2 *q = c->q;
+	uint64_t end = max_block_end(q);
+	uint64_t n_max = (uint64_t)q->refcount_table_size
+			 << q->refcount_block_bits;
+
+	c->grow_rc = 0;
+	if (q->refcount_table_size == 0 || end >> q->cluster_bits <= c->n_file)
+		return;
+	if (end == UINT64_MAX || (end >> q->cluster_bits) > n_max)
+		c->grow_rc = -EINVAL;
+	else
+		c->grow_rc = image_file_truncate(q->file, end);
 }

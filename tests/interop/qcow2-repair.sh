@@ -265,6 +265,36 @@ test_dirty_image_is_repaired_when_opened() {
 	assert_sound 'repaired' "$image"
 }
 
+# Refcounts are made anew, though there is no place for them.
+test_no_table() {
+	make_image cluster_size=64k
+	poke "$image" 48 "$(be64 0)"
+	poke "$image" 56 '\0\0\0\0'
+	assertFalse 'no refcounts' "vm-img map '$image' >'$dir/out' 2>&1"
+	run_both 'no table: reported'
+	run_both 'no table' -r all
+	assert_repaired 'no table'
+}
+
+# The file is made longer, where it can be.
+test_block_beyond_the_end() {
+	for at in 1048576 9223372036854710272 -65536; do
+		make_image cluster_size=64k
+		table=$(peek64 "$image" 48)
+		poke "$image" $((table + 8)) "$(be64 $at)"
+		run_both "block at $at: reported"
+		run_both "block at $at: leaks" -r leaks
+		cp "$dir/b.qcow2" "$image"
+		run_both "block at $at" -r all
+		assert_repaired "block at $at"
+	done
+	make_image cluster_size=64k
+	poke "$image" $((table + 8)) "$(be64 6553600)"
+	set_count 100 1
+	run_both 'counted block' -r all
+	assert_repaired 'counted block'
+}
+
 # In a pipe: what was printed is kept, messages go out at once.
 test_messages_come_first() {
 	make_image cluster_size=64k
