@@ -36,7 +36,7 @@ parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Found when a recipe runs, so that make works before they are installed.
 pkg	= $(shell pkg-config --libs $(1))
-IMAGE_LIBS = $(call pkg,libdeflate libzstd liburing jansson) -lbz2
+IMAGE_LIBS = $(call pkg,libdeflate libzstd liburing) -lbz2
 VDE_LIBS = -lvdeplug
 
 PROGS	:=

@@ -26,6 +26,7 @@ vm-img_SRCS := \
 	vm-img/info_limits.c \
 	vm-img/info_print.c \
 	vm-img/json.c \
+	vm-img/json_read.c \
 	vm-img/keys.c \
 	vm-img/main.c \
 	vm-img/map.c \

@@ -26,15 +26,16 @@ struct keys {
  * one without a value is "on". */
 int keys_parse(struct keys *keys, const char *text, const char *first,
 	       struct error *err);
-/* true and false are "on" and "off", null is "". */
+/* true and false are "on" and "off", null is "". 1: it was an object; 0: it
+ * was JSON of another kind. */
 int keys_parse_json(struct keys *keys, const char *text, struct error *err);
 /* Zeroes over the values as well. */
 void keys_deinit(struct keys *keys);
 
 /* The value that was given last, or NULL; it counts as looked at. */
 const char *keys_take(struct keys *keys, const char *name);
-/* "on" or "off": -EINVAL in QEMU's words for anything else. *value stays as
- * it is where it is not given. */
+/* "on" or "off", or other words for them: -EINVAL in QEMU's words for anything
+ * else. *value stays as it is where it is not given. */
 int keys_take_bool(struct keys *keys, const char *name, bool *value,
 		   struct error *err);
 /* Is there a name that begins with this? */

@@ -179,7 +179,7 @@ void object_add(const char *text)
 				: keys_parse(&keys, text, "qom-type", &err);
 
 	bytes.len = 0;
-	if (rc == 0)
+	if (rc >= 0)
 		rc = add(&keys, &bytes, &err);
 	explicit_bzero(&bytes, sizeof(bytes));
 	keys_deinit(&keys);

@@ -129,6 +129,8 @@ static int check_child(struct keys *keys, const char *node, const char *prefix,
 {
 	const char *name = keys_take(keys, node);
 
+	if (name != NULL && *name == '\0')
+		name = NULL;
 	if (name != NULL && has_any(keys, prefix))
 		return error_set(err, -EINVAL,
 				 "Cannot reference an existing block device "
@@ -299,6 +301,17 @@ static int parse_options(struct keys *keys, const char *name, struct error *err)
 	return keys_parse(keys, name, NULL, err);
 }
 
+static int parse_json(struct keys *keys, const char *text, struct error *err)
+{
+	int rc = keys_parse_json(keys, text, err);
+
+	if (rc < 0)
+		return error_prefix(err, rc,
+				    "Could not parse the JSON options");
+	return rc > 0 ? 0
+		      : error_set(err, -EINVAL, "Invalid JSON object given");
+}
+
 static int check_protocol(const char *name, struct error *err)
 {
 	size_t n = strcspn(name, ":/");
@@ -328,7 +341,7 @@ int source_parse(struct source *source, const char *name, const char *format,
 	if (is_options)
 		rc = parse_options(&keys, name, err);
 	else if (is_json)
-		rc = keys_parse_json(&keys, name + strlen(JSON_PREFIX), err);
+		rc = parse_json(&keys, name + strlen(JSON_PREFIX), err);
 	if (rc == 0 && (is_options || is_json)) {
 		rc = take_keys(&keys, source, err);
 	} else if (rc == 0) {
