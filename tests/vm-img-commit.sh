@@ -107,6 +107,20 @@ test_wrong_usage() {
 	same commit top.qcow2
 }
 
+# Formats that cannot be emptied stay as they are, and nothing is said of it.
+test_not_emptied() {
+	for format in qed vmdk; do
+		before() {
+			qemu-img create -q -f $format base 1M
+			qemu-img create -q -f $format -b base -F $format top
+			qemu-io -f $format -c 'write -P 3 64k 64k' top >/dev/null
+		}
+		same commit -f $format top
+		assertTrue "$format" "qemu-img compare -q -f $format \
+			-F $format top base"
+	done
+}
+
 # At any moment the top reads as it did, and committing it once more is good.
 test_killed() {
 	make_chain 64M
