@@ -94,6 +94,47 @@ test_wrong_usage() {
 	same map --foo a.raw
 }
 
+# before() makes the images that each program changes.
+resized() {
+	before() {
+		qemu-img create -q -f qcow2 r.base "$1" &&
+			qemu-io -c "write -P 1 $5 64k" r.base >/dev/null
+		qemu-img create -q -f qcow2 -b r.base -F qcow2 r.qcow2 "$2"
+	}
+	for how in "map --output=json" check; do
+		outcome() {
+			before "$base" "$from" "$to" "$mode" "$at"
+			"$1" resize -q --preallocation="$mode" r.qcow2 "$to" 2>&1
+			# shellcheck disable=SC2086 # two words
+			"$1" $how r.qcow2 2>&1
+		}
+		base=$1 from=$2 to=$3 mode=$4 at=$5
+		assertEquals "$* $how" "$(outcome qemu-img)" \
+			"$(outcome "$dir/link/qemu-img")"
+	done
+}
+
+# Where new clusters lie, and what hides a longer backing image.
+test_resized() {
+	resized 6G 1G 8G off 5G
+	resized 32G 30G 33G metadata 31G
+	resized 10M 5M 15M falloc 9M
+	resized 16M 8M 12M full 11M
+	resized 384k 253k 512k off 253k
+	resized 512k 256k 500k off 436k
+}
+
+# What is cut off gives its place back, and the file's end.
+test_shrunk() {
+	for image in ours theirs; do
+		qemu-img create -q -f qcow2 $image 4M
+		qemu-io -c 'write 0 4M' $image >/dev/null
+	done
+	img resize -q --shrink ours 1000k
+	qemu-img resize -q --shrink theirs 1000k
+	assertEquals "$(stat -c %s theirs)" "$(stat -c %s ours)"
+}
+
 # Its first block is there, for those who try what O_DIRECT may read.
 test_new_raw() {
 	for size in 0 512 1000 1M; do

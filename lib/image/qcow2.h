@@ -431,6 +431,9 @@ int qcow2_alloc(struct qcow2 *q, uint64_t *n, uint64_t *host_offset,
  * are referred to. May pause. */
 int qcow2_alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 		    struct error *err);
+/* The same, and on the disk when it returns; is_fresh: they read as zeroes. */
+int qcow2_alloc_row(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
+		    bool *is_fresh, struct error *err);
 /* Give back what alloc gave and nothing refers to. */
 void qcow2_alloc_undo(struct qcow2 *q, uint64_t host_offset, uint64_t n);
 /* Give back what is reserved (before close). */
@@ -561,10 +564,11 @@ int qcow2_check_writable(struct qcow2 *q, struct error *err);
 int qcow2_write_locked(struct qcow2 *q, uint64_t offset, size_t len,
 		       struct iov_cursor *cursor, struct error *err);
 
-/* With the lock. [offset, offset + len) reads as zeroes, whatever the image's
- * size. Pauses. */
-int qcow2_zero_range(struct qcow2 *q, uint64_t offset, uint64_t len,
-		     struct error *err);
+/* With the lock. [offset, end), which the disk grows by, reads as zeroes;
+ * is_all: whatever lies below, clusters that are there keeping their place.
+ * Pauses. */
+int qcow2_zero_grown(struct qcow2 *q, uint64_t offset, uint64_t end,
+		     bool is_all, struct error *err);
 /* With the lock, and a flight over [first, end): as if never written. */
 int qcow2_drop(struct qcow2 *q, uint64_t first, uint64_t end,
 	       struct error *err);

@@ -307,6 +307,33 @@ int qcow2_alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 	return rc;
 }
 
+int qcow2_alloc_row(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
+		    bool *is_fresh, struct error *err)
+{
+	uint64_t fresh_from, start = 0;
+	int rc;
+
+	begin_allocating(q);
+	fresh_from = q->fresh_from;
+	/* Nothing between it and what was handed out last. */
+	rc = qcow2_unreserve(q, err);
+	if (rc == 0)
+		rc = alloc_all(q, n, host_offset, err);
+	if (rc == 0) {
+		start = *host_offset >> q->cluster_bits;
+		*is_fresh = start >= fresh_from;
+		q->free_hint = start + n;
+		rc = extend_file(q, start + n, err);
+		if (rc == 0 && (rc = qcow2_barrier(q)) < 0)
+			rc = error_set_errno(err, rc,
+					     "Could not flush refcounts");
+		if (rc < 0)
+			qcow2_alloc_undo(q, *host_offset, n);
+	}
+	end_allocating(q);
+	return rc;
+}
+
 void qcow2_alloc_undo(struct qcow2 *q, uint64_t host_offset, uint64_t n)
 {
 	uint64_t start = host_offset >> q->cluster_bits;

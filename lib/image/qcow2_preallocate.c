@@ -12,14 +12,14 @@
 #include <string.h>
 
 /* Or where it is on the disk, in a data file. */
-static int find_place(struct qcow2 *q, uint64_t index, uint64_t *n,
+static int find_place(struct qcow2 *q, uint64_t index, uint64_t n,
 		      uint64_t *host_offset, bool *is_fresh, struct error *err)
 {
 	if (!q->has_data_file)
-		return qcow2_alloc(q, n, host_offset, is_fresh, err);
+		return qcow2_alloc_row(q, n, host_offset, is_fresh, err);
 	*host_offset = index << q->cluster_bits;
 	*is_fresh =
-		qcow2_external_is_fresh(q, *host_offset, *n << q->cluster_bits);
+		qcow2_external_is_fresh(q, *host_offset, n << q->cluster_bits);
 	return 0;
 }
 
@@ -38,10 +38,11 @@ static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 }
 
 /* n unallocated guest clusters of one L2 table, from index on. */
-static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
+static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t n,
 			uint64_t end, const char *mode, struct error *err)
 {
-	uint64_t host_offset = 0, len, flags = QCOW2_COPIED;
+	uint64_t host_offset = 0, len = n << q->cluster_bits;
+	uint64_t flags = QCOW2_COPIED;
 	bool is_fresh = false;
 	int rc = qcow2_own_l2(q, index, err);
 
@@ -49,7 +50,6 @@ static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
 		rc = find_place(q, index, n, &host_offset, &is_fresh, err);
 	if (rc < 0)
 		return rc;
-	len = *n << q->cluster_bits;
 	if (q->has_data_file && len > end - host_offset)
 		len = end - host_offset;
 	rc = fill(q, host_offset, len, is_fresh, mode);
@@ -57,14 +57,14 @@ static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t *n,
 		rc = qcow2_barrier(q);
 	if (rc < 0) {
 		if (!q->has_data_file)
-			qcow2_alloc_undo(q, host_offset, *n);
+			qcow2_alloc_undo(q, host_offset, n);
 		return error_set_errno(err, rc, "Could not preallocate data");
 	}
 	/* What nobody has encrypted is no zeroes. */
 	if (q->header.crypt_method != QCOW2_CRYPT_NONE &&
 	    q->header.version >= 3 && !q->has_subclusters)
 		flags |= QCOW2_ZERO;
-	return qcow2_set_entries(q, index, *n, host_offset | flags,
+	return qcow2_set_entries(q, index, n, host_offset | flags,
 				 q->cluster_len, 0, err);
 }
 
@@ -86,7 +86,7 @@ int qcow2_preallocate(struct qcow2 *q, uint64_t offset, uint64_t end,
 			break;
 		n = run.n;
 		if (run.kind == QCOW2_KIND_UNALLOCATED)
-			rc = allocate_run(q, index, &n, end, mode, err);
+			rc = allocate_run(q, index, n, end, mode, err);
 		index += n;
 	}
 	return rc;

@@ -7,8 +7,8 @@
  * its last cluster, becomes zeroes; then the size in the header changes.
  *
  * Shrinking: what is cut off is dropped first, so that nothing of it can come
- * back when the disk grows again; then the size changes. The L1 table stays
- * as long as it is.
+ * back when the disk grows again; then the size changes, and the file's end
+ * goes as far as nothing is in it. The L1 table stays as long as it is.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -73,7 +73,12 @@ static int grow_l1(struct qcow2 *q, uint64_t size, struct error *err)
 		return error_set_errno(err, rc, "Could not write header");
 	free(q->l1);
 	q->l1 = steal_ptr(&table);
-	return old_n > 0 ? qcow2_free_later(q, old_offset, old_n, err) : 0;
+	/* Its place may be the next one's: images look as QEMU's do. */
+	if (old_n > 0)
+		rc = qcow2_free_later(q, old_offset, old_n, err);
+	if (rc == 0)
+		rc = barrier(q, err);
+	return rc == 0 ? qcow2_free_pending(q, err) : rc;
 }
 
 static uint64_t l1_size_for(const struct qcow2 *q, uint64_t size)
@@ -96,14 +101,28 @@ static int set_size(struct qcow2 *q, uint64_t size, struct error *err)
 	return barrier(q, err);
 }
 
-/* Where zeroes must be made to be read from the old end on. */
-static uint64_t zero_end(const struct qcow2 *q, uint64_t size)
+/* Is what was preallocated written as zeroes already? */
+static bool has_zeroes(const struct qcow2 *q, const char *mode)
 {
-	uint64_t end = qcow2_round_up(q, q->header.size);
+	return mode != NULL && !q->has_data_file &&
+	       strcmp(mode, "metadata") != 0;
+}
 
-	if (q->image->backing != NULL && image_size(q->image->backing) > end)
-		end = image_size(q->image->backing);
-	return end < size ? end : size;
+/*
+ * From the old end on: where a longer backing image would show through, zeroes
+ * up to the new one; else what is left in the last cluster.
+ */
+static int zero_grown(struct qcow2 *q, uint64_t size, bool has_zeroes,
+		      struct error *err)
+{
+	const struct image *backing = q->image->backing;
+	uint64_t before = q->header.size;
+	bool shows = backing != NULL && image_size(backing) > before;
+	uint64_t end = size;
+
+	if ((!shows || has_zeroes) && end > qcow2_round_up(q, before))
+		end = qcow2_round_up(q, before);
+	return end > before ? qcow2_zero_grown(q, before, end, shows, err) : 0;
 }
 
 static int grow(struct qcow2 *q, uint64_t size, const char *mode,
@@ -118,15 +137,14 @@ static int grow(struct qcow2 *q, uint64_t size, const char *mode,
 		rc = grow_l1(q, l1_size, err);
 		qcow2_end_table(q);
 	}
-	if (rc == 0 && zero_end(q, size) > before)
-		rc = qcow2_zero_range(q, before, zero_end(q, size) - before,
-				      err);
 	if (mode == NULL || strcmp(mode, "off") == 0)
 		mode = q->is_data_raw ? "metadata" : NULL;
 	if (rc == 0)
 		rc = qcow2_external_grow(q, size, err);
 	if (rc == 0 && mode != NULL)
 		rc = qcow2_preallocate(q, before, size, mode, err);
+	if (rc == 0)
+		rc = zero_grown(q, size, has_zeroes(q, mode), err);
 	return rc < 0 ? rc : set_size(q, size, err);
 }
 
@@ -152,7 +170,11 @@ static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
 	}
 	image_file_tell(q->file, IMAGE_EVENT_L1_SHRINK_WRITE_TABLE);
 	rc = set_size(q, size, err);
-	return rc < 0 ? rc : qcow2_external_shrink(q, size, err);
+	if (rc == 0)
+		rc = qcow2_external_shrink(q, size, err);
+	if (rc == 0)
+		rc = qcow2_free_pending(q, err);
+	return rc < 0 ? rc : qcow2_cut_file(q, err);
 }
 
 static int check_resize(struct qcow2 *q, uint64_t size,

@@ -313,12 +313,15 @@ static int change(struct qcow2 *q, const struct range *r, struct error *err)
 	return rc;
 }
 
-int qcow2_zero_range(struct qcow2 *q, uint64_t offset, uint64_t len,
-		     struct error *err)
+int qcow2_zero_grown(struct qcow2 *q, uint64_t offset, uint64_t end,
+		     bool is_all, struct error *err)
 {
-	struct range r = { .offset = offset, .len = len, .may_unmap = true };
+	struct range r = { .offset = offset,
+			   .len = end - offset,
+			   .may_unmap = !is_all,
+			   .is_explicit = is_all };
 
-	return change_range(q, &r, offset + len, err);
+	return change_range(q, &r, qcow2_round_up(q, end), err);
 }
 
 int qcow2_drop(struct qcow2 *q, uint64_t first, uint64_t end, struct error *err)
