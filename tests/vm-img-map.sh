@@ -94,6 +94,18 @@ test_wrong_usage() {
 	same map --foo a.raw
 }
 
+# Less than a block cannot be read with O_DIRECT: the last one is data.
+test_direct() {
+	made=$(mktemp -d "$B/map.XXXXXX")
+	options=driver=raw,file.filename=$made/d.raw,cache.direct=on
+	truncate -s 1048575 "$made/d.raw"
+	both --image-opts "$options"
+	printf x | dd of="$made/d.raw" bs=1 seek=1048000 conv=notrunc status=none
+	both --image-opts "$options"
+	both -f raw "$made/d.raw"
+	rm -r "$made"
+}
+
 # before() makes the images that each program changes.
 resized() {
 	before() {

@@ -266,6 +266,19 @@ static int map_nowait(const struct image *image, uint64_t offset,
 	return 0;
 }
 
+/* With O_DIRECT less than a block cannot be looked at: the one that the file
+ * ends in is data. */
+static void fill_block(const struct image *image, struct image_extent *extent,
+		       uint64_t len)
+{
+	uint64_t rest = (extent->offset + extent->len) % image->file->alignment;
+
+	if (rest > 0)
+		extent->len += image->file->alignment - rest;
+	if (extent->len > len)
+		extent->len = len;
+}
+
 static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 		   unsigned flags, struct image_extent *extent,
 		   struct error *err)
@@ -292,6 +305,8 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not look for holes");
 	extent->kind = is_data ? IMAGE_EXTENT_DATA : IMAGE_EXTENT_ZERO;
+	if (is_data)
+		fill_block(image, extent, len);
 	return 0;
 }
 
