@@ -271,7 +271,7 @@ qemu-img dd if=nothere of=x.raw
 qemu-img dd -f qcow2 -O qcow2 bs=1M if=t.qcow2 of=y.qcow2; qemu-img info y.qcow2 | grep virt
 qemu-img bench t.qcow2 -c foo
 qemu-img bench
-qemu-img bench -c 10 -s 0 t.qcow2
+qemu-img bench -c 10 -s 0 t.qcow2 | grep -v completed
 qemu-img bench -t foo t.qcow2
 qemu-img bench -i foo t.qcow2
 qemu-img bench -w --flush-interval=1 --no-drain -d 4 -c 10 t.qcow2 | grep -v completed
