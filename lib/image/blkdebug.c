@@ -406,7 +406,7 @@ static int check_limits(const struct blkdebug *d, const struct image_file *file,
 	if (d->max_discard >= INT_MAX ||
 	    d->max_discard % larger(d->opt_discard, align) != 0)
 		return refuse("max-discard", d->max_discard, err);
-	if (d->taken & (IMAGE_PERM_WRITE | IMAGE_PERM_RESIZE) &&
+	if (d->taken & ~(unsigned)IMAGE_PERM_CONSISTENT_READ &&
 	    file->is_read_only)
 		return error_set(err, -EPERM, "Block node is read-only");
 	return 0;

@@ -216,6 +216,15 @@ static inline uint64_t qcow2_n_units(const struct qcow2 *q, uint64_t len)
 	return (len + q->unit_len - 1) >> q->unit_bits;
 }
 
+/*
+ * Does the data file hold all that the disk reads as, byte by byte? With a
+ * backing image under it a raw one does not.
+ */
+static inline bool qcow2_is_data_twin(const struct qcow2 *q)
+{
+	return q->is_data_raw && q->image->backing_name == NULL;
+}
+
 /* Entry i of an L2 table, in this machine's order; no second word: 0. */
 static inline void qcow2_load_entry(const struct qcow2 *q, const void *entries,
 				    uint64_t i, uint64_t *entry,

@@ -60,6 +60,9 @@ int qcow2_make_empty(struct image *image, struct error *err)
 	struct qcow2_flight flight;
 	int rc;
 
+	if (qcow2_is_data_twin(q))
+		return qcow2_write_zeroes(image, 0, q->header.size,
+					  IMAGE_ZERO_MAY_UNMAP, err);
 	pthread_mutex_lock(&q->lock);
 	qcow2_flight_wait(q, 0, UINT64_MAX, true);
 	qcow2_flight_begin(q, &flight, 0, UINT64_MAX, true);

@@ -239,6 +239,39 @@ static int write_new(struct qcow2 *q, struct allocation *a,
 				 q->cluster_len, a->part.bitmap, err);
 }
 
+/*
+ * A raw data file reads as the disk does, whenever the power fails: where it
+ * holds zeroes and nothing refers to it, it is referred to before data comes.
+ * Then what is written is in both or in neither.
+ */
+static int map_raw(struct qcow2 *q, const struct qcow2_part *p,
+		   struct error *err)
+{
+	uint64_t host_offset = p->index << q->cluster_bits;
+	uint64_t len = p->n << q->cluster_bits;
+	uint64_t bitmap = q->has_subclusters ? QCOW2_SUBCLUSTERS_ALLOCATED : 0;
+	int rc = qcow2_own_l2(q, p->index, err);
+
+	if (rc < 0)
+		return rc;
+	if (host_offset < q->header.size && len > q->header.size - host_offset)
+		len = q->header.size - host_offset;
+	if (!q->has_subclusters &&
+	    !qcow2_external_is_fresh(q, host_offset, len))
+		rc = image_file_zero(q->data_file, host_offset, len, true);
+	if (rc == 0)
+		rc = qcow2_barrier(q);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write data");
+	rc = qcow2_set_entries(q, p->index, p->n, host_offset | QCOW2_COPIED,
+			       q->cluster_len, bitmap, err);
+	if (rc < 0)
+		return rc;
+	rc = qcow2_barrier(q);
+	return rc < 0 ? error_set_errno(err, rc, "Could not flush L2 table")
+		      : 0;
+}
+
 /* How far, from run on, no cluster can be overwritten in place. */
 static int plan(struct qcow2 *q, const struct qcow2_run *first,
 		struct qcow2_part *p, struct error *err)
@@ -310,11 +343,16 @@ static int write_part(struct qcow2 *q, uint64_t offset, size_t len,
 		last = p->index + p->n - 1;
 	} while (qcow2_flight_wait(q, p->index, last, !is_in_place(&run)));
 	qcow2_flight_begin(q, &flight, p->index, last, !is_in_place(&run));
-	if (is_in_place(&run))
+	if (is_in_place(&run)) {
 		rc = overwrite(q, offset, run.host_offset + skip, p->len,
 			       cursor, err);
-	else
+	} else if (qcow2_is_data_twin(q)) {
+		rc = map_raw(q, p, err);
+		if (rc == 0)
+			rc = overwrite(q, offset, offset, p->len, cursor, err);
+	} else {
 		rc = write_new(q, &a, cursor, err);
+	}
 	qcow2_flight_end(q, &flight);
 	*done = p->len;
 	return rc;

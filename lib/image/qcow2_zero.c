@@ -17,6 +17,7 @@ enum action {
 	ZERO,	   /* a zero cluster without a host cluster */
 	ZERO_KEEP, /* a zero cluster that keeps its own */
 	WRITE,	   /* zeroes as data */
+	RAW,	   /* zeroes in a raw data file, and no change but that */
 };
 
 struct range {
@@ -90,6 +91,9 @@ static enum action choose_zero(const struct qcow2 *q, uint64_t index,
 static enum action choose(const struct qcow2 *q, uint64_t index,
 			  const struct qcow2_run *run, const struct range *r)
 {
+	/* What is not data there is zero in the file too, and stays so. */
+	if (qcow2_is_data_twin(q))
+		return run->kind == QCOW2_KIND_DATA ? RAW : LEAVE;
 	return r->is_discard ? choose_discard(q, run)
 			     : choose_zero(q, index, run, r);
 }
@@ -137,7 +141,11 @@ static int change_entries(struct qcow2 *q, uint64_t index,
 	return qcow2_set_entries(q, index, run->n, first, step, bitmap, err);
 }
 
-/* A raw data file reads as the disk does. */
+/*
+ * A raw data file reads as the disk does. An entry that says zero would be on
+ * the disk before or after the file's zeroes are, and after a power failure
+ * one without the other: entries stay as they are.
+ */
 static int zero_raw(struct qcow2 *q, uint64_t index, uint64_t n,
 		    const struct range *r, struct error *err)
 {
@@ -177,7 +185,7 @@ static int change_run(struct qcow2 *q, uint64_t index, uint64_t n,
 	} while (qcow2_flight_wait(q, index, index + run.n - 1, true));
 	qcow2_flight_begin(q, &flight, index, index + run.n - 1, true);
 	rc = q->is_data_raw ? zero_raw(q, index, run.n, r, err) : 0;
-	if (rc == 0)
+	if (rc == 0 && action != RAW)
 		rc = change_entries(q, index, &run, action, err);
 	qcow2_flight_end(q, &flight);
 	return rc;
@@ -258,7 +266,7 @@ static int zero_edge(struct qcow2 *q, uint64_t offset, uint64_t len,
 
 	if (len == 0)
 		return 0;
-	if (q->has_subclusters)
+	if (q->has_subclusters && !qcow2_is_data_twin(q))
 		return zero_units(q, &edge, err);
 	rc = qcow2_map_clusters(q, index, 1, &run, err);
 	if (rc < 0)

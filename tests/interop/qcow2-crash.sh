@@ -96,6 +96,40 @@ test_snapshot() {
 		cluster_size=64k,extended_l2=on
 }
 
+# Guest data and metadata in two files, which nothing but flushes orders. A raw
+# data file reads as the disk does, whatever of both was lost.
+crash_both() { # OPTION DATA-FILE'S OPTIONS
+	for seed in ${CRASH_SEEDS:-1 2 3}; do
+		rm -rf "$dir/both"
+		mkdir -p "$dir/both" "$dir/states"
+		create "data_file=data,$2" "$dir/both/a.qcow2"
+		(
+			cd "$dir/both" || exit 1
+			# shellcheck disable=SC2086 # none, or one word
+			timeout 100 "$B/tests/tools/image-crash" $1 --data=data \
+				a.qcow2 "$seed" 80 "${CRASH_STATES:-80}" \
+				"$dir/empty" "$dir/states"
+		) 2>"$dir/log" || fail "$2, seed $seed: $(cat "$dir/log")"
+		(cd "$dir/states" && qemu-img check image) >"$dir/check" 2>&1
+		case $? in
+		0 | 3) ;;
+		*) fail "$2: $(cat "$dir/check")" ;;
+		esac
+	done
+}
+
+test_data_file() {
+	for options in cluster_size=4k cluster_size=64k,extended_l2=on; do
+		crash_both '' $options
+	done
+}
+
+test_raw_data_file() {
+	for options in cluster_size=4k cluster_size=16k,extended_l2=on; do
+		crash_both --raw data_file_raw=on,$options
+	done
+}
+
 # Every thirtieth write fails with ENOSPC, of data and of metadata alike.
 test_full_disk() {
 	full=--full

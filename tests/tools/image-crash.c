@@ -2,8 +2,9 @@
 /*
  * What could a crash have left?
  *
- *	image-crash [--full] IMAGE SEED OPERATIONS STATES ORIGINAL [KEEP]
- *	image-crash --do=ACTION IMAGE SEED STATES ORIGINAL OTHER [KEEP]
+ *	image-crash [OPTION...] IMAGE SEED OPERATIONS STATES ORIGINAL [KEEP]
+ *	image-crash [OPTION...] --do=ACTION IMAGE SEED STATES ORIGINAL OTHER
+ *		[KEEP]
  *
  * Runs random operations on IMAGE and records every system call that changes
  * the file, and every fdatasync(). Then STATES times a moment is chosen and
@@ -17,16 +18,27 @@
  * programs to check: the first forty.
  *
  * With --do one action is recorded: create (a snapshot named new), apply or
- * delete (the first one), empty, backing (a name, "new"), repair, compact, or an option
- * to be amended, NAME=VALUE. Each
+ * delete (the first one), empty, backing (a name, "new"), repair, compact, or options
+ * to be amended, NAME=VALUE,... Each
  * sector of each state holds what it holds in ORIGINAL or in OTHER; of repair,
  * after another one. A header of more than a sector is taken to be written
  * whole: there is no other way to write it.
+ *
+ * --data=FILE: the image's data file, NAME to the image. What is written to one
+ * of the two has no order with what is written to the other but by flushes.
+ * States stand in the folder KEEP as "image" and NAME then, one after another.
+ * --raw: the data file reads as the disk does.
+ *
+ * --secret=ID:PASSWORD gives a password, --key=ID is whose the image is opened
+ * with. --opens=ID: with that, too, each state can be read; --opens-at-end=ID:
+ * the last one can.
  */
 #include "lib/base/error.h"
 #include "lib/base/log.h"
 #include "lib/image/image.h"
+#include "lib/image/secret.h"
 #include "tests/support/image_model.h"
+#include "tests/support/write_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,147 +48,69 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 enum {
 	N_KEPT = 40,
-	FILE_LEN_MAX = 64 << 20,
+	KEYS_MAX = 4,
 };
 
-enum event_kind {
-	EVENT_WRITE,
-	EVENT_ZERO, /* keeps the file's size */
-	EVENT_TRUNCATE,
-	EVENT_FLUSH,
-	EVENT_BEGUN, /* operations: offset is the number */
-	EVENT_DONE,
-	EVENT_FAILED,
-};
-
-struct event {
-	enum event_kind kind;
-	uint64_t offset, len;
-	uint8_t *data;	 /* EVENT_WRITE */
-	bool is_durable; /* and the file's size is, too */
-};
-
-static struct recorder {
-	dev_t device;
-	ino_t inode;
-	struct event *events;
-	size_t n, n_max;
-	/* The file before the first event. */
-	uint8_t *base;
-	uint64_t base_len;
-	bool is_full;
-	bool is_whole; /* no write is torn */
-	uint64_t random;
-} recorder;
-
-static struct event *record(enum event_kind kind, uint64_t offset, uint64_t len)
-{
-	struct recorder *r = &recorder;
-
-	if (r->n == r->n_max) {
-		r->n_max = r->n_max * 2 + 1024;
-		r->events = realloc(r->events, r->n_max * sizeof(*r->events));
-		if (r->events == NULL)
-			die(1, "out of memory");
-	}
-	r->events[r->n] = (struct event){ kind, offset, len, NULL, false };
-	return &r->events[r->n++];
-}
-
-static bool is_recorded(int fd)
-{
-	struct stat st;
-
-	return recorder.inode != 0 && fstat(fd, &st) == 0 &&
-	       st.st_ino == recorder.inode && st.st_dev == recorder.device;
-}
+/* What the command line says. */
+static struct {
+	const char *data, *keep, *key;
+	const char *opens[KEYS_MAX];
+	unsigned n_opens;
+	const char *opens_at_end;
+	bool is_raw;
+	struct secrets *secrets;
+} options;
 
 /* In place of the C library's: the image library calls these. */
 ssize_t pwritev(int fd, const struct iovec *iov, int n_iov, off_t offset)
 {
-	uint64_t at = 0;
-	struct event *e;
-	ssize_t n;
-
-	if (recorder.is_full && is_recorded(fd) &&
-	    model_draw(&recorder.random, 30) == 0) {
-		errno = ENOSPC;
-		return -1;
-	}
-	n = syscall(SYS_pwritev, fd, iov, n_iov, offset, 0);
-	if (n <= 0 || !is_recorded(fd))
-		return n;
-	e = record(EVENT_WRITE, (uint64_t)offset, (uint64_t)n);
-	e->data = malloc((size_t)n);
-	if (e->data == NULL)
-		die(1, "out of memory");
-	for (int i = 0; i < n_iov && at < e->len; i++) {
-		size_t part = iov[i].iov_len;
-
-		if (part > e->len - at)
-			part = e->len - at;
-		memcpy(e->data + at, iov[i].iov_base, part);
-		at += part;
-	}
-	return n;
+	return write_log_pwritev(fd, iov, n_iov, offset, 0);
 }
 
 ssize_t pwritev2(int fd, const struct iovec *iov, int n_iov, off_t offset,
 		 int flags)
 {
-	ssize_t n = pwritev(fd, iov, n_iov, offset);
-
-	if (n > 0 && flags & RWF_DSYNC && is_recorded(fd))
-		recorder.events[recorder.n - 1].is_durable = true;
-	return n;
+	return write_log_pwritev(fd, iov, n_iov, offset, flags);
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
 {
-	int rc = (int)syscall(SYS_fallocate, fd, mode, offset, len);
-
-	if (rc == 0 && is_recorded(fd))
-		record(EVENT_ZERO, (uint64_t)offset, (uint64_t)len);
-	return rc;
+	return write_log_fallocate(fd, mode, offset, len);
 }
 
 int ftruncate(int fd, off_t len)
 {
-	int rc = (int)syscall(SYS_ftruncate, fd, len);
-
-	if (rc == 0 && is_recorded(fd))
-		record(EVENT_TRUNCATE, (uint64_t)len, 0);
-	return rc;
+	return write_log_ftruncate(fd, len);
 }
 
 int fdatasync(int fd)
 {
-	if (is_recorded(fd))
-		record(EVENT_FLUSH, 0, 0);
-	return 0;
+	return write_log_fdatasync(fd);
 }
 
 static void start_recording(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
+	write_log_add_file(path);
+	if (options.data != NULL)
+		write_log_add_file(options.data);
+	write_log.is_on = true;
+}
 
-	if (fd < 0 || fstat(fd, &st) < 0)
-		die(1, "%s: %s", path, strerror(errno));
-	recorder.base_len = (uint64_t)st.st_size;
-	recorder.base = malloc(recorder.base_len + 1);
-	if (recorder.base == NULL ||
-	    read(fd, recorder.base, recorder.base_len) != st.st_size)
-		die(1, "%s: cannot be read", path);
-	close(fd);
-	recorder.device = st.st_dev;
-	recorder.inode = st.st_ino;
+static int open_image(struct image **image, const char *path, unsigned flags,
+		      const char *key, struct error *err)
+{
+	const struct image_open_options how = {
+		.flags = flags,
+		.secrets = options.secrets,
+		.key_secret = key,
+	};
+
+	return image_open(image, path, &how, err);
 }
 
 static int run_op(struct image *image, const struct model_stream *stream,
@@ -204,7 +138,7 @@ static int run_op(struct image *image, const struct model_stream *stream,
 		rc = image_flush(image, &err);
 		break;
 	}
-	if (rc < 0 && !(recorder.is_full && rc == -ENOSPC))
+	if (rc < 0 && !(write_log.is_full && rc == -ENOSPC))
 		die(1, "operation %u: %s", op->number, error_text(&err, rc));
 	return rc;
 }
@@ -215,7 +149,7 @@ static uint64_t run_ops(const char *path, uint32_t seed, unsigned long n_ops)
 	struct model_stream stream;
 	struct image *image;
 	uint64_t n_sectors;
-	int rc = image_open(&image, path, NULL, &err);
+	int rc = open_image(&image, path, 0, options.key, &err);
 
 	if (rc < 0)
 		die(1, "%s: %s", path, error_text(&err, rc));
@@ -224,113 +158,14 @@ static uint64_t run_ops(const char *path, uint32_t seed, unsigned long n_ops)
 	for (unsigned long i = 0; i < n_ops; i++) {
 		struct model_op op = model_next(&stream);
 
-		record(EVENT_BEGUN, op.number, 0);
+		write_log_add(EVENT_BEGUN, op.number);
 		rc = run_op(image, &stream, &op);
-		record(rc < 0 ? EVENT_FAILED : EVENT_DONE, op.number, 0);
+		write_log_add(rc < 0 ? EVENT_FAILED : EVENT_DONE, op.number);
 	}
 	rc = image_close(image, &err);
-	if (rc < 0 && !recorder.is_full)
+	if (rc < 0 && !write_log.is_full)
 		die(1, "%s: %s", path, error_text(&err, rc));
 	return n_sectors;
-}
-
-struct file {
-	uint8_t *data;
-	uint64_t len, used; /* behind used all is zeroes */
-};
-
-static void put(struct file *f, uint64_t offset, const uint8_t *data,
-		uint64_t len)
-{
-	if (offset + len > FILE_LEN_MAX)
-		die(1, "file grows beyond what is expected");
-	if (f->used < offset + len)
-		f->used = offset + len;
-	if (data != NULL)
-		memcpy(f->data + offset, data, len);
-	else
-		memset(f->data + offset, 0, len);
-}
-
-/* With random sectors left out, if is_torn. */
-static void apply_data(struct file *f, const struct event *e, bool is_torn,
-		       uint64_t *random)
-{
-	uint64_t at = 0;
-
-	while (at < e->len) {
-		uint64_t n = MODEL_SECTOR - (e->offset + at) % MODEL_SECTOR;
-
-		if (n > e->len - at)
-			n = e->len - at;
-		if (!is_torn || model_draw(random, 2) == 0) {
-			put(f, e->offset + at,
-			    e->data != NULL ? e->data + at : NULL, n);
-			if (e->kind == EVENT_WRITE &&
-			    f->len < e->offset + at + n)
-				f->len = e->offset + at + n;
-		}
-		at += n;
-	}
-}
-
-static void apply(struct file *f, const struct event *e, bool is_torn,
-		  uint64_t *random)
-{
-	switch (e->kind) {
-	case EVENT_WRITE:
-		apply_data(f, e, is_torn, random);
-		break;
-	case EVENT_ZERO:
-		if (e->offset < f->len)
-			apply_data(f, e, is_torn, random);
-		break;
-	case EVENT_TRUNCATE:
-		if (e->offset < f->len)
-			put(f, e->offset, NULL, f->len - e->offset);
-		f->len = e->offset;
-		break;
-	case EVENT_FLUSH:
-	case EVENT_BEGUN:
-	case EVENT_DONE:
-	case EVENT_FAILED:
-		break;
-	}
-}
-
-/* The file is as long as before the last durable write before end. */
-static size_t last_durable(size_t end)
-{
-	while (end > 0 && !recorder.events[end - 1].is_durable)
-		end--;
-	return end;
-}
-
-/* The file as it could have been at event number `end`; *sure: the events
- * before it are there for certain. */
-static void make_state(struct file *f, size_t end, bool is_power_failure,
-		       uint64_t *random, size_t *sure)
-{
-	size_t durable;
-
-	*sure = end;
-	if (is_power_failure)
-		while (*sure > 0 &&
-		       recorder.events[*sure - 1].kind != EVENT_FLUSH)
-			--*sure;
-	durable = last_durable(end);
-	memset(f->data, 0, f->used);
-	put(f, 0, recorder.base, recorder.base_len);
-	f->len = recorder.base_len;
-	for (size_t i = 0; i < end; i++) {
-		const struct event *e = &recorder.events[i];
-		uint64_t luck = i < *sure ? 0 : model_draw(random, 3);
-
-		if (e->is_durable || (e->kind == EVENT_TRUNCATE && i < durable))
-			luck = 0;
-		if (luck < 2)
-			apply(f, e, luck == 1 && !recorder.is_whole, random);
-	}
 }
 
 static void make_model(struct model *model, size_t sure, size_t end,
@@ -340,7 +175,7 @@ static void make_model(struct model *model, size_t sure, size_t end,
 
 	model_stream_init(&stream, seed, 0, 1, model->n_sectors);
 	for (size_t i = 0; i < end; i++) {
-		const struct event *e = &recorder.events[i];
+		const struct event *e = &write_log.events[i];
 		struct model_op op;
 		bool is_sure = false;
 
@@ -348,13 +183,13 @@ static void make_model(struct model *model, size_t sure, size_t end,
 			continue;
 		op = model_next(&stream);
 		for (size_t j = i + 1; j < sure && !is_sure; j++)
-			is_sure = recorder.events[j].kind == EVENT_DONE &&
-				  recorder.events[j].offset == op.number;
+			is_sure = write_log.events[j].kind == EVENT_DONE &&
+				  write_log.events[j].offset == op.number;
 		if (is_sure)
 			model_did(model, &stream, &op);
 		else
 			model_may_have_done(model, &stream, &op);
-		if (!is_sure && (is_power_failure || recorder.is_full))
+		if (!is_sure && (is_power_failure || write_log.is_full))
 			model_was_cut_off(model, &op);
 	}
 }
@@ -366,41 +201,102 @@ static void complain(void *context, const char *line)
 		log_error("%s", line);
 }
 
-static struct image *open_state(const struct file *f, const char *path,
-				unsigned flags)
+static void save_file(const char *path, const struct log_file *f)
 {
-	int fd = memfd_create("state", MFD_CLOEXEC);
-	const struct image_open_options how = {
-		.format = "qcow2",
-		.flags = flags | IMAGE_READ_ONLY | IMAGE_FORCE_SHARE,
-	};
-	struct error err = ERROR_INIT;
-	struct image *image;
-	int rc;
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	if (fd < 0 || write(fd, f->data, f->len) != (ssize_t)f->len)
+		die(1, "%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static const char *name_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash != NULL ? slash + 1 : path;
+}
+
+/* In the folder: the image, whose path this is, and its data file. */
+static const char *save_both(const struct log_file *f)
+{
+	static char path[4096];
+
+	snprintf(path, sizeof(path), "%s/%s", options.keep,
+		 name_of(options.data));
+	save_file(path, &f[1]);
+	snprintf(path, sizeof(path), "%s/image", options.keep);
+	save_file(path, &f[0]);
+	return path;
+}
+
+static int try_open_state(struct image **image, const struct log_file *f,
+			  const char *path, unsigned flags, const char *key,
+			  struct error *err)
+{
+	const struct image_open_options how = {
+		.flags = flags,
+		.secrets = options.secrets,
+		.key_secret = key,
+	};
+	int fd;
+
+	if (options.data != NULL)
+		return open_image(image, save_both(f), flags, key, err);
+	fd = memfd_create("state", MFD_CLOEXEC);
+	if (fd < 0 || write(fd, f->data, f->len) != (ssize_t)f->len)
 		die(1, "memfd: %s", strerror(errno));
-	rc = image_open_fd(&image, fd, path, &how, &err);
+	return image_open_fd(image, fd, path, &how, err);
+}
+
+static struct image *open_state(const struct log_file *f, const char *path,
+				unsigned flags, const char *key)
+{
+	struct error err = ERROR_INIT;
+	struct image *image;
+	int rc = try_open_state(&image, f, path,
+				flags | IMAGE_READ_ONLY | IMAGE_FORCE_SHARE,
+				key, &err);
+
 	if (rc < 0)
 		die(1, "state cannot be opened: %s", error_text(&err, rc));
 	return image;
 }
 
-static bool is_sound(const struct file *f, const char *path)
+/* Where there is a data file it is seen by itself. */
+static bool is_raw_as_disk(const struct log_file *f, const uint8_t *disk,
+			   uint64_t len)
 {
-	struct image *image = open_state(f, path, IMAGE_CHECK);
+	if (!options.is_raw)
+		return true;
+	for (uint64_t at = 0; at < len; at += MODEL_SECTOR) {
+		if (memcmp(disk + at, f[1].data + at, MODEL_SECTOR) == 0)
+			continue;
+		log_error("sector %" PRIu64 " of the data file is not the "
+			  "disk's",
+			  at / MODEL_SECTOR);
+		return false;
+	}
+	return true;
+}
+
+static bool is_sound(const struct log_file *f, const char *path)
+{
+	struct image *image = open_state(f, path, IMAGE_CHECK, options.key);
 	struct image_check check = { .found = complain };
 	struct error err = ERROR_INIT;
 	int rc = image_check(image, &check, &err);
 
 	image_abandon(image);
+	if (rc == -ENOTSUP)
+		return true; /* nothing to check */
 	return rc == 0 && check.n_corruptions == 0 && check.n_check_errors == 0;
 }
 
-static bool has_all(const struct file *f, const char *path,
+static bool has_all(const struct log_file *f, const char *path,
 		    const struct model *model)
 {
-	struct image *image = open_state(f, path, 0);
+	struct image *image = open_state(f, path, 0, options.key);
 	size_t len = model->n_sectors * MODEL_SECTOR;
 	uint8_t *disk = malloc(len);
 	struct error err = ERROR_INIT;
@@ -415,21 +311,19 @@ static bool has_all(const struct file *f, const char *path,
 	wrong = model_check(model, disk);
 	if (wrong < model->n_sectors)
 		log_error("sector %" PRIu64 " is not what was written", wrong);
+	else if (!is_raw_as_disk(f, disk, len))
+		wrong = 0;
 	free(disk);
 	image_abandon(image);
 	return wrong == model->n_sectors;
 }
 
-static void save(const char *prefix, unsigned long i, const struct file *f)
+static void save(const char *prefix, unsigned long i, const struct log_file *f)
 {
 	char path[4096];
-	int fd;
 
 	snprintf(path, sizeof(path), "%s.%lu", prefix, i);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0 || write(fd, f->data, f->len) != (ssize_t)f->len)
-		die(1, "%s: %s", path, strerror(errno));
-	close(fd);
+	save_file(path, f);
 }
 
 static uint8_t *load_original(const char *path, size_t len)
@@ -443,17 +337,17 @@ static uint8_t *load_original(const char *path, size_t len)
 	return data;
 }
 
-static void try_state(char **argv, unsigned long i, struct file *f,
+static void try_state(char **argv, unsigned long i, struct log_file *f,
 		      uint64_t *random, const uint8_t *original,
 		      uint64_t n_sectors)
 {
-	size_t end = model_draw(random, recorder.n + 1), sure;
+	size_t end = model_draw(random, write_log.n + 1), sure;
 	bool is_power_failure = i % 4 != 0;
 	struct model model;
 
-	make_state(f, end, is_power_failure, random, &sure);
-	if (argv[6] != NULL && i < N_KEPT)
-		save(argv[6], i, f);
+	write_log_replay(f, end, is_power_failure, random, &sure);
+	if (options.keep != NULL && options.data == NULL && i < N_KEPT)
+		save(options.keep, i, f);
 	if (model_init(&model, original, n_sectors) < 0)
 		die(1, "out of memory");
 	make_model(&model, sure, end, is_power_failure,
@@ -467,18 +361,23 @@ static void try_state(char **argv, unsigned long i, struct file *f,
 	model_deinit(&model);
 }
 
-/* "refcount_bits=8" */
+/* "refcount_bits=8", and more of them. */
 static int amend(struct image *image, const char *text, struct error *err)
 {
-	size_t len = strcspn(text, "=");
-	char name[64];
-	const struct image_option option = { .name = name,
-					     .value = text + len + 1 };
-	const struct image_amend_options options = { .options = &option,
-						     .n_options = 1 };
+	struct image_option list[8];
+	const struct image_amend_options how = { .options = list,
+						 .secrets = options.secrets };
+	struct image_amend_options all = how;
+	char *copy = strdup(text), *rest = copy, *item;
+	int rc;
 
-	snprintf(name, sizeof(name), "%.*s", (int)len, text);
-	return image_amend(image, &options, err);
+	while ((item = strsep(&rest, ",")) != NULL && all.n_options < 8) {
+		list[all.n_options].name = strsep(&item, "=");
+		list[all.n_options++].value = item;
+	}
+	rc = image_amend(image, &all, err);
+	free(copy);
+	return rc;
 }
 
 /* There is one named "old". */
@@ -518,14 +417,12 @@ static int act(struct image *image, const char *action, struct error *err)
 
 static void run_action(const char *path, const char *action)
 {
-	const struct image_open_options how = {
-		.flags = strcmp(action, "repair") == 0
+	unsigned flags = strcmp(action, "repair") == 0
 				 ? IMAGE_NO_BACKING | IMAGE_CHECK
-				 : IMAGE_NO_BACKING,
-	};
+				 : IMAGE_NO_BACKING;
 	struct error err = ERROR_INIT;
 	struct image *image;
-	int rc = image_open(&image, path, &how, &err);
+	int rc = open_image(&image, path, flags, options.key, &err);
 
 	if (rc == 0)
 		rc = act(image, action, &err);
@@ -536,7 +433,7 @@ static void run_action(const char *path, const char *action)
 }
 
 /* The state is repaired, whatever of that was done before. */
-static void repair_state(struct file *f)
+static void repair_state(struct log_file *f)
 {
 	const struct image_open_options how = {
 		.format = "qcow2", .flags = IMAGE_NO_BACKING | IMAGE_CHECK
@@ -558,17 +455,18 @@ static void repair_state(struct file *f)
 		die(1, "state cannot be repaired: %s", error_text(&err, rc));
 	fstat(copy, &st);
 	f->len = (uint64_t)st.st_size;
-	if (f->len > FILE_LEN_MAX || pread(copy, f->data, f->len, 0) < 0)
+	if (f->len > LOG_FILE_LEN_MAX || pread(copy, f->data, f->len, 0) < 0)
 		die(1, "state cannot be read");
 	if (f->used < f->len)
 		f->used = f->len;
 	close(copy);
 }
 
-static bool has_either(const struct file *f, const char *path,
-		       uint8_t *const contents[2], uint64_t len)
+static bool has_either(const struct log_file *f, const char *path,
+		       const char *key, uint8_t *const contents[2],
+		       uint64_t len)
 {
-	struct image *image = open_state(f, path, IMAGE_NO_BACKING);
+	struct image *image = open_state(f, path, IMAGE_NO_BACKING, key);
 	struct error err = ERROR_INIT;
 	uint8_t *disk = calloc(1, len);
 	uint64_t n = image_size(image) < len ? image_size(image) : len;
@@ -585,13 +483,29 @@ static bool has_either(const struct file *f, const char *path,
 			memcmp(disk + at, contents[0] + at, MODEL_SECTOR) ==
 				0 ||
 			memcmp(disk + at, contents[1] + at, MODEL_SECTOR) == 0;
+	is_well &= is_raw_as_disk(f, disk, n);
 	free(disk);
 	image_abandon(image);
 	return is_well;
 }
 
+/* With every password that must open it. */
+static bool is_well(const struct log_file *f, const char *path, bool is_end,
+		    uint8_t *const contents[2], uint64_t len)
+{
+	bool result = is_sound(f, path) &&
+		      has_either(f, path, options.key, contents, len);
+
+	for (unsigned i = 0; result && i < options.n_opens; i++)
+		result = has_either(f, path, options.opens[i], contents, len);
+	if (result && is_end && options.opens_at_end != NULL)
+		result = has_either(f, path, options.opens_at_end, contents,
+				    len);
+	return result;
+}
+
 /* argv: action, image, seed, states, original, other, prefix. */
-static void try_action(char **argv, struct file *f)
+static void try_action(char **argv, struct log_file *f)
 {
 	bool is_repair = strcmp(argv[0], "repair") == 0;
 	uint64_t random = strtoull(argv[2], NULL, 10) + 12345;
@@ -604,66 +518,115 @@ static void try_action(char **argv, struct file *f)
 		die(1, "%s: %s", argv[4], strerror(errno));
 	contents[0] = load_original(argv[4], (size_t)st.st_size);
 	contents[1] = load_original(argv[5], (size_t)st.st_size);
-	recorder.is_whole = strcmp(argv[0], "backing") == 0 ||
-			    strcmp(argv[0], "bitmap") == 0;
+	write_log.is_whole = strcmp(argv[0], "backing") == 0 ||
+			     strcmp(argv[0], "bitmap") == 0;
 	for (unsigned long i = 0; i < n_states; i++) {
 		bool is_power_failure = i % 2 != 0;
-		size_t end = model_draw(&random, recorder.n + 1);
+		/* The end, too, for certain. */
+		size_t end = i == 0 ? write_log.n
+				    : model_draw(&random, write_log.n + 1);
 
-		make_state(f, end, is_power_failure, &random, &sure);
+		write_log_replay(f, end, is_power_failure, &random, &sure);
 		if (is_repair)
 			repair_state(f);
-		if (argv[6] != NULL && i < N_KEPT)
-			save(argv[6], i, f);
-		if (is_sound(f, argv[1]) &&
-		    has_either(f, argv[1], contents, (uint64_t)st.st_size))
+		if (options.keep != NULL && options.data == NULL && i < N_KEPT)
+			save(options.keep, i, f);
+		if (is_well(f, argv[1], end == write_log.n, contents,
+			    (uint64_t)st.st_size))
 			continue;
 		save(argv[1], 9999, f);
 		die(1, "%s: %s, seed %s, state %lu: %s at event %zu of %zu",
 		    argv[1], argv[0], argv[2], i,
 		    is_power_failure ? "power failure" : "kill", end,
-		    recorder.n);
+		    write_log.n);
 	}
 	free(contents[0]);
 	free(contents[1]);
 }
 
+static void add_secret(const char *text)
+{
+	const char *password = strchr(text, ':');
+	struct error err = ERROR_INIT;
+	char id[64];
+
+	if (options.secrets == NULL)
+		options.secrets = secrets_new();
+	if (password == NULL || options.secrets == NULL)
+		die(EXIT_USAGE, "--secret=ID:PASSWORD");
+	snprintf(id, sizeof(id), "%.*s", (int)(password - text), text);
+	password++;
+	if (secrets_add(options.secrets, id, password, strlen(password), &err) <
+	    0)
+		die(1, "%s", err.text);
+}
+
+static bool take_option(const char *text)
+{
+	if (strcmp(text, "--full") == 0)
+		write_log.is_full = true;
+	else if (strcmp(text, "--raw") == 0)
+		options.is_raw = true;
+	else if (strncmp(text, "--data=", 7) == 0)
+		options.data = text + 7;
+	else if (strncmp(text, "--key=", 6) == 0)
+		options.key = text + 6;
+	else if (strncmp(text, "--secret=", 9) == 0)
+		add_secret(text + 9);
+	else if (strncmp(text, "--opens=", 8) == 0 &&
+		 options.n_opens < KEYS_MAX)
+		options.opens[options.n_opens++] = text + 8;
+	else if (strncmp(text, "--opens-at-end=", 15) == 0)
+		options.opens_at_end = text + 15;
+	else
+		return false;
+	return true;
+}
+
+/* argv: image, seed, operations, states, original, keep. */
+static void try_operations(char **argv, struct log_file *f)
+{
+	uint64_t random = strtoull(argv[1], NULL, 10) + 12345, n_sectors;
+	unsigned long n_states = strtoul(argv[3], NULL, 10);
+	uint8_t *original;
+
+	write_log.random = random;
+	start_recording(argv[0]);
+	n_sectors = run_ops(argv[0], (uint32_t)strtoul(argv[1], NULL, 10),
+			    strtoul(argv[2], NULL, 10));
+	write_log.is_on = false;
+	original = load_original(argv[4], n_sectors * MODEL_SECTOR);
+	for (unsigned long i = 0; i < n_states; i++)
+		try_state(argv - 1, i, f, &random, original, n_sectors);
+	free(original);
+}
+
 int main(int argc, char **argv)
 {
-	struct file f = { .data = calloc(1, FILE_LEN_MAX) };
-	unsigned long n_states;
-	uint8_t *original;
-	uint64_t random, n_sectors;
+	struct log_file f[LOG_FILES_MAX] = {
+		{ .data = calloc(1, LOG_FILE_LEN_MAX) },
+		{ .data = calloc(1, LOG_FILE_LEN_MAX) }
+	};
 
 	log_init("image-crash");
-	if (argc > 1 && strcmp(argv[1], "--full") == 0) {
-		recorder.is_full = true;
+	for (; argc > 1 && take_option(argv[1]); argc--)
 		argv++;
-		argc--;
-	}
-	if (argc > 6 && strncmp(argv[1], "--do=", 5) == 0) {
+	if (argc < 6 || f[0].data == NULL || f[1].data == NULL)
+		die(EXIT_USAGE, "usage: image-crash [OPTION...] IMAGE SEED "
+				"OPERATIONS STATES ORIGINAL [KEEP]");
+	options.keep = argc > 6 ? argv[6] : NULL;
+	if (strncmp(argv[1], "--do=", 5) == 0) {
+		options.keep = argc > 7 ? argv[7] : NULL;
 		argv[1] += 5;
 		start_recording(argv[2]);
 		run_action(argv[2], argv[1]);
-		recorder.inode = 0;
-		try_action(argv + 1, &f);
-		free(f.data);
-		return 0;
+		write_log.is_on = false;
+		try_action(argv + 1, f);
+	} else {
+		try_operations(argv + 1, f);
 	}
-	if (argc < 6 || f.data == NULL)
-		die(EXIT_USAGE, "usage: image-crash IMAGE SEED OPERATIONS "
-				"STATES ORIGINAL [KEEP]");
-	random = strtoull(argv[2], NULL, 10) + 12345;
-	recorder.random = random;
-	n_states = strtoul(argv[4], NULL, 10);
-	start_recording(argv[1]);
-	n_sectors = run_ops(argv[1], (uint32_t)strtoul(argv[2], NULL, 10),
-			    strtoul(argv[3], NULL, 10));
-	recorder.inode = 0;
-	original = load_original(argv[5], n_sectors * MODEL_SECTOR);
-	for (unsigned long i = 0; i < n_states; i++)
-		try_state(argv, i, &f, &random, original, n_sectors);
-	free(original);
-	free(f.data);
+	free(f[0].data);
+	free(f[1].data);
+	secrets_free(options.secrets);
 	return 0;
 }
