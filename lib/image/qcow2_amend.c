@@ -221,22 +221,22 @@ static int check_down(const struct qcow2 *q, const struct wish *w,
 /* The header's first cluster as it is, but for the version, what version 3
  * alone has, and the names of features. */
 static int put_together(const struct qcow2 *q, uint32_t version,
-			uint64_t compatible, const uint8_t *old,
+			uint64_t compatible, const uint8_t *data,
 			struct qcow2_page *page, struct error *err)
 {
-	static const uint32_t replaced[] = { QCOW2_EXTENSION_BACKING_FORMAT,
-					     QCOW2_EXTENSION_FEATURE_NAMES,
-					     QCOW2_EXTENSION_DATA_FILE,
-					     QCOW2_EXTENSION_END };
 	const struct qcow2_header *h = &q->header;
 	const char *format = h->backing_format;
 	struct qcow2_wire_header w = { 0 };
 	size_t fixed_len = h->version < version ? sizeof(w) : h->header_len;
-	size_t end = h->backing_name_offset != 0 ? h->backing_name_offset
-						 : page->len;
+	const struct qcow2_old_page old = {
+		.data = data,
+		.at = h->header_len,
+		.end = h->backing_name_offset != 0 ? h->backing_name_offset
+						   : page->len,
+	};
 	int rc;
 
-	memcpy(&w, old, h->header_len < sizeof(w) ? h->header_len : sizeof(w));
+	memcpy(&w, data, h->header_len < sizeof(w) ? h->header_len : sizeof(w));
 	w.version = htobe32(version);
 	w.compatible_features = htobe64(compatible);
 	w.refcount_order = htobe32(h->refcount_order);
@@ -244,7 +244,7 @@ static int put_together(const struct qcow2 *q, uint32_t version,
 		fixed_len = QCOW2_HEADER_V2_LEN;
 	w.header_len = htobe32((uint32_t)fixed_len);
 	/* What is longer than what is known here stays. */
-	rc = qcow2_page_add(page, old, fixed_len, err);
+	rc = qcow2_page_add(page, data, fixed_len, err);
 	if (rc < 0)
 		return rc;
 	memcpy(page->data, &w, fixed_len < sizeof(w) ? fixed_len : sizeof(w));
@@ -256,16 +256,21 @@ static int put_together(const struct qcow2 *q, uint32_t version,
 		rc = qcow2_page_add_extension(page, QCOW2_EXTENSION_DATA_FILE,
 					      h->data_file,
 					      strlen(h->data_file), err);
+	if (rc == 0)
+		rc = qcow2_page_copy_extension(page, &old,
+					       QCOW2_EXTENSION_ENCRYPTION, err);
 	if (rc == 0 && version >= 3)
 		rc = qcow2_page_add_feature_names(page, err);
 	if (rc == 0)
-		rc = qcow2_page_copy_extensions(page, old, h->header_len, end,
-						replaced, err);
+		rc = qcow2_page_copy_extension(page, &old,
+					       QCOW2_EXTENSION_BITMAPS, err);
+	if (rc == 0)
+		rc = qcow2_page_copy_unknown(page, &old, err);
 	if (rc < 0 || h->backing_name_offset == 0)
 		return rc;
 	w.backing_name_offset = htobe64(page->at);
 	memcpy(page->data, &w, fixed_len < sizeof(w) ? fixed_len : sizeof(w));
-	return qcow2_page_add(page, old + h->backing_name_offset,
+	return qcow2_page_add(page, data + h->backing_name_offset,
 			      h->backing_name_len, err);
 }
 

@@ -2,9 +2,9 @@
 /*
  * Another backing file's name in the header (sections "Header extensions" and
  * "Header"), or another place of the bitmaps. The first cluster is put together
- * anew: the fixed fields as they are, whatever they hold; the format of the
- * backing file; all other extensions, known here or not, in their order; the
- * name. One write replaces it, up to where the old or the new one ends.
+ * anew: the fixed fields as they are, whatever they hold; the extensions that
+ * are known here, in the order in which QEMU writes them; those that are not;
+ * the name. One write replaces it, up to where the old or the new one ends.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -15,13 +15,8 @@
 #include <errno.h>
 #include <string.h>
 
-static const uint32_t replaced[] = { QCOW2_EXTENSION_BACKING_FORMAT,
-				     QCOW2_EXTENSION_END };
-static const uint32_t replaced_too[] = { QCOW2_EXTENSION_BACKING_FORMAT,
-					 QCOW2_EXTENSION_BITMAPS,
-					 QCOW2_EXTENSION_END };
-
 static int add_bitmaps(struct qcow2_page *page,
+		       const struct qcow2_old_page *old,
 		       const struct qcow2_new_header *new, struct error *err)
 {
 	const struct qcow2_wire_bitmaps w = {
@@ -30,32 +25,55 @@ static int add_bitmaps(struct qcow2_page *page,
 		.directory_offset = htobe64(new->bitmaps.directory_offset),
 	};
 
-	if (!new->has_bitmaps || w.n_bitmaps == 0)
+	if (!new->has_bitmaps)
+		return qcow2_page_copy_extension(page, old,
+						 QCOW2_EXTENSION_BITMAPS, err);
+	if (w.n_bitmaps == 0)
 		return 0;
 	return qcow2_page_add_extension(page, QCOW2_EXTENSION_BITMAPS, &w,
 					sizeof(w), err);
 }
 
-static int put_together(const struct qcow2_header *h, struct qcow2_page *page,
-			const uint8_t *old, const struct qcow2_new_header *new,
-			struct error *err)
+static int add_extensions(const struct qcow2_header *h, struct qcow2_page *page,
+			  const struct qcow2_old_page *old,
+			  const struct qcow2_new_header *new, struct error *err)
 {
-	const char *name = new->backing_name, *format = new->backing_format;
-	struct qcow2_wire_header *w = (void *)page->data;
-	size_t end = h->backing_name_offset != 0 ? h->backing_name_offset
-						 : page->len;
-	int rc = qcow2_page_add(page, old, h->header_len, err);
+	const char *format = new->backing_format;
+	int rc = 0;
 
-	if (rc == 0 && format != NULL)
+	if (format != NULL)
 		rc = qcow2_page_add_extension(page,
 					      QCOW2_EXTENSION_BACKING_FORMAT,
 					      format, strlen(format), err);
 	if (rc == 0)
-		rc = add_bitmaps(page, new, err);
+		rc = qcow2_page_copy_extension(page, old,
+					       QCOW2_EXTENSION_DATA_FILE, err);
 	if (rc == 0)
-		rc = qcow2_page_copy_extensions(
-			page, old, h->header_len, end,
-			new->has_bitmaps ? replaced_too : replaced, err);
+		rc = qcow2_page_copy_extension(page, old,
+					       QCOW2_EXTENSION_ENCRYPTION, err);
+	if (rc == 0 && h->version >= 3)
+		rc = qcow2_page_add_feature_names(page, err);
+	if (rc == 0)
+		rc = add_bitmaps(page, old, new, err);
+	return rc < 0 ? rc : qcow2_page_copy_unknown(page, old, err);
+}
+
+static int put_together(const struct qcow2_header *h, struct qcow2_page *page,
+			const uint8_t *data, const struct qcow2_new_header *new,
+			struct error *err)
+{
+	const char *name = new->backing_name;
+	struct qcow2_wire_header *w = (void *)page->data;
+	const struct qcow2_old_page old = {
+		.data = data,
+		.at = h->header_len,
+		.end = h->backing_name_offset != 0 ? h->backing_name_offset
+						   : page->len,
+	};
+	int rc = qcow2_page_add(page, data, h->header_len, err);
+
+	if (rc == 0)
+		rc = add_extensions(h, page, &old, new, err);
 	if (rc < 0)
 		return rc;
 	if (h->version >= 3)

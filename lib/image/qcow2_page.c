@@ -54,39 +54,71 @@ int qcow2_page_add_extension(struct qcow2_page *page, uint32_t type,
 	return rc;
 }
 
-static bool is_among(const uint32_t *types, uint32_t type)
-{
-	for (; *types != QCOW2_EXTENSION_END; types++)
-		if (*types == type)
-			return true;
-	return false;
-}
-
-/* old has been read at open, so that its extensions fit. */
-int qcow2_page_copy_extensions(struct qcow2_page *page, const uint8_t *old,
-			       size_t at, size_t end, const uint32_t *skipped,
-			       struct error *err)
+/* Next of the old page's extensions: false at the end. It has been read at
+ * open, so that they fit. */
+static bool next(const struct qcow2_old_page *old, size_t *at, uint32_t *type,
+		 const uint8_t **data, uint32_t *len)
 {
 	struct qcow2_wire_extension w;
 
-	while (at + sizeof(w) <= end) {
-		uint32_t type, len;
-		int rc = 0;
+	if (*at + sizeof(w) > old->end)
+		return false;
+	memcpy(&w, old->data + *at, sizeof(w));
+	*at += sizeof(w);
+	*type = be32toh(w.type);
+	*len = be32toh(w.len);
+	*data = old->data + *at;
+	if (*type == QCOW2_EXTENSION_END || *len > old->end - *at)
+		return false;
+	*at += ((size_t)*len + 7) & ~(size_t)7;
+	return true;
+}
 
-		memcpy(&w, old + at, sizeof(w));
-		type = be32toh(w.type);
-		len = be32toh(w.len);
-		at += sizeof(w);
-		if (type == QCOW2_EXTENSION_END || len > end - at)
-			break;
-		if (!is_among(skipped, type))
-			rc = qcow2_page_add_extension(page, type, old + at, len,
-						      err);
-		if (rc < 0)
-			return rc;
-		at += ((size_t)len + 7) & ~(size_t)7;
+static bool is_known(uint32_t type)
+{
+	switch (type) {
+	case QCOW2_EXTENSION_BACKING_FORMAT:
+	case QCOW2_EXTENSION_DATA_FILE:
+	case QCOW2_EXTENSION_ENCRYPTION:
+	case QCOW2_EXTENSION_FEATURE_NAMES:
+	case QCOW2_EXTENSION_BITMAPS:
+		return true;
+	default:
+		return false;
 	}
-	return qcow2_page_add_extension(page, QCOW2_EXTENSION_END, "", 0, err);
+}
+
+int qcow2_page_copy_extension(struct qcow2_page *page,
+			      const struct qcow2_old_page *old, uint32_t wanted,
+			      struct error *err)
+{
+	size_t at = old->at;
+	const uint8_t *data;
+	uint32_t type, len;
+	int rc = 0;
+
+	while (rc == 0 && next(old, &at, &type, &data, &len))
+		if (type == wanted)
+			rc = qcow2_page_add_extension(page, type, data, len,
+						      err);
+	return rc;
+}
+
+int qcow2_page_copy_unknown(struct qcow2_page *page,
+			    const struct qcow2_old_page *old, struct error *err)
+{
+	size_t at = old->at;
+	const uint8_t *data;
+	uint32_t type, len;
+	int rc = 0;
+
+	while (rc == 0 && next(old, &at, &type, &data, &len))
+		if (!is_known(type))
+			rc = qcow2_page_add_extension(page, type, data, len,
+						      err);
+	return rc < 0 ? rc
+		      : qcow2_page_add_extension(page, QCOW2_EXTENSION_END, "",
+						 0, err);
 }
 
 int qcow2_page_add_feature_names(struct qcow2_page *page, struct error *err)

@@ -23,12 +23,19 @@ int qcow2_page_add_extension(struct qcow2_page *page, uint32_t type,
 
 /* The names of all features, if clusters are large enough for them. */
 int qcow2_page_add_feature_names(struct qcow2_page *page, struct error *err);
-/*
- * Those of the old first cluster, in [at, end) of it, in their order, but for
- * the types in skipped, which QCOW2_EXTENSION_END ends; and the end.
- */
-int qcow2_page_copy_extensions(struct qcow2_page *page, const uint8_t *old,
-			       size_t at, size_t end, const uint32_t *skipped,
-			       struct error *err);
+/* The old first cluster, and where in it extensions are. */
+struct qcow2_old_page {
+	const uint8_t *data;
+	size_t at, end;
+};
+
+/* Those of one type that are there. */
+int qcow2_page_copy_extension(struct qcow2_page *page,
+			      const struct qcow2_old_page *old, uint32_t type,
+			      struct error *err);
+/* Those of a type that is not known here, in their order; and the end. */
+int qcow2_page_copy_unknown(struct qcow2_page *page,
+			    const struct qcow2_old_page *old,
+			    struct error *err);
 
 #endif
