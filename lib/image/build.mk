@@ -81,6 +81,7 @@ LIB_SRCS += \
 	lib/image/qcow2_refcount.c \
 	lib/image/qcow2_resize.c \
 	lib/image/qcow2_shadow.c \
+	lib/image/qcow2_return.c \
 	lib/image/qcow2_snapshot.c \
 	lib/image/qcow2_snapshot_change.c \
 	lib/image/qcow2_snapshot_load.c \

@@ -181,15 +181,10 @@ static int uncount_old(struct qcow2 *q, struct qcow2_shadow *s,
 	return rc;
 }
 
-int qcow2_shadow_begin(struct qcow2 *q, struct qcow2_shadow *s, uint64_t n_pool,
-		       struct error *err)
+static int begin(struct qcow2 *q, struct qcow2_shadow *s, struct error *err)
 {
-	int rc = extend(q, &s->pool, &s->n_pool, n_pool, err);
+	int rc = copy_blocks(q, s, err);
 
-	if (rc == 0)
-		rc = find_places(q, s, err);
-	if (rc == 0)
-		rc = copy_blocks(q, s, err);
 	if (rc < 0)
 		return rc;
 	s->old_table = q->refcount_table;
@@ -198,6 +193,55 @@ int qcow2_shadow_begin(struct qcow2 *q, struct qcow2_shadow *s, uint64_t n_pool,
 	q->is_shadowed = true;
 	rc = qcow2_filters_refill(q);
 	return rc < 0 ? rc : uncount_old(q, s, err);
+}
+
+int qcow2_shadow_begin(struct qcow2 *q, struct qcow2_shadow *s, uint64_t n_pool,
+		       struct error *err)
+{
+	int rc = extend(q, &s->pool, &s->n_pool, n_pool, err);
+
+	if (rc == 0)
+		rc = find_places(q, s, err);
+	return rc < 0 ? rc : begin(q, s, err);
+}
+
+int qcow2_shadow_claim(struct qcow2 *q, uint64_t host_offset, uint64_t n,
+		       struct error *err)
+{
+	uint64_t first = host_offset >> q->cluster_bits;
+
+	for (uint64_t i = first; i < first + n; i++) {
+		uint64_t count;
+		int rc = qcow2_get_refcount(q, i, &count, err);
+
+		if (rc == 0 && count > 0)
+			rc = error_set(err, -EBUSY, "Cluster is in use");
+		if (rc < 0)
+			return rc;
+	}
+	return qcow2_add_refcount(q, first, n, 1, err);
+}
+
+int qcow2_shadow_begin_at(struct qcow2 *q, struct qcow2_shadow *s,
+			  const struct qcow2_range *table, uint64_t **blocks,
+			  uint64_t n_blocks, struct error *err)
+{
+	int rc;
+
+	if (table->n != q->header.refcount_table_clusters ||
+	    n_blocks != count_blocks(q))
+		return error_set(err, -EBUSY, "Refcount structure has grown");
+	rc = qcow2_shadow_claim(q, table->host_offset, table->n, err);
+	if (rc < 0)
+		return rc;
+	s->table_range = *table;
+	s->blocks = steal_ptr(blocks);
+	for (; s->n_blocks < n_blocks; s->n_blocks++) {
+		rc = qcow2_shadow_claim(q, s->blocks[s->n_blocks], 1, err);
+		if (rc < 0)
+			return rc;
+	}
+	return begin(q, s, err);
 }
 
 static int write_table(struct qcow2 *q, const struct qcow2_shadow *s,

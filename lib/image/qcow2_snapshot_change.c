@@ -10,7 +10,8 @@
  *	delete	the snapshot's clusters are counted once less
  *
  * Then the disk's copied flags must say which counts are one. An L2 table in
- * which that changes a flag is written to a new place.
+ * which that changes a flag is written to a new place. What is not too much
+ * then goes back to where it was (qcow2_return.c).
  */
 #include "lib/image/qcow2_shadow.h"
 
@@ -24,6 +25,7 @@
 
 struct change {
 	struct qcow2_shadow shadow;
+	struct qcow2_return back;
 	struct qcow2_switch to;
 	uint64_t *l1;	/* the disk's, to.l1_size entries */
 	uint64_t *twin; /* of a snapshot that shares the L2 tables, or NULL */
@@ -32,6 +34,7 @@ struct change {
 	const uint64_t *up, *down;
 	uint64_t up_size, down_size;
 	struct qcow2_range gone; /* an L1 table */
+	bool keeps_snapshots;	 /* their table stays as it is */
 	/* What there will be; texts belong to q and, of a new one, to it. */
 	struct qcow2_snapshot *snapshots;
 	struct image_snapshot_info *infos;
@@ -40,6 +43,7 @@ struct change {
 static void change_deinit(struct qcow2 *q, struct change *c)
 {
 	qcow2_shadow_deinit(q, &c->shadow);
+	qcow2_return_deinit(q, &c->back);
 	free(c->l1);
 	free(c->twin);
 	free(c->snapshots);
@@ -54,7 +58,8 @@ static int change_init(struct qcow2 *q, struct change *c)
 	*c = (struct change){
 		.to = { .size = q->header.size,
 			.l1_size = q->header.l1_size,
-			.n_snapshots = n },
+			.n_snapshots = n,
+			.snapshots_offset = q->header.snapshots_offset },
 	};
 	c->snapshots = calloc(n + 1ULL, sizeof(*c->snapshots));
 	c->infos = calloc(n + 1ULL, sizeof(*c->infos));
@@ -127,7 +132,7 @@ static int count_all(struct qcow2 *q, struct change *c, struct error *err)
 					c->gone.n, -1, err);
 	if (rc == 0)
 		rc = count_range(q, h->l1_offset, h->l1_size * 8ULL, -1, err);
-	if (rc == 0)
+	if (rc == 0 && !c->keeps_snapshots)
 		rc = count_range(q, h->snapshots_offset, q->snapshots_len, -1,
 				 err);
 	return rc;
@@ -163,7 +168,14 @@ static int move_l2(struct qcow2 *q, struct change *c, uint64_t i,
 {
 	uint64_t old = c->l1[i] >> q->cluster_bits;
 	uint64_t place = c->shadow.pool[c->shadow.n_taken++];
+	struct qcow2_return *r = &c->back;
 	int rc;
+
+	if (r->is_wanted)
+		r->moved[r->n_moved++] = (struct qcow2_moved){
+			.index = i,
+			.host_offset = c->l1[i],
+		};
 
 	rc = qcow2_cache_write(&q->l2_cache, place, l2, q->cluster_len);
 	if (rc < 0)
@@ -228,6 +240,22 @@ static int write_l1(struct qcow2 *q, uint64_t offset, uint64_t *l1,
 		      : 0;
 }
 
+/* What stays comes first, so that it is where it would be without a shadow. */
+static int find_last_places(struct qcow2 *q, struct change *c, uint64_t l1_len,
+			    uint64_t table_len, struct error *err)
+{
+	struct qcow2_return *r = &c->back;
+	int rc;
+
+	if (c->twin == NULL || !r->is_wanted)
+		return 0;
+	rc = qcow2_shadow_add_table(q, &r->shadow, l1_len, &r->twin_offset,
+				    err);
+	return rc < 0 ? rc
+		      : qcow2_shadow_add_table(q, &r->shadow, table_len,
+					       &r->snapshots_offset, err);
+}
+
 /* Places for all tables; the new snapshot's L1 table is known then. */
 static int find_places(struct qcow2 *q, struct change *c, uint64_t *table_len,
 		       struct error *err)
@@ -236,24 +264,30 @@ static int find_places(struct qcow2 *q, struct change *c, uint64_t *table_len,
 	uint64_t l1_len = c->to.l1_size * 8ULL, n_l2 = 0;
 	int rc;
 
-	rc = qcow2_snapshots_encode(c->snapshots, c->infos, c->to.n_snapshots,
-				    &table, table_len, err);
+	for (uint64_t i = 0; i < c->to.l1_size; i++)
+		n_l2 += c->l1[i] != 0;
+	rc = qcow2_return_init(q, &c->back, n_l2);
+	if (rc == 0)
+		rc = qcow2_snapshots_encode(c->snapshots, c->infos,
+					    c->to.n_snapshots, &table,
+					    table_len, err);
+	if (rc == 0)
+		rc = find_last_places(q, c, l1_len, *table_len, err);
+	if (rc == 0 && !c->keeps_snapshots)
+		rc = qcow2_shadow_add_table(q, &c->shadow, *table_len,
+					    &c->to.snapshots_offset, err);
 	if (rc == 0)
 		rc = qcow2_shadow_add_table(q, &c->shadow, l1_len,
 					    &c->to.l1_offset, err);
 	if (rc == 0 && c->twin != NULL)
 		rc = qcow2_shadow_add_table(q, &c->shadow, l1_len,
 					    &c->twin_offset, err);
-	if (rc == 0)
-		rc = qcow2_shadow_add_table(q, &c->shadow, *table_len,
-					    &c->to.snapshots_offset, err);
 	if (rc < 0)
 		return rc;
 	if (c->twin != NULL)
 		c->snapshots[c->to.n_snapshots - 1].l1_offset = c->twin_offset;
-	for (uint64_t i = 0; i < c->to.l1_size; i++)
-		n_l2 += c->l1[i] != 0;
-	return qcow2_shadow_begin(q, &c->shadow, n_l2, err);
+	rc = qcow2_shadow_begin(q, &c->shadow, n_l2, err);
+	return rc < 0 ? rc : qcow2_return_remember(q, &c->back, &c->shadow);
 }
 
 static int write_tables(struct qcow2 *q, struct change *c, struct error *err)
@@ -266,7 +300,9 @@ static int write_tables(struct qcow2 *q, struct change *c, struct error *err)
 				    &table, &len, err);
 	if (rc < 0)
 		return rc;
-	rc = image_file_write(q->file, c->to.snapshots_offset, table, len);
+	if (!c->keeps_snapshots)
+		rc = image_file_write(q->file, c->to.snapshots_offset, table,
+				      len);
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not write snapshot table");
@@ -308,7 +344,12 @@ static int change_run(struct qcow2 *q, struct change *c, struct error *err)
 	q->snapshots_len = table_len;
 	q->image->size = q->header.size;
 	q->free_hint = 0;
-	return qcow2_filters_refill(q);
+	rc = qcow2_filters_refill(q);
+	if (rc < 0 || !c->back.is_wanted)
+		return rc;
+	c->back.twin = steal_ptr(&c->twin);
+	qcow2_return_run(q, &c->back);
+	return 0;
 }
 
 static void begin(struct qcow2 *q, struct qcow2_flight *flight)
@@ -416,6 +457,7 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s,
 	if (rc == 0) {
 		c.to.size = size;
 		c.to.l1_size = (uint32_t)needed;
+		c.keeps_snapshots = true;
 		c.l1 = copy_l1(l1, s->l1_size, needed);
 		c.up = l1;
 		c.up_size = s->l1_size;

@@ -79,6 +79,37 @@ test_made_changed_applied() {
 	done
 }
 
+# tables: the header's offsets, the snapshots' L1 tables, and all refcounts.
+tables() {
+	od -An -v -tx1 -j 40 -N 32 "$1"
+	at=$(peek64 "$1" 64)
+	[ "$at" = 0 ] || od -An -v -tx1 -j "$at" -N 12 "$1"
+	table=$(peek64 "$1" 48)
+	od -An -v -tx1 -j "$(peek_entry "$1" "$table")" -N 64 "$1"
+	od -An -v -tx1 -j "$(peek64 "$1" 40)" -N 64 "$1"
+}
+
+# Who looks at an image by hand finds things where qemu-img leaves them.
+test_everything_stays_in_its_place() {
+	for options in cluster_size=64k cluster_size=4k,compat=0.10; do
+		create "$options" 6M
+		qemu-io -c 'write -P 1 0 9k' -c 'write -P 2 3M 64k' "$image" \
+			>"$dir/out"
+		cp "$image" "$dir/b.qcow2"
+		for step in '-c one' '-a one' '-c two' '-d one' '-c three' \
+			'-d three' '-d two'; do
+			# shellcheck disable=SC2086 # two words
+			snap $step "$image"
+			# shellcheck disable=SC2086
+			qemu-img snapshot $step "$dir/b.qcow2"
+			assertEquals "$options: $step" \
+				"$(tables "$dir/b.qcow2")" "$(tables "$image")"
+		done
+		assertTrue "$options: not longer" "[ $(stat -c %s "$image") -le \
+			$(stat -c %s "$dir/b.qcow2") ]"
+	done
+}
+
 # SEQUENCES=n for more than one of each geometry.
 test_random_operations() {
 	for options in $GEOMETRIES cluster_size=16k,refcount_bits=64; do
