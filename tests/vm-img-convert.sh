@@ -284,6 +284,37 @@ test_compressed() {
 		convert -n --target-is-zero -O qcow2 -B a.qcow2 -F qcow2 src.raw d
 }
 
+# Each format that can, each kind of its images.
+test_compressed_other_formats() {
+	random src.raw 100k
+	yes 'all work and no play' | head -c 900000 >>src.raw
+	truncate -s 1200k src.raw
+	for format in qcow 'vmdk -o subformat=streamOptimized' vmdk \
+		'vmdk -o subformat=twoGbMaxExtentSparse'; do
+		# shellcheck disable=SC2086 # words
+		silent convert -c -f raw -O $format src.raw a
+		equal a "${format%% *}"
+		# shellcheck disable=SC2086
+		qemu-img convert -c -f raw -O $format src.raw b
+		for file in *-s001; do
+			[ ! -e "$file" ] || cat "$file" >>"${file%-s001}"
+		done
+		assertTrue "$format: $(kib a), $(kib b)" \
+			"[ $(kib a) -le $(($(kib b) * 21 / 20)) ]"
+		rm -f ./*-s001
+	done
+	# What does not fill a cluster of a larger disk.
+	for format in qcow2 qcow vmdk; do
+		qemu-img create -q -f $format a 2000k
+		silent convert -n -c -f raw -O $format src.raw a
+		assertEquals $format 0 "$(qemu-img compare -q -f raw src.raw a
+			echo $?)"
+	done
+	for format in qed vdi vpc vhdx parallels; do
+		same convert -c -O $format src.raw a
+	done
+}
+
 test_rate_limit() {
 	random src.raw 3M
 	start=$(date +%s%N)

@@ -168,7 +168,7 @@ static int check_target_options(struct convert *request)
 	if (format_options_check(options, specs, NULL) < 0)
 		return -EINVAL;
 	if (request->wants_compression &&
-	    !has_option(specs, "compression_type")) {
+	    !image_format_compresses(request->target_format)) {
 		report_error("Compression not supported for this file format");
 		return -ENOTSUP;
 	}

@@ -195,6 +195,13 @@ int copy_write(struct copy_run *run, const struct copy_piece *piece,
 	return 0;
 }
 
+/* Not what the sources fill in part, of a larger disk. */
+static bool is_whole(const struct copy *copy, const struct copy_piece *piece)
+{
+	return piece->len == image_cluster_size(copy->target) ||
+	       piece->start + piece->len == image_size(copy->target);
+}
+
 /* A cluster that is zero altogether is a hole; others are compressed. */
 int copy_write_first(struct copy_run *run, const struct copy_piece *piece,
 		     const uint8_t *buf, struct error *err)
@@ -206,6 +213,7 @@ int copy_write_first(struct copy_run *run, const struct copy_piece *piece,
 	int rc;
 
 	if (copy->is_compressed && piece->kind == COPY_DATA &&
+	    is_whole(copy, piece) &&
 	    (copy->min_sparse == 0 || !is_zero(buf, len)))
 		return image_write_compressed(copy->target, piece->start, buf,
 					      len, &compressed, err);

@@ -132,8 +132,13 @@ static int check_size(struct format_options *options, const char *name,
 {
 	char plain[24];
 	uint64_t bytes;
+	int rc = size_parse(value, 'b', &bytes);
 
-	if (size_parse(value, 'b', &bytes) < 0) {
+	if (rc == -ERANGE)
+		return refuse(noun,
+			      "Value '%s' is out of range for parameter '%s'",
+			      value, name);
+	if (rc < 0) {
 		refuse(noun,
 		       "Parameter '%s' expects a non-negative number below "
 		       "2^64",

@@ -22,6 +22,13 @@ const struct image_option_spec *image_create_specs(const char *name)
 	return format != NULL ? format->create_specs : NULL;
 }
 
+bool image_format_compresses(const char *name)
+{
+	const struct image_format *format = image_format_find(name);
+
+	return format != NULL && format->write_compressed != NULL;
+}
+
 const char *image_option_find(const struct image_create_options *options,
 			      const char *name)
 {

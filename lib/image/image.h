@@ -160,8 +160,8 @@ struct image_turn {
 /*
  * As image_write() of one cluster (image_cluster_size() bytes at a multiple of
  * them, or less up to the end of the disk), stored compressed if that makes it
- * smaller. Threads that call it at once compress at once. turn may be NULL.
- * -ENOTSUP: the format has no compression.
+ * smaller and this kind of image can. Threads that call it at once compress at
+ * once. turn may be NULL. -ENOTSUP: the format has no compression.
  */
 int image_write_compressed(struct image *image, uint64_t offset,
 			   const void *buf, size_t len,
@@ -291,6 +291,8 @@ struct image_option_spec {
 };
 /* NULL: no such format, or it cannot be created. */
 const struct image_option_spec *image_create_specs(const char *format);
+/* May image_write_compressed() succeed? */
+bool image_format_compresses(const char *format);
 /* A number, of which a negative one counts from 2^64 down, as in QEMU, so that
  * it is the option that says what it may be. -EINVAL. */
 int image_number_parse(const char *text, uint64_t *value);

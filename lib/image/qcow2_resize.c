@@ -52,9 +52,8 @@ static int grow_l1(struct qcow2 *q, uint64_t size, struct error *err)
 	int rc;
 
 	if (size > QCOW2_L1_LEN_MAX / sizeof(*table))
-		return error_set(err, -EFBIG,
-				 "The image size is too large for file format "
-				 "'qcow2' (try using a larger cluster size)");
+		return error_set(err, -EFBIG, "Failed to grow the L1 table: %s",
+				 strerror(EFBIG));
 	table = calloc(size, sizeof(*table));
 	if (table == NULL)
 		return -ENOMEM;

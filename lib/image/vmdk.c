@@ -531,6 +531,7 @@ static int vmdk_write_compressed(struct image *image, uint64_t offset,
 				 const struct image_turn *turn,
 				 struct error *err)
 {
+	const struct iovec iov = { (void *)(uintptr_t)buf, len };
 	uint64_t at = offset, n = len;
 	struct vmdk_extent *e = find_extent(image->state, &at, &n);
 	int rc = check_parent(image->state, image, err);
@@ -538,8 +539,7 @@ static int vmdk_write_compressed(struct image *image, uint64_t offset,
 	if (rc < 0)
 		return rc;
 	if (!e->is_compressed)
-		return error_set(err, -ENOTSUP,
-				 "VMDK extent is not a compressed one");
+		return vmdk_writev(image, offset, &iov, 1, err);
 	return blocks_write_compressed(&e->blocks, at, buf, len, turn, err);
 }
 
