@@ -81,6 +81,11 @@ test_unsafe() {
 	}
 	same rebase -u -b none -F raw t.qcow2
 	same info t.qcow2
+	for format in file host_device host_cdrom nbd foo; do
+		same rebase -u -b none -F $format t.qcow2
+		same info t.qcow2
+		same create -u -f qcow2 -b none -F $format t.qcow2 1M
+	done
 	silent rebase -u -b ./mid.qcow2 -F qcow2 t.qcow2
 	rebased unsafe t.qcow2
 	same rebase -u t.qcow2

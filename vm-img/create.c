@@ -155,7 +155,7 @@ static int check_backing_format(const struct image_create_options *create,
 {
 	const char *format = create->backing_format;
 
-	if (format == NULL || format_options_is_format(format))
+	if (format == NULL || image_driver_is_known(format))
 		return 0;
 	return error_set(err, -EINVAL,
 			 "Parameter 'backing-fmt' does not accept value '%s'",

@@ -415,13 +415,8 @@ static int check_request(const struct request *request, unsigned *flags,
 
 static int check_format(const struct request *request)
 {
-	const char *const *name = image_format_names();
-
-	if (request->backing_format == NULL)
-		return 0;
-	while (*name != NULL && strcmp(*name, request->backing_format) != 0)
-		name++;
-	if (*name != NULL)
+	if (request->backing_format == NULL ||
+	    image_driver_is_known(request->backing_format))
 		return 0;
 	report_error("Invalid format name: '%s'", request->backing_format);
 	return -EINVAL;

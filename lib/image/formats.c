@@ -63,6 +63,20 @@ const char *const *image_format_names(void)
 	return names;
 }
 
+bool image_driver_is_known(const char *name)
+{
+	static const char *const files[] = {
+		"file", "host_cdrom", "host_device", "nbd", NULL,
+	};
+	const char *const *lists[] = { names, files };
+
+	for (unsigned i = 0; i < array_size(lists); i++)
+		for (const char *const *n = lists[i]; *n != NULL; n++)
+			if (strcmp(*n, name) == 0)
+				return true;
+	return false;
+}
+
 const struct image_format *image_format_find(const char *name)
 {
 	for (unsigned i = 0; image_formats[i] != NULL; i++)

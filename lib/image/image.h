@@ -304,6 +304,9 @@ bool image_name_is_nbd(const char *name);
 bool image_name_is_null(const char *name);
 /* Names of formats, NULL-terminated. */
 const char *const *image_format_names(void);
+/* One of them, or what QEMU calls a kind of file, which an image may name as
+ * its backing file's format. */
+bool image_driver_is_known(const char *name);
 
 /* The path that a backing name means in an image at image_path: relative to
  * the image's own folder. To be freed; NULL: out of memory. */
