@@ -129,6 +129,28 @@ test_data_file() {
 	same amend -o data_file_raw=on a.qcow2
 }
 
+# Killed while it wrote with lazy refcounts: who opens it to write repairs it,
+# and says what there was to repair.
+test_left_dirty() {
+	rm -f orig
+	qemu-img create -q -f qcow2 -o lazy_refcounts=on orig 10M
+	(qemu-io -c 'write -P 3 1M 300k' -c flush -c 'sigraise 9' orig) \
+		>.io 2>&1
+	assertContains "$(qemu-img check orig 2>&1)" 'refcount=0 reference=1'
+	for command in 'amend -o compat=0.10' 'snapshot -c one' 'resize -q' \
+		'bitmap --add'; do
+		case $command in
+		resize*) last=11M ;;
+		bitmap*) last=one ;;
+		*) last= ;;
+		esac
+		# shellcheck disable=SC2086 # words, or none
+		same $command a.qcow2 $last
+		assertTrue "$command" 'qemu-img check -q a.qcow2'
+	done
+	same info a.qcow2
+}
+
 # They are lost to qemu-img, with a warning.
 test_bitmaps_stay() {
 	make_image compat=1.1

@@ -188,6 +188,7 @@ static int open_source(struct image **image, const struct source *source,
 		.secrets = object_secrets(),
 		.key_secret = source->key_secret,
 		.blkdebug = source->blkdebug,
+		.found = report_found,
 	};
 
 	return image_open(image, source->path, &options, err);
@@ -235,6 +236,7 @@ struct image *open_new_or_report(const char *path, const char *format,
 		.flags = flags | IMAGE_NBD,
 		.secrets = object_secrets(),
 		.key_secret = key_secret,
+		.found = report_found,
 	};
 	struct error err = ERROR_INIT;
 	struct image *image;
@@ -253,6 +255,7 @@ struct image *open_path_or_report(const char *path, const char *format,
 		.format = format,
 		.flags = flags,
 		.cache_size = flags & IMAGE_READ_ONLY ? CACHE_ONE_PASS : 0,
+		.found = report_found,
 	};
 	struct error err = ERROR_INIT;
 	struct image *image;

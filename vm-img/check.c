@@ -33,12 +33,6 @@ const struct option_spec check_options[] = {
 	OPTIONS_END,
 };
 
-static void print_found(void *context, const char *line)
-{
-	(void)context;
-	report_hint("%s", line);
-}
-
 static unsigned long long number(uint64_t n)
 {
 	return n;
@@ -112,7 +106,7 @@ static void print_json(const struct image_check *c, const struct image *image)
 static int examine(struct image *image, unsigned repair, bool is_human,
 		   struct image_check *result, struct error *err)
 {
-	struct image_check again = { .found = print_found };
+	struct image_check again = { .found = report_found };
 	int rc;
 
 	if (repair == 0)
@@ -136,7 +130,7 @@ static int examine(struct image *image, unsigned repair, bool is_human,
 static int check(struct image *image, unsigned repair, bool is_json,
 		 bool is_quiet)
 {
-	struct image_check result = { .found = print_found };
+	struct image_check result = { .found = report_found };
 	struct error err = ERROR_INIT;
 	int rc = examine(image, repair, !is_json && !is_quiet, &result, &err);
 

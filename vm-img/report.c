@@ -117,6 +117,12 @@ const char *report_reason(const struct error *err, int rc)
 								  : text;
 }
 
+void report_found(void *context, const char *line)
+{
+	(void)context;
+	report_hint("%s", line);
+}
+
 void report_usage(const char *format, ...)
 {
 	va_list args;

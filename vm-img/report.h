@@ -33,6 +33,9 @@ void report_hint_of(const char *text);
  * alone, unless there is more to it than a read or a write that failed. */
 const char *report_reason(const struct error *err, int rc);
 
+/* What the library finds wrong with an image: such a line. */
+void report_found(void *context, const char *line);
+
 /* An error of usage: the text, where to look, and status 1, as qemu-img. */
 _Noreturn void report_usage(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));

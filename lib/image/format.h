@@ -116,6 +116,8 @@ struct image {
 	/* While it is being opened: the caller's, or NULL. */
 	const struct secrets *secrets;
 	const char *key_secret;
+	void (*found)(void *context, const char *line); /* or NULL */
+	void *found_context;
 	/* Names as stored, and the path they resolve to; or NULL. */
 	char *backing_name, *backing_format, *backing_path;
 	struct image *backing;

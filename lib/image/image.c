@@ -125,6 +125,8 @@ int image_open_file(struct image **opened, struct image_file *file,
 	image->policy_context = options->policy_context;
 	image->secrets = options->secrets;
 	image->key_secret = options->key_secret;
+	image->found = options->found;
+	image->found_context = options->found_context;
 	image->depth = above != NULL ? above->depth + 1 : 0;
 	image->path = strdup(path);
 	if (image->path == NULL)

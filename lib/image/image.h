@@ -83,6 +83,10 @@ struct image_open_options {
 	const struct blkdebug *blkdebug;
 	/* Instead of the file at path, which is for messages then; or NULL. */
 	const struct image_null *null;
+	/* An image that was left dirty is repaired when it is opened for
+	 * writing: a line for each thing that was wrong; NULL: silent. */
+	void (*found)(void *context, const char *line);
+	void *found_context;
 };
 
 /* options may be NULL: probe, read and write. */

@@ -188,7 +188,10 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 /* Left so by a kill, with refcounts that may be wrong (QEMU's lazy ones). */
 static int repair_dirty(struct qcow2 *q, struct error *err)
 {
-	struct image_check check = { .found = NULL };
+	struct image_check check = {
+		.found = q->image->found,
+		.context = q->image->found_context,
+	};
 	int rc;
 
 	if (!(q->header.incompatible & QCOW2_INCOMPATIBLE_DIRTY) ||
