@@ -65,6 +65,10 @@ struct blocks_ops {
 	 * would call holes, as far as that is known at once. They may be more
 	 * than are left of it. NULL: no more than find says. */
 	uint64_t (*skip)(struct blocks *blocks, uint64_t offset);
+	/* The place of a block as a whole, whatever parts of it are there, for
+	 * checks. NULL: find says it. */
+	int (*find_whole)(struct blocks *blocks, uint64_t offset,
+			  struct block_run *run, struct error *err);
 	/* run->unit_len bytes to buf. NULL: nothing is compressed. */
 	int (*inflate)(struct blocks *blocks, const struct block_run *run,
 		       uint8_t *buf, struct error *err);
@@ -91,6 +95,17 @@ struct blocks_ops {
 	/* Block index, whose place cannot be right, is nowhere from now on.
 	 * NULL: that cannot be repaired. */
 	int (*forget)(struct blocks *blocks, uint64_t index, struct error *err);
+	/*
+	 * Where blocks->part_len says that parts of a block are there or not,
+	 * and find's runs are made of them. The place of block index as a
+	 * whole, room for it made if there is none, of which no part is there
+	 * then; and bytes [offset, offset + len), whole parts of one block, are
+	 * there from now on: as they stand in the file.
+	 */
+	int (*locate)(struct blocks *blocks, uint64_t index,
+		      struct block_place *place, struct error *err);
+	int (*own)(struct blocks *blocks, uint64_t offset, uint64_t len,
+		   struct error *err);
 	/* A whole block as it is to stand in the file, in memory that the
 	 * caller frees, and without the lock; and then its place. A length of
 	 * 0: it has no such form. NULL: nothing is compressed. Without
@@ -108,6 +123,9 @@ struct blocks {
 	struct image_file *file; /* borrowed */
 	uint64_t disk_offset;	 /* of the first block in that image's disk */
 	uint64_t size, block_len;
+	/* A hole's parts are written one by one, of that many bytes each; 0:
+	 * blocks are there as a whole. */
+	uint32_t part_len;
 	/* Blocks that were never written may be holes of the file. */
 	bool has_file_holes;
 	/* Data is encrypted, by its place in the disk; crypt is owned here.
@@ -164,6 +182,9 @@ static inline uint64_t blocks_skipped(uint64_t n, uint64_t len)
 	return __builtin_mul_overflow(n, len, &n) ? UINT64_MAX : n;
 }
 
+/* With the lock, before the first write; what is written otherwise may need
+ * it, too. -EROFS: the format is for reading only. */
+int blocks_begin_writing(struct blocks *blocks, struct error *err);
 /*
  * Room at the end of the file, from *host_offset on, which becomes a multiple
  * of alignment: the file is made longer by len.

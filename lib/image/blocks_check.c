@@ -88,6 +88,16 @@ static int found_bad(struct examination *e, uint64_t index, const char *what,
 	return rc;
 }
 
+static int find_whole(struct blocks *blocks, uint64_t offset,
+		      struct block_run *run, struct error *err)
+{
+	if (blocks->ops->find_whole == NULL)
+		return blocks_find(blocks, offset, blocks->size - offset, false,
+				   run, err);
+	*run = (struct block_run){ .kind = BLOCK_HOLE };
+	return blocks->ops->find_whole(blocks, offset, run, err);
+}
+
 static int examine(struct examination *e, uint64_t index, struct error *err)
 {
 	struct blocks *blocks = e->blocks;
@@ -95,8 +105,7 @@ static int examine(struct examination *e, uint64_t index, struct error *err)
 	struct block_run run;
 	struct error why = ERROR_INIT;
 	char what[64];
-	int rc = blocks_find(blocks, start, blocks->size - start, false, &run,
-			     &why);
+	int rc = find_whole(blocks, start, &run, &why);
 
 	e->is_hole = rc == 0 && run.kind == BLOCK_HOLE;
 	if (rc == -ENOMEM)

@@ -22,8 +22,16 @@ int blocks_data_readv(struct blocks *blocks, uint64_t offset,
 int blocks_data_writev(struct blocks *blocks, uint64_t offset,
 		       uint64_t host_offset, const struct iovec *iov,
 		       unsigned n_iov);
-/* Before the first write. -EROFS: the format is for reading only. */
-int blocks_begin_writing(struct blocks *blocks, struct error *err);
+/* The cursor's next len bytes to their place in the file. */
+int blocks_write_file(struct blocks *blocks, uint64_t offset,
+		      uint64_t host_offset, uint64_t len,
+		      struct iov_cursor *cursor, struct error *err);
+/* blocks_part.c: [offset, offset + len) is in a hole of one block. */
+int blocks_write_parts(struct blocks *blocks, uint64_t offset, uint64_t len,
+		       struct iov_cursor *cursor, struct error *err);
+/* The same with zeroes, for whole parts. */
+int blocks_zero_parts(struct blocks *blocks, uint64_t offset, uint64_t len,
+		      unsigned flags, struct error *err);
 /* blocks->unit becomes the run's. */
 int blocks_inflate(struct blocks *blocks, const struct block_run *run,
 		   struct error *err);

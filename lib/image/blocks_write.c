@@ -69,7 +69,7 @@ int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
 	return 0;
 }
 
-static int write_file(struct blocks *blocks, uint64_t offset,
+int blocks_write_file(struct blocks *blocks, uint64_t offset,
 		      uint64_t host_offset, uint64_t len,
 		      struct iov_cursor *cursor, struct error *err)
 {
@@ -203,9 +203,10 @@ static int write_new(struct blocks *blocks, struct first_write *w,
 	if (rc == 0)
 		rc = copy_old(blocks, w, w->start, w->offset - w->start, err);
 	if (rc == 0)
-		rc = write_file(blocks, w->offset,
-				w->place.host_offset + (w->offset - w->start),
-				w->len, cursor, err);
+		rc = blocks_write_file(blocks, w->offset,
+				       w->place.host_offset +
+					       (w->offset - w->start),
+				       w->len, cursor, err);
 	if (rc == 0)
 		rc = copy_old(blocks, w, end,
 			      w->start + blocks->block_len - end, err);
@@ -318,6 +319,12 @@ static int write_part(struct blocks *blocks, uint64_t offset, uint64_t len,
 
 	if (rc < 0)
 		return rc;
+	if (run.kind == BLOCK_HOLE && blocks->part_len > 0) {
+		uint64_t left = blocks->block_len - offset % blocks->block_len;
+
+		*done = run.len < left ? run.len : left;
+		return blocks_write_parts(blocks, offset, *done, cursor, err);
+	}
 	if (run.kind != BLOCK_DATA)
 		return write_first(blocks, offset, len, cursor, done, err);
 	*done = run.len;
@@ -325,7 +332,8 @@ static int write_part(struct blocks *blocks, uint64_t offset, uint64_t len,
 	if (rc < 0)
 		return rc;
 	pthread_mutex_unlock(&blocks->lock);
-	rc = write_file(blocks, offset, run.host_offset, run.len, cursor, err);
+	rc = blocks_write_file(blocks, offset, run.host_offset, run.len, cursor,
+			       err);
 	pthread_mutex_lock(&blocks->lock);
 	return rc;
 }
@@ -419,7 +427,9 @@ static int zero_run(struct blocks *blocks, uint64_t offset,
 	uint64_t block_len = blocks->block_len;
 	int rc;
 
-	if (is_zero(blocks, offset, run))
+	if (is_zero(blocks, offset, run) &&
+	    !(flags & IMAGE_ZERO_EXPLICIT && run->kind == BLOCK_HOLE &&
+	      blocks->part_len > 0))
 		return 0;
 	if (run->kind == BLOCK_DATA && !blocks->is_encrypted) {
 		rc = touch(blocks, offset, run, err);
@@ -431,6 +441,9 @@ static int zero_run(struct blocks *blocks, uint64_t offset,
 						"Could not write zeroes")
 			      : 0;
 	}
+	if (run->kind == BLOCK_HOLE && blocks->part_len > 0 &&
+	    (offset | run->len) % blocks->part_len == 0)
+		return blocks_zero_parts(blocks, offset, run->len, flags, err);
 	if (blocks->ops->enter_zero != NULL && offset % block_len == 0 &&
 	    (run->len == block_len || offset + run->len == blocks->size))
 		return blocks->ops->enter_zero(blocks, offset / block_len, err);

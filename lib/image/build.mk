@@ -4,6 +4,7 @@ LIB_SRCS += \
 	lib/image/blkdebug_rules.c \
 	lib/image/blocks.c \
 	lib/image/blocks_check.c \
+	lib/image/blocks_part.c \
 	lib/image/blocks_write.c \
 	lib/image/bochs.c \
 	lib/image/chain.c \

@@ -115,6 +115,8 @@ int chain_open_backing(struct image *image,
 	under.null = NULL;
 	rc = image_open_path(&image->backing, image->backing_path, &under,
 			     &link, err);
+	if (rc == 0 && image->format->check_backing != NULL)
+		rc = image->format->check_backing(image, err);
 	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
 		      : 0;
 }

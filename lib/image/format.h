@@ -58,6 +58,9 @@ struct image_format {
 				struct error *err);
 	int (*change_backing)(struct image *image, const char *name,
 			      const char *format, struct error *err);
+	/* Is image->backing, which was just opened, what it was made over?
+	 * NULL: whatever has that name is. */
+	int (*check_backing)(struct image *image, struct error *err);
 	int (*make_empty)(struct image *image, struct error *err);
 	int (*compact)(struct image *image, struct error *err);
 	/* Both or neither. */
