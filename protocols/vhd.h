@@ -32,6 +32,11 @@ enum {
 	VHD_HEADS_MAX = 16,
 	VHD_SECTORS_TRACK_MAX = 255,
 	VHD_EPOCH = 946684800, /* 2000-01-01, in Unix time */
+	VHD_LOCATORS = 8,
+};
+
+enum vhd_platform {
+	VHD_PLATFORM_W2RU = 0x57327275, /* a relative path, in UTF-16 LE */
 };
 
 enum vhd_type {
@@ -61,6 +66,16 @@ struct vhd_wire_footer {
 } __attribute__((packed));
 _Static_assert(sizeof(struct vhd_wire_footer) == 512, "VHD footer");
 
+/* Where a name of the parent stands; platform 0: nowhere. */
+struct vhd_wire_locator {
+	uint32_t platform;
+	uint32_t space; /* sectors; some say bytes */
+	uint32_t len;	/* bytes */
+	uint32_t reserved;
+	uint64_t offset;
+} __attribute__((packed));
+_Static_assert(sizeof(struct vhd_wire_locator) == 24, "VHD parent locator");
+
 struct vhd_wire_dynamic {
 	char cookie[VHD_COOKIE_LEN];
 	uint64_t data_offset;
@@ -73,10 +88,7 @@ struct vhd_wire_dynamic {
 	uint32_t parent_timestamp;
 	uint32_t reserved;
 	uint8_t parent_name[512];
-	struct {
-		uint32_t platform, space, len, reserved;
-		uint64_t offset;
-	} __attribute__((packed)) parent_locators[8];
+	struct vhd_wire_locator locators[VHD_LOCATORS];
 	uint8_t padding[256];
 } __attribute__((packed));
 _Static_assert(sizeof(struct vhd_wire_dynamic) == 1024, "VHD dynamic header");

@@ -298,7 +298,8 @@ void format_options_help(const struct image_option_spec *specs)
 	size_t n = 0;
 
 	for (; specs->name != NULL && n < FORMAT_OPTIONS_MAX; specs++)
-		sorted[n++] = *specs;
+		if (specs->help != NULL)
+			sorted[n++] = *specs;
 	qsort(sorted, n, sizeof(sorted[0]), compare_specs);
 	for (size_t i = 0; i < n; i++) {
 		char left[64];

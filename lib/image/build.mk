@@ -105,4 +105,7 @@ LIB_SRCS += \
 	lib/image/vmdk_descriptor.c \
 	lib/image/vmdk_sparse.c \
 	lib/image/vpc.c \
-	lib/image/vpc_create.c
+	lib/image/vpc_create.c \
+	lib/image/vpc_parent.c \
+	lib/image/vpc_sectors.c \
+	lib/image/vpc_write.c

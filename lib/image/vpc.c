@@ -22,20 +22,8 @@
 #include <string.h>
 
 enum {
-	FULL_BITMAPS = 256,
 	ENTRIES_MAX = INT32_MAX / 4,
 	FIXED_BLOCK_LEN = 1 << 30, /* of no meaning */
-};
-
-struct vpc {
-	struct blocks blocks; /* first */
-	struct vhd_wire_footer footer;
-	bool is_fixed;
-	uint32_t block_len, bitmap_len, n_entries;
-	uint64_t table_offset;
-	uint64_t end; /* of the last block, from begin_writing on */
-	/* Bitmaps that are known to be full, each in its slot. */
-	uint64_t full[FULL_BITMAPS];
 };
 
 static int probe(const uint8_t *head, size_t len, uint64_t file_size)
@@ -131,22 +119,21 @@ static int check_dynamic(struct vpc *vpc, const struct vhd_wire_dynamic *d,
 	return 0;
 }
 
-static int open_dynamic(struct vpc *vpc, const struct image *image,
-			struct error *err)
+static int open_dynamic(struct vpc *vpc, struct image *image, struct error *err)
 {
 	const struct vhd_wire_footer *f = &vpc->footer;
-	struct vhd_wire_dynamic d;
-	int rc;
+	struct vhd_wire_dynamic *d = &vpc->dynamic;
+	int rc = image_file_read(image->file, be64toh(f->data_offset), d,
+				 sizeof(*d));
 
-	if (be32toh(f->type) == VHD_DIFFERENCING)
-		return error_set(err, -ENOTSUP,
-				 "Differencing VHD images are not supported");
-	rc = image_file_read(image->file, be64toh(f->data_offset), &d,
-			     sizeof(d));
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not read the dynamic header");
-	return check_dynamic(vpc, &d, image->size, err);
+	rc = check_dynamic(vpc, d, image->size, err);
+	vpc->is_differencing = be32toh(f->type) == VHD_DIFFERENCING;
+	return rc == 0 && vpc->is_differencing
+		       ? vpc_read_parent(vpc, image, err)
+		       : rc;
 }
 
 static int find(struct blocks *blocks, uint64_t offset, bool nowait,
@@ -168,155 +155,47 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read the table");
 	entry = be32toh(entry);
-	/* Differencing disks are refused: there is nothing below. */
-	run->kind = BLOCK_ZERO;
+	run->kind = vpc->is_differencing ? BLOCK_HOLE : BLOCK_ZERO;
 	if (entry == VHD_NOWHERE)
 		return 0;
 	run->kind = BLOCK_DATA;
 	run->host_offset = (uint64_t)entry * IMAGE_SECTOR + vpc->bitmap_len +
 			   offset % vpc->block_len;
-	return 0;
-}
-
-/* Where the last block ends: the table is looked through once. */
-static int begin_writing(struct blocks *blocks, struct error *err)
-{
-	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
-	uint64_t block_len = (uint64_t)vpc->bitmap_len + vpc->block_len;
-
-	if (vpc->is_fixed)
-		return 0;
-	vpc->end = (vpc->table_offset + (uint64_t)vpc->n_entries * 4 +
-		    IMAGE_SECTOR - 1) &
-		   ~(uint64_t)(IMAGE_SECTOR - 1);
-	for (uint32_t i = 0; i < vpc->n_entries; i++) {
-		uint64_t end;
-		uint32_t entry;
-		int rc = table_read(&blocks->table,
-				    vpc->table_offset + (uint64_t)i * 4, &entry,
-				    sizeof(entry), false);
-
-		if (rc < 0)
-			return error_set_errno(err, rc,
-					       "Could not read the table");
-		end = (uint64_t)be32toh(entry) * IMAGE_SECTOR + block_len;
-		if (be32toh(entry) != VHD_NOWHERE && end > vpc->end)
-			vpc->end = end;
-	}
-	return 0;
-}
-
-static uint64_t *full_slot(struct vpc *vpc, uint64_t host_offset)
-{
-	uint64_t len = (uint64_t)vpc->bitmap_len + vpc->block_len;
-
-	return &vpc->full[host_offset / len % FULL_BITMAPS];
-}
-
-static int fill_bitmap(struct vpc *vpc, uint64_t host_offset, struct error *err)
-{
-	_cleanup_free_ uint8_t *ones = malloc(vpc->bitmap_len);
-	int rc;
-
-	if (ones == NULL)
-		return -ENOMEM;
-	memset(ones, 0xff, vpc->bitmap_len);
-	rc = image_file_write(vpc->blocks.file, host_offset, ones,
-			      vpc->bitmap_len);
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not write a block's bitmap");
-	*full_slot(vpc, host_offset) = host_offset;
-	return 0;
-}
-
-static int touch(struct blocks *blocks, uint64_t offset,
-		 const struct block_run *run, struct error *err)
-{
-	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
-	uint64_t block_len = vpc->block_len, at = run->host_offset;
-	uint64_t done = 0;
-
-	if (vpc->is_fixed)
-		return 0;
-	at -= offset % block_len + vpc->bitmap_len;
-	while (done < run->len) {
-		int rc = 0;
-
-		if (*full_slot(vpc, at) != at)
-			rc = fill_bitmap(vpc, at, err);
-		if (rc < 0)
-			return rc;
-		done += block_len - (offset + done) % block_len;
-		at += block_len + vpc->bitmap_len;
-	}
-	return 0;
-}
-
-static int grow(struct vpc *vpc, struct block_place *place, uint64_t end)
-{
-	const struct image_file *file = vpc->blocks.file;
-	uint64_t size;
-	int rc = image_file_size(file, &size);
-
-	if (rc < 0)
-		return rc;
-	/* What is there is the old footer, or what a crash has left. */
-	place->is_zero = size <= place->host_offset && !file->is_block_device;
-	if (size < end + sizeof(vpc->footer))
-		rc = image_file_truncate(file, end + sizeof(vpc->footer));
-	return rc;
-}
-
-static int allocate(struct blocks *blocks, uint64_t index,
-		    struct block_place *place, struct error *err)
-{
-	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
-	uint64_t end = vpc->end + vpc->bitmap_len + vpc->block_len;
-	int rc;
-
-	(void)index;
-	if (vpc->end / IMAGE_SECTOR >= VHD_NOWHERE)
-		return error_set(err, -EFBIG, "Image file is too big");
-	place->host_offset = vpc->end + vpc->bitmap_len;
-	rc = grow(vpc, place, end);
-	if (rc == 0)
-		rc = image_file_write(blocks->file, end, &vpc->footer,
-				      sizeof(vpc->footer));
-	if (rc < 0)
-		return error_set_errno(err, rc, "Could not move the footer");
-	return fill_bitmap(vpc, vpc->end, err);
-}
-
-static int enter(struct blocks *blocks, uint64_t index,
-		 const struct block_place *place, struct error *err)
-{
-	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
-	uint32_t entry = htobe32((uint32_t)(vpc->end / IMAGE_SECTOR));
-	int rc = table_write(&blocks->table,
-			     vpc->table_offset + index * sizeof(entry), &entry,
-			     sizeof(entry));
-
-	if (rc < 0)
-		return error_set_errno(err, rc, "Could not write the table");
-	vpc->end = place->host_offset + vpc->block_len;
-	return 0;
+	return vpc->is_differencing
+		       ? vpc_find_sectors(vpc, offset, nowait, run, err)
+		       : 0;
 }
 
 static const struct blocks_ops fixed_ops = {
 	.find = find,
-	.begin_writing = begin_writing,
-	.allocate = allocate,
-	.enter = enter,
+	.begin_writing = vpc_begin_writing,
+	.allocate = vpc_allocate,
+	.enter = vpc_enter,
 };
 
 static const struct blocks_ops dynamic_ops = {
 	.find = find,
-	.begin_writing = begin_writing,
-	.touch = touch,
-	.allocate = allocate,
-	.enter = enter,
+	.begin_writing = vpc_begin_writing,
+	.touch = vpc_touch,
+	.allocate = vpc_allocate,
+	.enter = vpc_enter,
 };
+
+static const struct blocks_ops differencing_ops = {
+	.find = find,
+	.begin_writing = vpc_begin_writing,
+	.allocate = vpc_allocate,
+	.enter = vpc_enter,
+	.locate = vpc_locate,
+	.own = vpc_own,
+};
+
+static const struct blocks_ops *ops_of(const struct vpc *vpc)
+{
+	if (vpc->is_fixed)
+		return &fixed_ops;
+	return vpc->is_differencing ? &differencing_ops : &dynamic_ops;
+}
 
 static int open_layout(struct vpc *vpc, struct image *image, struct error *err)
 {
@@ -349,9 +228,9 @@ static int vpc_open(struct image *image, struct error *err)
 	if (rc < 0)
 		return rc;
 	image->cluster_size = vpc->is_fixed ? 1 : vpc->block_len;
-	blocks_image_attach(image, &vpc->blocks,
-			    vpc->is_fixed ? &fixed_ops : &dynamic_ops,
+	blocks_image_attach(image, &vpc->blocks, ops_of(vpc),
 			    vpc->is_fixed ? FIXED_BLOCK_LEN : vpc->block_len);
+	vpc->blocks.part_len = vpc->is_differencing ? IMAGE_SECTOR : 0;
 	vpc->blocks.has_file_holes = vpc->is_fixed;
 	vpc = NULL; /* the image has it */
 	return 0;
@@ -380,5 +259,8 @@ const struct image_format image_format_vpc = {
 	.discard = blocks_image_discard,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
+	.change_backing = vpc_change_backing,
+	.check_backing = vpc_check_backing,
+	.make_empty = vpc_make_empty,
 	.get_info = vpc_get_info,
 };

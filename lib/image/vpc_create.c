@@ -13,6 +13,8 @@
 #include <time.h>
 
 const struct image_option_spec vpc_create_specs[] = {
+	{ "backing_file", "str", NULL, NULL },
+	{ "backing_fmt", "str", NULL, NULL },
 	{ "size", "size", "Virtual disk size", NULL },
 	{ "subformat", "str",
 	  "Type of virtual hard disk format. Supported formats are {dynamic "
@@ -29,10 +31,18 @@ struct geometry {
 	uint32_t cylinders, heads, sectors;
 };
 
+enum {
+	VHD_TABLE_OFFSET = sizeof(struct vhd_wire_footer) +
+			   sizeof(struct vhd_wire_dynamic),
+};
+
 struct plan {
 	uint64_t sectors;
 	struct geometry geometry;
-	bool is_fixed, is_size_forced;
+	bool is_fixed, is_size_forced, is_differencing;
+	struct vhd_wire_dynamic header; /* of all but fixed ones */
+	uint64_t locator_offset;
+	uint8_t locator[VPC_LOCATOR_LEN];
 };
 
 /* Appendix "CHS Calculation". */
@@ -95,7 +105,7 @@ static int find_sectors(struct plan *p, uint64_t size, struct error *err)
 	return 0;
 }
 
-static uint32_t checksum(const void *data, size_t len)
+uint32_t vpc_checksum(const void *data, size_t len)
 {
 	const uint8_t *bytes = data;
 	uint32_t sum = 0;
@@ -126,7 +136,49 @@ static void fill_footer(const struct plan *p, struct vhd_wire_footer *f)
 	memcpy(f->creator, p->is_size_forced ? "qem2" : "qemu", 4);
 	memcpy(f->creator_os, "Wi2k", 4);
 	guid_generate(f->uuid);
-	f->checksum = checksum(f, sizeof(*f));
+}
+
+static void fill_header(struct plan *p, uint64_t sectors)
+{
+	const uint32_t block_sectors = VHD_BLOCK_LEN / IMAGE_SECTOR;
+	uint32_t n = (uint32_t)((sectors + block_sectors - 1) / block_sectors);
+	uint64_t table_len = ((uint64_t)n * 4 + IMAGE_SECTOR - 1) &
+			     ~(uint64_t)(IMAGE_SECTOR - 1);
+
+	p->header = (struct vhd_wire_dynamic){
+		.data_offset = htobe64(VHD_NO_OFFSET),
+		.table_offset = htobe64(VHD_TABLE_OFFSET),
+		.version = htobe32(VHD_VERSION),
+		.n_entries = htobe32(n),
+		.block_len = htobe32(VHD_BLOCK_LEN),
+	};
+	memcpy(p->header.cookie, VHD_DYNAMIC_COOKIE, VHD_COOKIE_LEN);
+	p->header.checksum = vpc_checksum(&p->header, sizeof(p->header));
+	p->locator_offset = VHD_TABLE_OFFSET + table_len;
+}
+
+/* As large as the parent, by its size: a geometry may be another one's. */
+static int take_parent(struct plan *p, const char *path,
+		       const struct image_create_options *o,
+		       struct vhd_wire_footer *f, struct error *err)
+{
+	int rc;
+
+	if (p->is_fixed)
+		return error_set(err, -EINVAL,
+				 "A fixed image has no backing file");
+	p->is_differencing = true;
+	fill_header(p, o->size / IMAGE_SECTOR);
+	f->type = htobe32(VHD_DIFFERENCING);
+	memcpy(f->creator, "qem2", 4);
+	rc = vpc_name_parent(path, o->backing_path, o->backing_format,
+			     p->locator_offset, &p->header, p->locator, f, err);
+	if (rc == 0 && be64toh(f->size) != o->size)
+		return error_set(err, -EINVAL,
+				 "A differencing image is as large as its "
+				 "backing file, %llu bytes",
+				 (unsigned long long)be64toh(f->size));
+	return rc;
 }
 
 static int write_table(const struct image_file *file, uint64_t at, uint64_t len)
@@ -146,32 +198,23 @@ static int write_table(const struct image_file *file, uint64_t at, uint64_t len)
 	return 0;
 }
 
+/* A differencing image's locator stands behind the table. */
 static int write_dynamic(const struct plan *p, const struct image_file *file,
 			 const struct vhd_wire_footer *f)
 {
-	const uint32_t block_sectors = VHD_BLOCK_LEN / IMAGE_SECTOR;
-	uint32_t n =
-		(uint32_t)((p->sectors + block_sectors - 1) / block_sectors);
-	uint64_t table_offset = sizeof(*f) + sizeof(struct vhd_wire_dynamic);
-	uint64_t table_len = ((uint64_t)n * 4 + IMAGE_SECTOR - 1) &
-			     ~(uint64_t)(IMAGE_SECTOR - 1);
-	struct vhd_wire_dynamic d = {
-		.data_offset = htobe64(VHD_NO_OFFSET),
-		.table_offset = htobe64(table_offset),
-		.version = htobe32(VHD_VERSION),
-		.n_entries = htobe32(n),
-		.block_len = htobe32(VHD_BLOCK_LEN),
-	};
-	int rc;
+	uint64_t end = p->locator_offset;
+	int rc = write_table(file, VHD_TABLE_OFFSET, end - VHD_TABLE_OFFSET);
 
-	memcpy(d.cookie, VHD_DYNAMIC_COOKIE, VHD_COOKIE_LEN);
-	d.checksum = checksum(&d, sizeof(d));
-	rc = write_table(file, table_offset, table_len);
+	if (rc == 0 && p->is_differencing) {
+		rc = image_file_write(file, end, p->locator,
+				      sizeof(p->locator));
+		end += sizeof(p->locator);
+	}
 	if (rc == 0)
-		rc = image_file_write(file, table_offset + table_len, f,
-				      sizeof(*f));
+		rc = image_file_write(file, end, f, sizeof(*f));
 	if (rc == 0)
-		rc = image_file_write(file, sizeof(*f), &d, sizeof(d));
+		rc = image_file_write(file, sizeof(*f), &p->header,
+				      sizeof(p->header));
 	/* Half an image is none. */
 	if (rc == 0)
 		rc = image_file_write(file, 0, f, sizeof(*f));
@@ -218,6 +261,12 @@ int vpc_create(const char *path, const struct image_create_options *o,
 	if (rc < 0)
 		return rc;
 	fill_footer(&plan, &footer);
+	fill_header(&plan, plan.sectors);
+	if (o->backing_path != NULL)
+		rc = take_parent(&plan, path, o, &footer, err);
+	if (rc < 0)
+		return rc;
+	footer.checksum = vpc_checksum(&footer, sizeof(footer));
 	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
 	if (rc < 0)
 		return rc;

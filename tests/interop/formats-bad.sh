@@ -85,7 +85,7 @@ test_vpc() {
 	bad 'Max Table Entries too large (2147483647)' \
 		vpc 540 "$(be32 0x7fffffff)"
 	bad 'Invalid header magic' vpc 512 "$(be32 0)"
-	bad 'Differencing VHD images are not supported' vpc 60 "$(be32 4)"
+	bad "The parent's name cannot be read" vpc 60 "$(be32 4)"
 	bad 'Page table is out of reach' vpc 528 "$(be64 0x7fffffffffffffff)"
 	make_good vpc subformat=fixed,force_size=on
 	bad 'The disk ends behind the file'\''s end' \
