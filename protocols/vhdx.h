@@ -37,6 +37,7 @@ enum {
 	VHDX_LOG_SECTOR = 4096,
 	VHDX_LOG_DATA_LEN = 4084,     /* of a data sector's own bytes */
 	VHDX_CHUNK_SECTORS = 1 << 23, /* that one bitmap block covers */
+	VHDX_BITMAP_LEN = 1 << 20,    /* of such a block */
 };
 
 enum vhdx_block_state { /* § 2.5.1.1 */
@@ -118,6 +119,22 @@ enum vhdx_parameters {
 	VHDX_LEAVE_ALLOCATED = 1 << 0,
 	VHDX_HAS_PARENT = 1 << 1,
 };
+
+/* The parent locator, an item that differencing images have. Offsets count
+ * from the item's beginning, names are UTF-16. */
+struct vhdx_wire_locator { /* § 2.6.2.6.1 */
+	uint8_t type[16];
+	uint16_t reserved;
+	uint16_t n_entries;
+} __attribute__((packed));
+_Static_assert(sizeof(struct vhdx_wire_locator) == 20, "VHDX parent locator");
+
+struct vhdx_wire_locator_entry { /* § 2.6.2.6.2 */
+	uint32_t key_offset, value_offset;
+	uint16_t key_len, value_len;
+} __attribute__((packed));
+_Static_assert(sizeof(struct vhdx_wire_locator_entry) == 12,
+	       "VHDX parent locator entry");
 
 /* The items that there must be, as they stand behind the metadata table. */
 struct vhdx_wire_items {
@@ -203,6 +220,13 @@ _Static_assert(sizeof(struct vhdx_wire_log_data) == 4096, "VHDX log data");
 	{ \
 		0x2d, 0x5f, 0xd3, 0xa8, 0x0b, 0xb3, 0x4d, 0x45, 0xab, 0xf7, \
 			0xd3, 0xd8, 0x48, 0x34, 0xab, 0x0c \
+	}
+
+/* The type of parent locators that are images. */
+#define VHDX_GUID_LOCATOR \
+	{ \
+		0xb7, 0xef, 0x4a, 0xb0, 0x9e, 0xd1, 0x81, 0x4a, 0xb7, 0x89, \
+			0x25, 0xb8, 0xe9, 0x44, 0x59, 0x13 \
 	}
 
 #endif

@@ -100,6 +100,8 @@ LIB_SRCS += \
 	lib/image/vhdx_create.c \
 	lib/image/vhdx_header.c \
 	lib/image/vhdx_log.c \
+	lib/image/vhdx_parent.c \
+	lib/image/vhdx_sectors.c \
 	lib/image/vmdk.c \
 	lib/image/vmdk_create.c \
 	lib/image/vmdk_descriptor.c \

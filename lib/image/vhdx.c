@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * VHDX, Hyper-V's format: blocks of 1 to 256 MiB, and a table, the BAT, in
- * which after every chunk_ratio entries of blocks comes one of a bitmap that
- * only differencing images use.
+ * which after every chunk_ratio entries of blocks comes one of a bitmap, which
+ * only differencing images have: it says which sectors are not the parent's.
  *
  * A new block: room at the end of the file, data, the changed sector of the
  * table to the log, which is flushed, and the sector itself. Who writes to a
@@ -24,40 +24,46 @@ static int probe(const uint8_t *head, size_t len, uint64_t file_size)
 	return len >= 8 && memcmp(head, VHDX_SIGNATURE, 8) == 0 ? 100 : 0;
 }
 
-static uint64_t entry_place(const struct vhdx *v, uint64_t index)
+uint64_t vhdx_entry_place(const struct vhdx *v, uint64_t index)
 {
 	return v->bat.offset +
 	       (index + index / v->chunk_ratio) * sizeof(uint64_t);
 }
 
-static bool is_over(const struct vhdx *v, uint64_t offset,
+static bool is_over(uint64_t offset, uint64_t len,
 		    const struct vhdx_range *range)
 {
 	return offset < range->offset + range->len &&
-	       range->offset < offset + v->block_len;
+	       range->offset < offset + len;
 }
 
-/* A block over the tables would have the guest write them. */
+bool vhdx_is_place(const struct vhdx *v, uint64_t offset, uint64_t len)
+{
+	return offset >= VHDX_MIB && offset <= (uint64_t)INT64_MAX - len &&
+	       !is_over(offset, len, &v->bat) &&
+	       !is_over(offset, len, &v->metadata) &&
+	       !is_over(offset, len, &v->log);
+}
+
 static int check_place(const struct vhdx *v, uint64_t offset, uint64_t index,
 		       struct error *err)
 {
-	if (offset >= VHDX_MIB &&
-	    offset <= (uint64_t)INT64_MAX - v->block_len &&
-	    !is_over(v, offset, &v->bat) && !is_over(v, offset, &v->metadata) &&
-	    !is_over(v, offset, &v->log))
+	if (vhdx_is_place(v, offset, v->block_len))
 		return 0;
 	return error_set(err, -EIO, "VHDX block %llu is not in a place for it",
 			 (unsigned long long)index);
 }
 
-static int find(struct blocks *blocks, uint64_t offset, bool nowait,
-		struct block_run *run, struct error *err)
+/* The block that offset is in, as a whole. */
+static int find_block(struct vhdx *v, uint64_t offset, bool nowait,
+		      struct block_run *run, bool *is_partial,
+		      struct error *err)
 {
-	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
 	uint64_t index = offset / v->block_len, entry;
-	int rc = table_read(&blocks->table, entry_place(v, index), &entry,
-			    sizeof(entry), nowait);
+	int rc = table_read(&v->blocks.table, vhdx_entry_place(v, index),
+			    &entry, sizeof(entry), nowait);
 
+	*is_partial = false;
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read VHDX blocks");
 	entry = le64toh(entry);
@@ -71,6 +77,11 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		return 0;
 	case VHDX_BLOCK_FULLY_PRESENT:
 		break;
+	case VHDX_BLOCK_PARTIALLY_PRESENT:
+		*is_partial = v->has_parent;
+		if (*is_partial)
+			break;
+		/* fallthrough */
 	default:
 		return error_set(err, -EIO,
 				 "VHDX block %llu is in a state that is not "
@@ -92,8 +103,30 @@ static uint64_t skip(struct blocks *blocks, uint64_t offset)
 	uint64_t index = offset / v->block_len, len;
 
 	len = (v->chunk_ratio - index % v->chunk_ratio) * sizeof(uint64_t);
-	len = table_count_zeroes(&blocks->table, entry_place(v, index), len);
+	len = table_count_zeroes(&blocks->table, vhdx_entry_place(v, index),
+				 len);
 	return blocks_skipped(len / sizeof(uint64_t), v->block_len);
+}
+
+static int find(struct blocks *blocks, uint64_t offset, bool nowait,
+		struct block_run *run, struct error *err)
+{
+	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
+	bool is_partial;
+	int rc = find_block(v, offset, nowait, run, &is_partial, err);
+
+	return rc == 0 && is_partial
+		       ? vhdx_find_sectors(v, offset, nowait, run, err)
+		       : rc;
+}
+
+static int find_whole(struct blocks *blocks, uint64_t offset,
+		      struct block_run *run, struct error *err)
+{
+	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
+	bool is_partial;
+
+	return find_block(v, offset, false, run, &is_partial, err);
 }
 
 static int begin_writing(struct blocks *blocks, struct error *err)
@@ -108,42 +141,56 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 		      : 0;
 }
 
-static int allocate(struct blocks *blocks, uint64_t index,
-		    struct block_place *place, struct error *err)
+int vhdx_append(struct vhdx *v, uint64_t len, struct block_place *place,
+		struct error *err)
 {
-	const struct vhdx *v = container_of(blocks, struct vhdx, blocks);
 	const struct vhdx_range *regions[] = { &v->bat, &v->metadata, &v->log };
 
-	(void)index;
 	/* A file that ends before its regions do. */
 	for (unsigned i = 0; i < array_size(regions); i++)
 		if (place->host_offset < regions[i]->offset + regions[i]->len)
 			place->host_offset =
 				regions[i]->offset + regions[i]->len;
-	return blocks_append(blocks, VHDX_MIB, v->block_len, place, err);
+	return blocks_append(&v->blocks, VHDX_MIB, len, place, err);
 }
 
-/* Through the log: the sector of 4 KiB that the entry is in. */
+static int allocate(struct blocks *blocks, uint64_t index,
+		    struct block_place *place, struct error *err)
+{
+	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
+
+	(void)index;
+	return vhdx_append(v, v->block_len, place, err);
+}
+
+int vhdx_change(struct vhdx *v, uint64_t offset, const void *data, size_t len,
+		struct error *err)
+{
+	uint64_t at = offset & ~(uint64_t)(VHDX_LOG_SECTOR - 1);
+	uint8_t sector[VHDX_LOG_SECTOR];
+	int rc =
+		table_read(&v->blocks.table, at, sector, sizeof(sector), false);
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read VHDX metadata");
+	memcpy(sector + (offset - at), data, len);
+	rc = vhdx_log_sector(v, at, sector, err);
+	if (rc < 0)
+		return rc;
+	rc = table_write(&v->blocks.table, at, sector, sizeof(sector));
+	return rc < 0 ? error_set_errno(err, rc,
+					"Could not write VHDX metadata")
+		      : 0;
+}
+
 static int enter(struct blocks *blocks, uint64_t index,
 		 const struct block_place *place, struct error *err)
 {
 	struct vhdx *v = container_of(blocks, struct vhdx, blocks);
-	uint64_t at = entry_place(v, index);
-	uint64_t sector_at = at & ~(uint64_t)(VHDX_LOG_SECTOR - 1);
 	uint64_t entry = htole64(place->host_offset | VHDX_BLOCK_FULLY_PRESENT);
-	uint8_t sector[VHDX_LOG_SECTOR];
-	int rc = table_read(&blocks->table, sector_at, sector, sizeof(sector),
-			    false);
 
-	if (rc < 0)
-		return error_set_errno(err, rc, "Could not read VHDX blocks");
-	memcpy(sector + (at - sector_at), &entry, sizeof(entry));
-	rc = vhdx_log_sector(v, sector_at, sector, err);
-	if (rc < 0)
-		return rc;
-	rc = table_write(&blocks->table, sector_at, sector, sizeof(sector));
-	return rc < 0 ? error_set_errno(err, rc, "Could not write VHDX blocks")
-		      : 0;
+	return vhdx_change(v, vhdx_entry_place(v, index), &entry, sizeof(entry),
+			   err);
 }
 
 static int end_writing(struct blocks *blocks, struct error *err)
@@ -160,6 +207,17 @@ static const struct blocks_ops ops = {
 	.enter = enter,
 };
 
+static const struct blocks_ops differencing_ops = {
+	.find = find,
+	.find_whole = find_whole,
+	.begin_writing = begin_writing,
+	.end_writing = end_writing,
+	.allocate = allocate,
+	.enter = enter,
+	.locate = vhdx_locate,
+	.own = vhdx_own,
+};
+
 static int vhdx_open(struct image *image, struct error *err)
 {
 	_cleanup_free_ struct vhdx *v = calloc(1, sizeof(*v));
@@ -172,14 +230,19 @@ static int vhdx_open(struct image *image, struct error *err)
 		rc = vhdx_replay(v, image->file, image->path, err);
 	if (rc == 0)
 		rc = vhdx_read_layout(v, image->file, err);
+	if (rc == 0 && v->has_parent)
+		rc = vhdx_read_parent(v, image, err);
 	if (rc == 0)
 		rc = image_file_size(image->file, &v->flushed_size);
 	if (rc < 0)
 		return rc;
 	image->size = v->size;
 	image->cluster_size = v->block_len;
-	blocks_image_attach(image, &v->blocks, &ops, v->block_len);
+	blocks_image_attach(image, &v->blocks,
+			    v->has_parent ? &differencing_ops : &ops,
+			    v->block_len);
 	v->blocks.has_file_holes = v->is_fixed;
+	v->blocks.part_len = v->has_parent ? v->logical_sector : 0;
 	v = NULL; /* the image has it */
 	return 0;
 }
@@ -220,6 +283,9 @@ const struct image_format image_format_vhdx = {
 	.discard = blocks_image_discard,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
+	.change_backing = vhdx_change_backing,
+	.check_backing = vhdx_check_backing,
+	.make_empty = vhdx_make_empty,
 	.check = blocks_image_check,
 	.repair = vhdx_repair,
 	.get_info = vhdx_get_info,

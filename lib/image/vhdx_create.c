@@ -12,6 +12,8 @@
 #include <string.h>
 
 const struct image_option_spec vhdx_create_specs[] = {
+	{ "backing_file", "str", NULL, NULL },
+	{ "backing_fmt", "str", NULL, NULL },
 	{ "size", "size", "Virtual disk size; max of 64TB.", NULL },
 	{ "log_size", "size", "Log size; min 1MB.", "1048576" },
 	{ "block_size", "size",
@@ -32,7 +34,10 @@ const struct image_option_spec vhdx_create_specs[] = {
 
 struct plan {
 	uint64_t size, block_len, n_blocks, chunk_ratio;
-	bool is_fixed, has_zero_state;
+	bool is_fixed, has_zero_state, has_parent;
+	struct vhdx_wire_items items;
+	uint8_t locator[VHDX_LOCATOR_LEN]; /* of the parent */
+	uint32_t locator_len;
 	struct vhdx_range log, bat, metadata;
 	uint64_t end; /* of the regions: the first block's place */
 };
@@ -109,15 +114,55 @@ static int take_options(struct plan *p, const struct image_create_options *o,
 	return take_lengths(p, o, err);
 }
 
+static void fill_items(struct plan *p)
+{
+	p->items = (struct vhdx_wire_items){
+		.block_len = htole32((uint32_t)p->block_len),
+		.parameters = htole32(p->is_fixed ? VHDX_LEAVE_ALLOCATED : 0),
+		.size = htole64(p->size),
+		.logical_sector = htole32(IMAGE_SECTOR),
+		.physical_sector = htole32(IMAGE_SECTOR),
+	};
+	guid_generate(p->items.disk_guid);
+}
+
+/* § 2.6.1.2: what is said of the disk is the same. */
+static int take_parent(struct plan *p, const char *path,
+		       const struct image_create_options *o, struct error *err)
+{
+	int rc;
+
+	if (p->is_fixed)
+		return error_set(err, -EINVAL,
+				 "A fixed image has no backing file");
+	rc = vhdx_name_parent(path, o->backing_path, o->backing_format,
+			      p->locator, &p->locator_len, &p->items, err);
+	if (rc < 0)
+		return rc;
+	if (le64toh(p->items.size) != p->size)
+		return error_set(err, -EINVAL,
+				 "A differencing image is as large as its "
+				 "backing file, %llu bytes",
+				 (unsigned long long)le64toh(p->items.size));
+	p->items.block_len = htole32((uint32_t)p->block_len);
+	p->items.parameters = htole32(VHDX_HAS_PARENT);
+	p->has_parent = true;
+	p->has_zero_state = false;
+	return 0;
+}
+
 static void lay_out(struct plan *p)
 {
 	uint64_t n_entries;
 
 	p->n_blocks = round_up(p->size, p->block_len) / p->block_len;
-	p->chunk_ratio =
-		(uint64_t)VHDX_CHUNK_SECTORS * IMAGE_SECTOR / p->block_len;
+	p->chunk_ratio = (uint64_t)VHDX_CHUNK_SECTORS *
+			 le32toh(p->items.logical_sector) / p->block_len;
 	n_entries = p->n_blocks;
-	if (n_entries > 0)
+	if (p->has_parent)
+		n_entries = round_up(n_entries, p->chunk_ratio) /
+			    p->chunk_ratio * (p->chunk_ratio + 1);
+	else if (n_entries > 0)
 		n_entries += (n_entries - 1) / p->chunk_ratio;
 	p->log.offset = VHDX_MIB;
 	p->bat.offset = p->log.offset + p->log.len;
@@ -186,33 +231,31 @@ static int write_metadata(const struct plan *p, const struct image_file *file)
 	static const uint8_t disk[16] = VHDX_GUID_DISK;
 	static const uint8_t logical[16] = VHDX_GUID_LOGICAL_SECTOR;
 	static const uint8_t physical[16] = VHDX_GUID_PHYSICAL_SECTOR;
+	static const uint8_t parent[16] = VHDX_GUID_PARENT;
 	struct {
 		struct vhdx_wire_metadata_header header;
-		struct vhdx_wire_metadata entries[5];
+		struct vhdx_wire_metadata entries[6];
 	} table = {
-		.header.n_entries = htole16(5),
+		.header.n_entries = htole16(p->has_parent ? 6 : 5),
 		.entries = { item(parameters, 0, 8, false),
 			     item(size, 8, 8, true), item(disk, 16, 16, true),
 			     item(logical, 32, 4, true),
 			     item(physical, 36, 4, true) },
 	};
-	struct vhdx_wire_items values = {
-		.block_len = htole32((uint32_t)p->block_len),
-		.parameters = htole32(p->is_fixed ? VHDX_LEAVE_ALLOCATED : 0),
-		.size = htole64(p->size),
-		.logical_sector = htole32(IMAGE_SECTOR),
-		.physical_sector = htole32(IMAGE_SECTOR),
-	};
+	uint64_t at = p->metadata.offset + VHDX_METADATA_TABLE_LEN;
 	int rc;
 
+	if (p->has_parent)
+		table.entries[5] =
+			item(parent, VHDX_LOCATOR_LEN, p->locator_len, false);
 	memcpy(table.header.signature, VHDX_METADATA_SIGNATURE, 8);
-	guid_generate(values.disk_guid);
 	rc = image_file_write(file, p->metadata.offset, &table, sizeof(table));
-	return rc < 0 ? rc
-		      : image_file_write(file,
-					 p->metadata.offset +
-						 VHDX_METADATA_TABLE_LEN,
-					 &values, sizeof(values));
+	if (rc == 0)
+		rc = image_file_write(file, at, &p->items, sizeof(p->items));
+	if (rc == 0 && p->has_parent)
+		rc = image_file_write(file, at + VHDX_LOCATOR_LEN, p->locator,
+				      sizeof(p->locator));
+	return rc;
 }
 
 /* Of blocks that are not there, the table's zeroes say so already. */
@@ -288,6 +331,11 @@ int vhdx_create(const char *path, const struct image_create_options *o,
 	struct image_file *file;
 	int rc = take_options(&plan, o, err);
 
+	if (rc < 0)
+		return rc;
+	fill_items(&plan);
+	if (o->backing_path != NULL)
+		rc = take_parent(&plan, path, o, err);
 	if (rc < 0)
 		return rc;
 	lay_out(&plan);

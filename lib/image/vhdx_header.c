@@ -211,7 +211,7 @@ static const struct item {
 };
 
 /* One item's value to its place in items. */
-static int read_item(const struct vhdx *v, struct image_file *file,
+static int read_item(struct vhdx *v, struct image_file *file,
 		     const struct vhdx_wire_metadata *w, uint8_t *to,
 		     unsigned *seen, struct error *err)
 {
@@ -226,6 +226,9 @@ static int read_item(const struct vhdx *v, struct image_file *file,
 		return error_set(err, -ENOTSUP,
 				 "VHDX metadata that must be understood are "
 				 "not known");
+	if (i == ITEM_PARENT)
+		v->locator = (struct vhdx_range){ le32toh(w->offset),
+						  le32toh(w->len) };
 	if (i == N_ITEMS || i == ITEM_PARENT)
 		return 0;
 	item = &items[i];
@@ -243,7 +246,7 @@ static int read_item(const struct vhdx *v, struct image_file *file,
 		      : 0;
 }
 
-static int read_items(const struct vhdx *v, struct image_file *file,
+static int read_items(struct vhdx *v, struct image_file *file,
 		      struct vhdx_wire_items *values, struct error *err)
 {
 	_cleanup_free_ uint8_t *table = malloc(VHDX_METADATA_TABLE_LEN);
@@ -290,35 +293,41 @@ static int check_items(const struct vhdx_wire_items *w, struct error *err)
 	if (le64toh(w->size) > VHDX_SIZE_MAX || le64toh(w->size) % sector != 0)
 		return error_set(err, -EINVAL, "Invalid VHDX disk size %llu",
 				 (unsigned long long)le64toh(w->size));
-	if (le32toh(w->parameters) & VHDX_HAS_PARENT)
-		return error_set(err, -ENOTSUP,
-				 "Differencing VHDX images are not supported");
 	return 0;
+}
+
+/* § 2.5: where there are bitmaps, each chunk has one. */
+static uint64_t count_entries(const struct vhdx *v)
+{
+	uint64_t n = v->size / v->block_len + (v->size % v->block_len != 0);
+
+	if (v->has_parent)
+		return (n + v->chunk_ratio - 1) / v->chunk_ratio *
+		       (v->chunk_ratio + 1);
+	return n > 0 ? n + (n - 1) / v->chunk_ratio : 0;
 }
 
 int vhdx_read_layout(struct vhdx *v, struct image_file *file, struct error *err)
 {
-	struct vhdx_wire_items w = { .size = 0 };
-	uint64_t n_blocks;
+	struct vhdx_wire_items *w = &v->items;
 	int rc = read_regions(v, file, err);
 
 	if (rc == 0)
-		rc = read_items(v, file, &w, err);
+		rc = read_items(v, file, w, err);
 	if (rc == 0)
-		rc = check_items(&w, err);
+		rc = check_items(w, err);
 	if (rc < 0)
 		return rc;
-	v->size = le64toh(w.size);
-	v->block_len = le32toh(w.block_len);
+	v->size = le64toh(w->size);
+	v->block_len = le32toh(w->block_len);
 	assert(v->block_len > 0);
-	v->logical_sector = le32toh(w.logical_sector);
-	v->is_fixed = le32toh(w.parameters) & VHDX_LEAVE_ALLOCATED;
+	v->logical_sector = le32toh(w->logical_sector);
+	v->has_parent = le32toh(w->parameters) & VHDX_HAS_PARENT;
+	v->is_fixed =
+		le32toh(w->parameters) & VHDX_LEAVE_ALLOCATED && !v->has_parent;
 	v->chunk_ratio =
 		(uint64_t)VHDX_CHUNK_SECTORS * v->logical_sector / v->block_len;
-	n_blocks = v->size / v->block_len + (v->size % v->block_len != 0);
-	if (n_blocks > 0)
-		n_blocks += (n_blocks - 1) / v->chunk_ratio;
-	if (n_blocks > v->bat.len / sizeof(uint64_t))
+	if (count_entries(v) > v->bat.len / sizeof(uint64_t))
 		return error_set(err, -EINVAL,
 				 "VHDX block table is too short for the disk");
 	return 0;

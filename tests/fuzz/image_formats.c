@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -31,6 +32,8 @@ enum {
 	FILE_LEN_MAX = 1 << 30,
 	PAGE = 4096,
 	DISK_LEN = 3 << 20,
+	/* What a geometry of VHD can be: 4 heads, 17 sectors. */
+	PARENT_DISK_LEN = 90 * 4 * 17 * 512,
 	PAGES_MAX = 4096,
 	VHDX_LOG_AT = VHDX_MIB,
 };
@@ -41,6 +44,7 @@ static struct template
 	struct image_option options[2];
 	unsigned n_options;
 	bool is_left_open; /* copied before it is closed */
+	bool has_parent;   /* which nobody opens */
 
 	uint64_t len;
 	struct {
@@ -67,6 +71,13 @@ templates[] = {
 	{ "qed", { { "cluster_size", "4096" } }, 1 },
 	{ "qed", { { "cluster_size", "4096" } }, 1, .is_left_open = true },
 	{ "qcow", { { 0 } }, 0 },
+	{ "vpc", { { 0 } }, 0, .has_parent = true },
+	{ "vhdx", { { "block_size", "1048576" } }, 1, .has_parent = true },
+	{ "vhdx",
+	  { { "block_size", "1048576" } },
+	  1,
+	  .has_parent = true,
+	  .is_left_open = true },
 };
 
 static void load(struct template *t, const char *path)
@@ -94,21 +105,40 @@ static void load(struct template *t, const char *path)
 	close(fd);
 }
 
+/* The name is relative, as all that are in such images. */
+static void make_parent(struct image_create_options *how, char *path)
+{
+	struct image_create_options parent = *how;
+	int fd = mkstemp(path);
+
+	parent.options = NULL;
+	parent.n_options = 0;
+	if (fd < 0 || image_create(path, &parent, NULL) < 0)
+		abort();
+	close(fd);
+	how->backing_path = strrchr(path, '/') + 1;
+	how->backing_format = how->format;
+	how->is_backing_unchecked = true;
+}
+
 static void make(struct template *t)
 {
-	const struct image_create_options how = {
+	struct image_create_options how = {
 		.format = t->format,
-		.size = DISK_LEN,
+		.size = t->has_parent ? PARENT_DISK_LEN : DISK_LEN,
 		.has_size = true,
 		.options = t->options,
 		.n_options = t->n_options,
 	};
 	const struct image_open_options open_how = { .format = t->format };
 	char path[] = "/tmp/image_formats.XXXXXX";
+	char parent[] = "/tmp/image_formats.XXXXXX";
 	struct image *image;
 	uint8_t data[5000];
 	int fd = mkstemp(path);
 
+	if (t->has_parent)
+		make_parent(&how, parent);
 	memset(data, 0x33, sizeof(data));
 	if (fd < 0 || image_create(path, &how, NULL) < 0 ||
 	    image_open(&image, path, &open_how, NULL) < 0 ||
@@ -128,6 +158,7 @@ static void make(struct template *t)
 		load(t, path);
 	close(fd);
 	unlink(path);
+	unlink(parent);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -211,6 +242,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		how.flags |= IMAGE_READ_ONLY;
 	if (data[1] & WALK_CHECK)
 		how.flags |= IMAGE_CHECK;
+	if (t->has_parent)
+		how.flags |= IMAGE_NO_BACKING;
 	if (image_open_fd(&image, make_file(t, data + 2, len - 2), "image",
 			  &how, NULL) < 0)
 		return 0;

@@ -164,7 +164,7 @@ test_vhdx() {
 	bad 'Invalid VHDX block size 0' vhdx $items "$(le32 0)"
 	bad 'Invalid VHDX block size 3145728' vhdx $items "$(le32 3145728)"
 	bad 'Invalid VHDX block size 536870912' vhdx $items "$(le32 536870912)"
-	bad 'Differencing VHDX images are not supported' \
+	bad 'VHDX parent locator is not valid' \
 		vhdx $((items + 4)) "$(le32 2)"
 	bad 'Invalid VHDX disk size 9223372036854775296' \
 		vhdx $((items + 8)) "$(le64 0x7ffffffffffffe00)"

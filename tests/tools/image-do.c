@@ -16,6 +16,8 @@
  *	image-do IMAGE snapshot-apply|-delete INDEX
  *	image-do IMAGE amend-bits BITS
  *
+ * The images under it are not opened, unless IMAGE_CHAIN is set.
+ *
  * With IMAGE_FAIL=N or N:ENOSPC in the environment the N-th call that changes
  * or flushes a file fails, with EIO or ENOSPC; so does each after it with
  * IMAGE_FAIL=N: or N:ENOSPC:. Status 3: there were fewer.
@@ -256,6 +258,8 @@ int main(int argc, char **argv)
 	if (argc < 3)
 		die(EXIT_USAGE, "usage: image-do IMAGE VERB ...");
 	fail_init(getenv("IMAGE_FAIL"));
+	if (getenv("IMAGE_CHAIN") != NULL)
+		how.flags = 0;
 	if (strcmp(argv[2], "discard-keep") == 0)
 		how.flags |= IMAGE_DISCARD_NO_UNREF;
 	rc = image_open(&image, argv[1], &how, &err);
