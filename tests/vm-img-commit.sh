@@ -111,11 +111,11 @@ test_wrong_usage() {
 test_not_emptied() {
 	for format in qed vmdk; do
 		before() {
-			qemu-img create -q -f $format base 1M
-			qemu-img create -q -f $format -b base -F $format top
-			qemu-io -f $format -c 'write -P 3 64k 64k' top >/dev/null
+			qemu-img create -q -f "$format" base 1M
+			qemu-img create -q -f "$format" -b base -F "$format" top
+			qemu-io -f "$format" -c 'write -P 3 64k 64k' top >/dev/null
 		}
-		same commit -f $format top
+		same commit -f "$format" top
 		assertTrue "$format" "qemu-img compare -q -f $format \
 			-F $format top base"
 	done

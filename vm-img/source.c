@@ -91,7 +91,7 @@ static bool is_blkdebug(const char *driver)
 static bool is_protocol(const char *driver)
 {
 	return strcmp(driver, "file") == 0 ||
-	       strcmp(driver, "host_device") == 0;
+	       strcmp(driver, "host_device") == 0 || strcmp(driver, "nbd") == 0;
 }
 
 static int replace(char **text, const char *with)
@@ -156,13 +156,18 @@ static int take_path(struct keys *keys, const char *prefix, const char *driver,
 
 	if (driver != NULL && !is_protocol(driver))
 		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
+	for (unsigned i = 0; i < array_size(ignored_of_file); i++)
+		take(keys, prefix, ignored_of_file[i]);
+	if (driver != NULL && strcmp(driver, "nbd") == 0) {
+		free(source->path);
+		source->path = NULL;
+		return source_take_nbd(keys, prefix, &source->path, err);
+	}
 	name = take(keys, prefix, "filename");
 	if (name == NULL)
 		return error_set(err, -EINVAL,
 				 "The 'file' block driver requires a file "
 				 "name");
-	for (unsigned i = 0; i < array_size(ignored_of_file); i++)
-		take(keys, prefix, ignored_of_file[i]);
 	return replace(&source->path, name);
 }
 
@@ -330,6 +335,19 @@ int source_check_new(const char *name, struct error *err)
 	return check_protocol(name, err);
 }
 
+static int take_name(struct source *source, const char *name, struct error *err)
+{
+	int rc = 0;
+
+	if (source_is_old_nbd(name))
+		return source_parse_old_nbd(name, &source->path, err);
+	if (strncmp(name, FILE_PREFIX, strlen(FILE_PREFIX)) == 0)
+		name += strlen(FILE_PREFIX);
+	else
+		rc = check_protocol(name, err);
+	return rc == 0 ? replace(&source->path, name) : rc;
+}
+
 int source_parse(struct source *source, const char *name, const char *format,
 		 bool is_options, struct error *err)
 {
@@ -345,12 +363,7 @@ int source_parse(struct source *source, const char *name, const char *format,
 	if (rc == 0 && (is_options || is_json)) {
 		rc = take_keys(&keys, source, err);
 	} else if (rc == 0) {
-		if (strncmp(name, FILE_PREFIX, strlen(FILE_PREFIX)) == 0)
-			name += strlen(FILE_PREFIX);
-		else
-			rc = check_protocol(name, err);
-		if (rc == 0)
-			rc = replace(&source->path, name);
+		rc = take_name(source, name, err);
 	}
 	keys_deinit(&keys);
 	if (rc == 0 && format != NULL)

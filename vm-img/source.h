@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * What a name on the command line stands for: a path; "file:PATH";
- * "blkdebug:CONFIG:PATH"; with --image-opts "driver=qcow2,file.filename=PATH"; or the same as "json:{…}".
+ * "blkdebug:CONFIG:PATH"; an NBD export; with --image-opts
+ * "driver=qcow2,file.filename=PATH"; or the same as "json:{…}".
  * Names inside images never come here.
  */
 #ifndef VM_IMG_SOURCE_H
@@ -31,6 +32,13 @@ int source_check_new(const char *name, struct error *err);
  * source_blkdebug.c */
 int source_take_blkdebug(struct keys *keys, const char *prefix,
 			 struct source *source, struct error *err);
+/* An NBD export's options, whose names begin with prefix, as a URI, to be
+ * freed. source_nbd.c */
+int source_take_nbd(struct keys *keys, const char *prefix, char **uri,
+		    struct error *err);
+/* "nbd:unix:PATH" or "nbd:HOST:PORT", as a URI. */
+bool source_is_old_nbd(const char *name);
+int source_parse_old_nbd(const char *name, char **uri, struct error *err);
 void source_deinit(struct source *source);
 
 #endif

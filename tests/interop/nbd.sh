@@ -52,6 +52,31 @@ test_source() {
 	stop nbdkit
 }
 
+# An export by its options, and by the names of old.
+test_names() {
+	serve_qemu -f raw -x 'a b' src
+	for options in "driver=nbd,export=a b,path=$dir/sock" \
+		"driver=nbd,export=a b,server.type=unix,server.path=$dir/sock" \
+		"driver=raw,file.driver=nbd,file.export=a b,file.path=$dir/sock"; do
+		same map --output=json --image-opts "$options"
+	done
+	stop qemu-nbd
+	serve_qemu -f raw -x a-b src
+	same info "json:{'driver':'raw','file':{'driver':'nbd',
+		'server':{'type':'unix','path':'$dir/sock'},'export':'a-b'}}"
+	same map "nbd:unix:$dir/sock:exportname=a-b"
+	stop qemu-nbd
+	serve_qemu -f raw src
+	same info "nbd:unix:$dir/sock"
+	same map --output=json "nbd:unix:$dir/sock"
+	stop qemu-nbd
+	for name in driver=nbd driver=nbd,export=a driver=nbd,port=1 \
+		driver=nbd,host=a,path=b driver=raw,file.driver=nbd,file.export=b; do
+		same info --image-opts "$name"
+	done
+	same info nbd:a
+}
+
 test_target() {
 	truncate -s 4M b.raw
 	serve file b.raw
