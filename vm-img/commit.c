@@ -325,6 +325,7 @@ static int run_request(const struct request *request)
 {
 	struct run run = { .request = request };
 	struct error err = ERROR_INIT;
+	bool is_open;
 	int rc = 0;
 
 	run.layers[0] = open_or_report(request->path, request->format,
@@ -335,8 +336,9 @@ static int run_request(const struct request *request)
 	progress_begin(&run.progress,
 		       request->wants_progress && !request->is_quiet);
 	while (rc == 0)
-		rc = open_next(&run);
-	if (rc > 0)
+		rc = open_next(&run); /* which says what is wrong */
+	is_open = rc > 0;
+	if (is_open)
 		rc = commit(&run, &err);
 	image_abandon(run.base);
 	if (rc == 0)
@@ -344,9 +346,9 @@ static int run_request(const struct request *request)
 	for (unsigned i = 0; i < run.n_layers; i++)
 		image_abandon(run.layers[i]);
 	progress_end(&run.progress, rc == 0);
-	if (rc < 0)
+	if (rc < 0 && is_open)
 		report_error("%s", error_text(&err, rc));
-	else if (!request->is_quiet)
+	else if (rc == 0 && !request->is_quiet)
 		printf("Image committed.\n");
 	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
