@@ -52,3 +52,4 @@ vm-img_SRCS := \
 	vm-img/turns.c \
 	vm-img/workers.c
 vm-img_LIBS = $(IMAGE_LIBS)
+json_read_FUZZ_SRCS := vm-img/json_read.c
