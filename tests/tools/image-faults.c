@@ -148,8 +148,8 @@ static struct disk look(struct disk *snapshot)
 {
 	const struct image_open_options how = { .format = "qcow2",
 						.flags = IMAGE_READ_ONLY };
+	struct image_info info = { .n_snapshots = 0 };
 	struct error err = ERROR_INIT;
-	struct image_info info;
 	struct image *image;
 	struct disk d;
 	int rc = image_open(&image, run.work, &how, &err);
@@ -218,7 +218,7 @@ static int write_flushed(struct image *image, struct error *err)
 		rc = change(image, "write", 300000, 100000, err);
 	if (rc == 0)
 		rc = change(image, "zero", 200000, 50000, err);
-	return rc == 0 ? change(image, "discard", 524288, 65536, err) : rc;
+	return rc == 0 ? change(image, "discard", 458752, 65536, err) : rc;
 }
 
 static int snapshot(struct image *image, const char *verb, struct error *err)
@@ -510,6 +510,8 @@ static void try_event(const char *event, unsigned long n)
 {
 	static const int errors[] = { EIO, ENOSPC };
 
+	if (n >= BLKDEBUG_RULES_MAX)
+		n = BLKDEBUG_RULES_MAX - 1;
 	for (unsigned long i = 0; i < n; i++) {
 		unsigned long turn = i + 1;
 
