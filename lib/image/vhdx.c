@@ -54,6 +54,13 @@ static int check_place(const struct vhdx *v, uint64_t offset, uint64_t index,
 			 (unsigned long long)index);
 }
 
+static int refuse_state(uint64_t index, struct error *err)
+{
+	return error_set(err, -EIO,
+			 "VHDX block %llu is in a state that is not known",
+			 (unsigned long long)index);
+}
+
 /* The block that offset is in, as a whole. */
 static int find_block(struct vhdx *v, uint64_t offset, bool nowait,
 		      struct block_run *run, bool *is_partial,
@@ -78,15 +85,12 @@ static int find_block(struct vhdx *v, uint64_t offset, bool nowait,
 	case VHDX_BLOCK_FULLY_PRESENT:
 		break;
 	case VHDX_BLOCK_PARTIALLY_PRESENT:
-		*is_partial = v->has_parent;
-		if (*is_partial)
-			break;
-		/* fallthrough */
+		if (!v->has_parent)
+			return refuse_state(index, err);
+		*is_partial = true;
+		break;
 	default:
-		return error_set(err, -EIO,
-				 "VHDX block %llu is in a state that is not "
-				 "known",
-				 (unsigned long long)index);
+		return refuse_state(index, err);
 	}
 	run->kind = BLOCK_DATA;
 	run->host_offset = entry >> VHDX_ENTRY_OFFSET_BITS
@@ -209,6 +213,7 @@ static const struct blocks_ops ops = {
 
 static const struct blocks_ops differencing_ops = {
 	.find = find,
+	.skip = skip,
 	.find_whole = find_whole,
 	.begin_writing = begin_writing,
 	.end_writing = end_writing,

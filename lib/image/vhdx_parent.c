@@ -277,13 +277,13 @@ int vhdx_name_parent(const char *path, const char *name, const char *format,
 	};
 	_cleanup_free_ char *windows = NULL;
 	char guid[GUID_TEXT_LEN + 1];
+	struct image *parent = NULL;
 	const struct vhdx *state;
-	struct image *parent;
 	int rc = windows_path_write(name, &windows, err);
 
 	if (rc == 0)
 		rc = open_parent(&parent, path, name, format, err);
-	if (rc < 0)
+	if (parent == NULL)
 		return rc;
 	state = parent->state;
 	guid_print(state->header.data_guid, guid);
@@ -356,7 +356,7 @@ int vhdx_write_parent(struct vhdx *v, const char *path, const char *name,
 	struct vhdx_wire_items items;
 	unsigned index = 0;
 	uint64_t at = 0;
-	uint32_t len;
+	uint32_t len = 0;
 	int rc = vhdx_name_parent(path, name, format, locator, &len, &items,
 				  err);
 

@@ -19,6 +19,7 @@
 
 enum {
 	LOOKED_AT = 4096, /* bytes of a bitmap for one answer */
+	LOOKED_AT_BITS = LOOKED_AT * 8,
 };
 
 static bool is_set(const uint8_t *bits, uint64_t i)
@@ -61,8 +62,10 @@ static int find_bits(struct vhdx *v, uint64_t offset, bool nowait,
 static int need_bits(struct vhdx *v, uint64_t offset, bool nowait,
 		     uint64_t *place, struct error *err)
 {
-	int rc = find_bits(v, offset, nowait, place, err);
+	int rc;
 
+	*place = 0;
+	rc = find_bits(v, offset, nowait, place, err);
 	if (rc == 0 && *place == 0)
 		return error_set(err, -EIO, "VHDX block %llu has no bitmap",
 				 (unsigned long long)(offset / v->block_len));
@@ -82,8 +85,8 @@ int vhdx_find_sectors(struct vhdx *v, uint64_t offset, bool nowait,
 
 	if (rc < 0)
 		return rc;
-	if (n > LOOKED_AT * 8 - first)
-		n = LOOKED_AT * 8 - first;
+	if (n > LOOKED_AT_BITS - first)
+		n = LOOKED_AT_BITS - first;
 	rc = table_read(&v->blocks.table, place, bits, (first + n + 7) / 8,
 			nowait);
 	if (rc < 0)
@@ -159,7 +162,7 @@ static int add_bitmap(struct vhdx *v, uint64_t offset, struct error *err)
 static int add_block(struct vhdx *v, uint64_t index, struct block_place *place,
 		     struct error *err)
 {
-	uint64_t offset = index * v->block_len, entry, bits;
+	uint64_t offset = index * v->block_len, entry, bits = 0;
 	int rc = find_bits(v, offset, false, &bits, err);
 
 	if (rc == 0 && bits == 0)

@@ -156,7 +156,7 @@ int vpc_name_parent(const char *path, const char *name, const char *format,
 	struct stat st = { .st_mtime = 0 };
 	int rc = open_parent(&parent, path, name, format, err);
 
-	if (rc < 0)
+	if (parent == NULL)
 		return rc;
 	state = parent->state;
 	if (parent->file->fd >= 0 && fstat(parent->file->fd, &st) < 0)
