@@ -178,7 +178,11 @@ int argument_cache(const char *text, unsigned *flags)
 	return -EINVAL;
 }
 
-static int open_source(struct image **image, const struct source *source,
+/* What name said of the images under the last layer; lives on, as the engine
+ * may not but the caller does look at it. */
+static struct source kept;
+
+static int open_source(struct image **image, struct source *source,
 		       unsigned flags, struct error *err)
 {
 	const struct image_open_options options = {
@@ -189,16 +193,32 @@ static int open_source(struct image **image, const struct source *source,
 		.key_secret = source->key_secret,
 		.blkdebug = source->blkdebug,
 		.found = report_found,
+		.under = source_under(source),
 	};
 
+	if (source->is_backing_empty && has_image_opts)
+		report_warning("Use of \"backing\": \"\" is deprecated; use "
+			       "\"backing\": null instead");
 	return image_open(image, source->path, &options, err);
 }
 
-struct image *open_target_or_report(const char *name, const char *format,
-				    unsigned flags, bool is_options)
+/* Who opens no image under this one has no use for what is said of it. */
+static int refuse_under(const struct source *source, struct error *err)
+{
+	if (source->under == NULL)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "Block format '%s' does not support the option "
+			 "'backing.%s'",
+			 source->format != NULL ? source->format : "qcow2",
+			 source->under_name);
+}
+
+static struct image *open_name(struct source *source, const char *name,
+			       const char *format, unsigned flags,
+			       bool is_options, bool is_layer)
 {
 	struct error err = ERROR_INIT;
-	struct source source;
 	struct image *image;
 	int rc;
 
@@ -207,10 +227,11 @@ struct image *open_target_or_report(const char *name, const char *format,
 			     "exclusive");
 		return NULL;
 	}
-	rc = source_parse(&source, name, format, is_options, &err);
+	rc = source_parse(source, name, format, is_options, &err);
+	if (rc == 0 && flags & IMAGE_NO_BACKING && !is_layer)
+		rc = refuse_under(source, &err);
 	if (rc == 0)
-		rc = open_source(&image, &source, flags, &err);
-	source_deinit(&source);
+		rc = open_source(&image, source, flags, &err);
 	if (rc == 0)
 		return image;
 	report_error("Could not open '%s': %s", name, error_text(&err, rc));
@@ -225,6 +246,49 @@ int check_new_or_report(const char *path)
 
 	if (rc < 0)
 		report_error("%s", error_text(&err, rc));
+	return rc;
+}
+
+struct image *open_target_or_report(const char *name, const char *format,
+				    unsigned flags, bool is_options)
+{
+	struct source source = { .path = NULL };
+	struct image *image =
+		open_name(&source, name, format, flags, is_options, false);
+
+	source_deinit(&source);
+	return image;
+}
+
+struct image *open_layer_or_report(const char *name, const char *format,
+				   unsigned flags,
+				   const struct image_under **under)
+{
+	struct image *image =
+		open_name(&kept, name, format, flags | IMAGE_NO_BACKING,
+			  has_image_opts, true);
+
+	*under = source_under(&kept);
+	return image;
+}
+
+int open_backing(struct image **image, const char *of, const char *name,
+		 const char *format, unsigned flags, struct error *err)
+{
+	struct source source = { .path = NULL };
+	_cleanup_free_ char *path = NULL;
+	int rc;
+
+	if (name[strcspn(name, ":/")] != ':') {
+		path = image_backing_resolve(of, name);
+		if (path == NULL)
+			return -ENOMEM;
+		name = path;
+	}
+	rc = source_parse(&source, name, format, false, err);
+	if (rc == 0)
+		rc = open_source(image, &source, flags, err);
+	source_deinit(&source);
 	return rc;
 }
 

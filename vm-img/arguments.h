@@ -7,7 +7,9 @@
 
 #include <stdint.h>
 
+struct error;
 struct image;
+struct image_under;
 
 /* Ids of options without a short letter. */
 enum {
@@ -114,6 +116,17 @@ struct image *open_path_or_report(const char *path, const char *format,
 /* Of a name that --image-opts does not mean. */
 struct image *open_target_or_report(const char *name, const char *format,
 				    unsigned flags, bool is_options);
+/*
+ * An image without those under it, which the caller opens itself: what name
+ * says of them goes to *under, NULL if that is nothing. Once.
+ */
+struct image *open_layer_or_report(const char *name, const char *format,
+				   unsigned flags,
+				   const struct image_under **under);
+/* What the user wants to have under the image of: from its folder, or by a
+ * name that is no path. 0, or -errno with a text. */
+int open_backing(struct image **image, const char *of, const char *name,
+		 const char *format, unsigned flags, struct error *err);
 /* The warning about an image whose format nobody said, if it was taken for
  * raw and is about to be written. */
 void report_guess(const struct image *image, const char *path);

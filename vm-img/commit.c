@@ -13,6 +13,7 @@
 #include "lib/base/error.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
+#include "vm-img/object.h"
 #include "vm-img/progress.h"
 #include "vm-img/rate.h"
 #include "vm-img/report.h"
@@ -54,6 +55,8 @@ struct run {
 	const struct request *request;
 	struct image *layers[LAYERS_MAX], *base;
 	unsigned n_layers;
+	/* What the user says of the one under the lowest. */
+	const struct image_under *under;
 	uint64_t size;
 
 	pthread_mutex_t lock;
@@ -250,7 +253,8 @@ static bool is_base(const struct request *request,
 	_cleanup_free_ char *path = NULL;
 
 	if (request->base == NULL ||
-	    strcmp(request->base, above->backing_name) == 0)
+	    (above->backing_name != NULL &&
+	     strcmp(request->base, above->backing_name) == 0))
 		return true;
 	path = image_backing_resolve(request->path, request->base);
 	return is_same_file(request->base, above->backing_path) ||
@@ -287,7 +291,9 @@ static int check_loop(const struct run *run, const char *path)
 static int open_next(struct run *run)
 {
 	struct image *above = run->layers[run->n_layers - 1], *image;
-	struct image_open_options options = { .flags = run->request->flags };
+	const struct image_under *under = run->under;
+	struct image_open_options options = { .flags = run->request->flags,
+					      .secrets = object_secrets() };
 	struct error err = ERROR_INIT;
 	struct image_info info;
 	bool is_last;
@@ -309,6 +315,13 @@ static int open_next(struct run *run)
 		return rc;
 	is_last = is_base(run->request, &info);
 	options.format = info.backing_format;
+	if (under != NULL) {
+		if (under->format != NULL)
+			options.format = under->format;
+		options.flags |= under->flags;
+		options.key_secret = under->key_secret;
+		options.under = run->under = under->under;
+	}
 	if (!is_last)
 		options.flags |= IMAGE_READ_ONLY | IMAGE_NO_BACKING;
 	rc = image_open(&image, info.backing_path, &options, &err);
@@ -328,8 +341,8 @@ static int run_request(const struct request *request)
 	bool is_open;
 	int rc = 0;
 
-	run.layers[0] = open_or_report(request->path, request->format,
-				       request->flags | IMAGE_NO_BACKING);
+	run.layers[0] = open_layer_or_report(request->path, request->format,
+					     request->flags, &run.under);
 	if (run.layers[0] == NULL)
 		return EXIT_FAILURE;
 	run.n_layers = 1;

@@ -38,33 +38,29 @@ static void free_request(struct request *request)
 /* The backing file's size, unless one is given; and that it is there. */
 static int look_at_backing(struct request *request, const char *name)
 {
-	const struct image_open_options how = {
-		.format = format_options_get(&request->options, "backing_fmt"),
-		/* A guest may be running on it: only its size matters. */
-		.flags = IMAGE_READ_ONLY | IMAGE_METADATA_ONLY |
-			 IMAGE_FORCE_SHARE,
-	};
-	_cleanup_free_ char *path = image_backing_resolve(request->path, name);
+	const char *format =
+		format_options_get(&request->options, "backing_fmt");
 	struct error err = ERROR_INIT;
 	struct image *image;
 	char size[24];
 	int rc;
 
-	if (path == NULL)
-		return -ENOMEM;
-	if (how.format != NULL && !format_options_is_format(how.format)) {
-		report_error("%s: Unknown driver '%s'", request->path,
-			     how.format);
+	if (format != NULL && !format_options_is_format(format)) {
+		report_error("%s: Unknown driver '%s'", request->path, format);
 		report_hint("Could not open backing image.");
 		return -ENOENT;
 	}
-	rc = image_open(&image, path, &how, &err);
+	/* A guest may be running on it: only its size matters. */
+	rc = open_backing(&image, request->path, name, format,
+			  IMAGE_READ_ONLY | IMAGE_METADATA_ONLY |
+				  IMAGE_FORCE_SHARE,
+			  &err);
 	if (rc < 0) {
 		report_error("%s: %s", request->path, error_text(&err, rc));
 		report_hint("Could not open backing image.");
 		return rc;
 	}
-	if (how.format == NULL) {
+	if (format == NULL) {
 		report_error("%s: Backing file specified without backing "
 			     "format",
 			     request->path);

@@ -108,6 +108,23 @@ bool keys_has_prefix(const struct keys *keys, const char *prefix)
 	return false;
 }
 
+int keys_move(struct keys *keys, const char *prefix, struct keys *to,
+	      struct error *err)
+{
+	size_t len = strlen(prefix);
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < keys->n; i++) {
+		struct key *key = &keys->list[i];
+
+		if (strncmp(key->name, prefix, len) != 0)
+			continue;
+		key->is_taken = true;
+		rc = add(to, key->name + len, key->value, err);
+	}
+	return rc;
+}
+
 const char *keys_left(const struct keys *keys)
 {
 	for (unsigned i = 0; i < keys->n; i++)

@@ -40,6 +40,9 @@ int keys_take_bool(struct keys *keys, const char *name, bool *value,
 		   struct error *err);
 /* Is there a name that begins with this? */
 bool keys_has_prefix(const struct keys *keys, const char *prefix);
+/* All that begin with prefix to another list, which is empty, without it. */
+int keys_move(struct keys *keys, const char *prefix, struct keys *to,
+	      struct error *err);
 /* A name that nobody took, or NULL. */
 const char *keys_left(const struct keys *keys);
 

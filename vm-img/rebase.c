@@ -425,20 +425,13 @@ static int check_format(const struct request *request)
 static int open_new(struct run *run, unsigned flags)
 {
 	const struct request *request = run->request;
-	const struct image_open_options options = {
-		.format = request->backing_format,
-		.flags = flags,
-	};
-	_cleanup_free_ char *path = NULL;
 	struct error err = ERROR_INIT;
 	int rc;
 
 	if (request->backing[0] == '\0')
 		return 0;
-	path = image_backing_resolve(request->path, request->backing);
-	if (path == NULL)
-		return -ENOMEM;
-	rc = image_open(&run->new, path, &options, &err);
+	rc = open_backing(&run->new, request->path, request->backing,
+			  request->backing_format, flags, &err);
 	if (rc < 0)
 		report_error("Could not open new backing file '%s': %s",
 			     request->backing, error_text(&err, rc));

@@ -8,7 +8,9 @@
 #include "vm-img/format_options.h"
 #include "vm-img/keys.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define JSON_PREFIX "json:"
@@ -203,20 +205,40 @@ static int take_file(struct keys *keys, struct source *source,
 	return take_blkdebug(keys, "file.", source, err);
 }
 
-/* "backing": nothing but none at all. */
+static int take_under(struct keys *keys, struct source **under,
+		      struct error *err);
+
+/* "backing": none, or what is known of it besides its name in the image. */
 static int take_backing(struct keys *keys, struct source *source,
 			struct error *err)
 {
 	const char *backing = keys_take(keys, "backing");
+	static const char prefix[] = "backing.";
+	struct keys *own;
+	int rc;
 
-	if (keys_has_prefix(keys, "backing.") ||
-	    (backing != NULL && *backing != '\0'))
-		return error_set(err, -ENOTSUP,
-				 "Another backing file than the image's own is "
-				 "not supported");
+	if (backing != NULL && *backing != '\0')
+		return error_set(err, -EINVAL,
+				 "Could not open backing file: Cannot find "
+				 "device='%s' nor node-name='%s'",
+				 backing, backing);
 	if (backing != NULL)
 		source->flags |= IMAGE_NO_BACKING;
-	return 0;
+	source->is_backing_empty = backing != NULL;
+	if (!keys_has_prefix(keys, prefix))
+		return 0;
+	own = calloc(1, sizeof(*own));
+	if (own == NULL)
+		return -ENOMEM;
+	rc = keys_move(keys, prefix, own, err);
+	if (rc == 0)
+		rc = replace(&source->under_name, own->list[0].name);
+	if (rc == 0)
+		rc = take_under(own, &source->under, err);
+	keys_deinit(own);
+	free(own);
+	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
+		      : 0;
 }
 
 static int take_format(struct keys *keys, struct source *source,
@@ -296,6 +318,65 @@ static int take_keys(struct keys *keys, struct source *source,
 		       : rc;
 }
 
+static void link_under(struct source *source)
+{
+	const struct source *under = source->under;
+
+	source->how = (struct image_under){
+		.path = source->path,
+		.format = source->format,
+		.key_secret = source->key_secret,
+		.blkdebug = source->blkdebug,
+		.flags = source->flags,
+		.under = under != NULL ? &under->how : NULL,
+	};
+}
+
+/* What the image above says of the file and the format need not be said. */
+static int fill_under(struct keys *keys, struct source *source,
+		      struct error *err)
+{
+	const char *driver = keys_take(keys, "driver"), *secret, *other;
+	bool has_file = keys_has_prefix(keys, "file");
+	int rc;
+
+	if (driver != NULL && !is_protocol(driver) && !is_blkdebug(driver) &&
+	    !format_options_is_format(driver))
+		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
+	rc = take_flags(keys, source, err);
+	if (rc < 0)
+		return rc;
+	ignore(keys, ignored, array_size(ignored));
+	ignore(keys, ignored_of_qcow2, array_size(ignored_of_qcow2));
+	if (driver != NULL && (is_protocol(driver) || is_blkdebug(driver)))
+		return take_protocol(keys, source, driver, err);
+	if (has_file)
+		rc = take_file(keys, source, err);
+	if (rc == 0)
+		rc = take_backing(keys, source, err);
+	if (rc == 0 && driver != NULL)
+		rc = replace(&source->format, driver);
+	secret = keys_take(keys, "encrypt.key-secret");
+	other = keys_take(keys, "key-secret");
+	if (rc == 0 && (secret != NULL || other != NULL))
+		rc = replace(&source->key_secret,
+			     secret != NULL ? secret : other);
+	return rc == 0 ? refuse_left(keys, driver != NULL ? driver : "qcow2",
+				     source->blkdebug != NULL, err)
+		       : rc;
+}
+
+static int take_under(struct keys *keys, struct source **under,
+		      struct error *err)
+{
+	struct source *source = calloc(1, sizeof(*source));
+
+	*under = source;
+	if (source == NULL)
+		return -ENOMEM;
+	return fill_under(keys, source, err);
+}
+
 /* One word alone is the name of a device, and there are none. */
 static int parse_options(struct keys *keys, const char *name, struct error *err)
 {
@@ -373,11 +454,24 @@ int source_parse(struct source *source, const char *name, const char *format,
 	return rc;
 }
 
+const struct image_under *source_under(struct source *source)
+{
+	if (source->under == NULL)
+		return NULL;
+	source_under(source->under);
+	link_under(source->under);
+	return &source->under->how;
+}
+
 void source_deinit(struct source *source)
 {
 	free(source->path);
 	free(source->format);
 	free(source->key_secret);
 	blkdebug_free(source->blkdebug);
+	free(source->under_name);
+	if (source->under != NULL)
+		source_deinit(source->under);
+	free(source->under);
 	*source = (struct source){ .path = NULL };
 }

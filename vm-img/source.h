@@ -8,6 +8,8 @@
 #ifndef VM_IMG_SOURCE_H
 #define VM_IMG_SOURCE_H
 
+#include "lib/image/image.h"
+
 #include <stdbool.h>
 
 struct blkdebug;
@@ -18,7 +20,13 @@ struct source {
 	/* Ours, NULL: not said. */
 	char *path, *format, *key_secret;
 	struct blkdebug *blkdebug;
-	unsigned flags; /* enum image_open_flags, to be added */
+	unsigned flags;	       /* enum image_open_flags, to be added */
+	bool is_backing_empty; /* "backing=", which QEMU warns of */
+	/* "backing.NAME=…": of the image under it, ours; how is what it says
+	 * for the engine. */
+	struct source *under;
+	char *under_name; /* the first such name */
+	struct image_under how;
 };
 
 /* format, if it is not NULL, is the user's -f. 0, or -errno with a text in
@@ -39,6 +47,8 @@ int source_take_nbd(struct keys *keys, const char *prefix, char **uri,
 /* "nbd:unix:PATH" or "nbd:HOST:PORT", as a URI. */
 bool source_is_old_nbd(const char *name);
 int source_parse_old_nbd(const char *name, char **uri, struct error *err);
+/* For image_open_options, as long as source lives. */
+const struct image_under *source_under(struct source *source);
 void source_deinit(struct source *source);
 
 #endif

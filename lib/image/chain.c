@@ -77,23 +77,76 @@ static int check_loop(const struct chain_link *link, const char *path,
 	return 0;
 }
 
+/* Where the image under this one is, if there is one. */
+static int find_path(struct image *image, const struct image_under *how,
+		     struct error *err)
+{
+	if (how != NULL && !image->format->has_backing)
+		return error_set(err, -EINVAL,
+				 "Driver doesn't support backing files");
+	if (how != NULL && how->path != NULL)
+		image->backing_path = strdup(how->path);
+	else if (image->backing_name != NULL)
+		image->backing_path =
+			image_backing_resolve(image->path, image->backing_name);
+	else if (how != NULL)
+		return error_set(err, -EINVAL,
+				 "Could not open backing file: A block device "
+				 "must be specified for \"file\"");
+	else
+		return 0;
+	return image->backing_path == NULL ? -ENOMEM : 0;
+}
+
+static int open_under(struct image *image,
+		      const struct image_open_options *options,
+		      const struct chain_link *link, struct error *err)
+{
+	const struct image_under *how = options->under;
+	struct image_open_options under = *options;
+	bool is_own_name = how != NULL && how->path != NULL;
+	int rc = is_own_name ? 0 : check_policy(image, options, err);
+
+	if (rc == 0)
+		rc = check_loop(link, image->backing_path, err);
+	if (rc < 0)
+		return rc;
+	under.format = image->backing_format;
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE);
+	if (!is_own_name)
+		under.flags &= ~(unsigned)(IMAGE_NBD | IMAGE_BLKDEBUG);
+	under.flags |= IMAGE_READ_ONLY;
+	under.key_secret = NULL;
+	under.blkdebug = NULL;
+	under.null = NULL;
+	under.under = NULL;
+	if (how != NULL) {
+		if (how->format != NULL)
+			under.format = how->format;
+		under.flags |= how->flags;
+		under.key_secret = how->key_secret;
+		under.blkdebug = how->blkdebug;
+		under.under = how->under;
+	}
+	rc = image_open_path(&image->backing, image->backing_path, &under, link,
+			     err);
+	if (rc == 0 && image->format->check_backing != NULL)
+		rc = image->format->check_backing(image, err);
+	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
+		      : 0;
+}
+
 int chain_open_backing(struct image *image,
 		       const struct image_open_options *options,
 		       const struct chain_link *above, struct error *err)
 {
 	struct chain_link link = { .above = above, .depth = image->depth };
-	struct image_open_options under = *options;
 	struct stat st;
-	int rc;
+	int rc = find_path(image, options->under, err);
 
-	if (image->backing_name == NULL)
-		return 0;
-	image->backing_path =
-		image_backing_resolve(image->path, image->backing_name);
-	if (image->backing_path == NULL)
-		return -ENOMEM;
-	if (options->flags & IMAGE_NO_BACKING)
-		return 0;
+	if (rc < 0 || image->backing_path == NULL ||
+	    options->flags & IMAGE_NO_BACKING)
+		return rc;
 	rc = image_file_identify(image->file, &st);
 	if (rc < 0 && rc != -ENOTSUP)
 		return rc;
@@ -101,24 +154,7 @@ int chain_open_backing(struct image *image,
 		link.device = st.st_dev;
 		link.inode = st.st_ino;
 	}
-	rc = check_policy(image, options, err);
-	if (rc == 0)
-		rc = check_loop(&link, image->backing_path, err);
-	if (rc < 0)
-		return rc;
-	under.format = image->backing_format;
-	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NBD |
-				   IMAGE_BLKDEBUG);
-	under.flags |= IMAGE_READ_ONLY;
-	under.key_secret = NULL;
-	under.blkdebug = NULL;
-	under.null = NULL;
-	rc = image_open_path(&image->backing, image->backing_path, &under,
-			     &link, err);
-	if (rc == 0 && image->format->check_backing != NULL)
-		rc = image->format->check_backing(image, err);
-	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
-		      : 0;
+	return open_under(image, options, &link, err);
 }
 
 static void zero_iov(const struct iovec *iov, unsigned n_iov, uint64_t skip)

@@ -27,6 +27,7 @@ struct image_format {
 	const char *name;
 	/* QEMU's driver of it works in sectors, and not in bytes. */
 	bool is_in_sectors;
+	bool has_backing; /* there may be an image under it */
 	/* How surely the first bytes (and the size) are this format: 0 no,
 	 * 1 could be (raw), 100 the magic matches. */
 	int (*probe)(const uint8_t *head, size_t len, uint64_t file_size);

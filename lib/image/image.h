@@ -67,6 +67,17 @@ struct image_null {
  */
 typedef bool image_backing_policy(void *context, const char *path);
 
+/* What the caller says of the image under one, and of those under that. */
+struct image_under {
+	const char *path; /* the caller's own, so no policy is asked; NULL: the
+			     name in the image */
+	const char *format; /* NULL: as the image says */
+	unsigned flags;	    /* IMAGE_DIRECT, _FORCE_SHARE, _NO_BACKING */
+	const char *key_secret;
+	const struct blkdebug *blkdebug; /* as below */
+	const struct image_under *under; /* NULL: as they say themselves */
+};
+
 struct image_open_options {
 	const char *format; /* NULL: probe (then block 0 of raw is guarded) */
 	unsigned flags;	    /* enum image_open_flags */
@@ -75,8 +86,7 @@ struct image_open_options {
 	/* Bytes of metadata cache; 0: enough for what a server needs. */
 	uint64_t cache_size;
 	/* Of an encrypted image: secrets (secret.h), and the id of the one that
-	 * is this image's; the images under it are not asked about. NULL: none.
-	 */
+	 * is this image's. NULL: none. */
 	const struct secrets *secrets;
 	const char *key_secret;
 	/* Errors to make in this image's own file (blkdebug.h); NULL: none. */
@@ -87,6 +97,7 @@ struct image_open_options {
 	 * writing: a line for each thing that was wrong; NULL: silent. */
 	void (*found)(void *context, const char *line);
 	void *found_context;
+	const struct image_under *under; /* NULL: as the image says */
 };
 
 /* options may be NULL: probe, read and write. */

@@ -459,6 +459,7 @@ static int parallels_repair(struct image *image, unsigned what,
 
 const struct image_format image_format_parallels = {
 	.name = "parallels",
+	.has_backing = true,
 	.is_in_sectors = true,
 	.probe = probe,
 	.open = parallels_open,

@@ -447,6 +447,7 @@ static int qcow1_create(const char *path, const struct image_create_options *o,
 
 const struct image_format image_format_qcow1 = {
 	.name = "qcow",
+	.has_backing = true,
 	.is_in_sectors = true,
 	.probe = probe,
 	.open = qcow1_open,

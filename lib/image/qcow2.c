@@ -342,6 +342,7 @@ static int qcow2_close(struct image *image, struct error *err)
 
 const struct image_format image_format_qcow2 = {
 	.name = "qcow2",
+	.has_backing = true,
 	.probe = probe,
 	.open = qcow2_open,
 	.close = qcow2_close,

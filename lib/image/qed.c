@@ -434,6 +434,7 @@ static int qed_get_info(struct image *image, struct image_info *info,
 
 const struct image_format image_format_qed = {
 	.name = "qed",
+	.has_backing = true,
 	.is_in_sectors = true,
 	.probe = probe,
 	.open = qed_open,

@@ -276,6 +276,7 @@ static int vhdx_repair(struct image *image, unsigned what,
 
 const struct image_format image_format_vhdx = {
 	.name = "vhdx",
+	.has_backing = true,
 	.is_in_sectors = true,
 	.probe = probe,
 	.open = vhdx_open,

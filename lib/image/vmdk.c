@@ -640,6 +640,7 @@ static int vmdk_check(struct image *image, struct image_check *check,
 
 const struct image_format image_format_vmdk = {
 	.name = "vmdk",
+	.has_backing = true,
 	.probe = probe,
 	.open = vmdk_open,
 	.close = vmdk_close,

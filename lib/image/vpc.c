@@ -248,6 +248,7 @@ static int vpc_get_info(struct image *image, struct image_info *info,
 
 const struct image_format image_format_vpc = {
 	.name = "vpc",
+	.has_backing = true,
 	.probe = probe,
 	.open = vpc_open,
 	.close = blocks_image_close,

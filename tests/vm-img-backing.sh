@@ -1,0 +1,164 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# What options and json: names say of the images under one: passwords, and
+# other files in their places. All as qemu-img.
+# shellcheck disable=SC2154 # dir is set by test_dir
+# shellcheck disable=SC2317 # before() is called by same()
+. tests/support/guest.sh
+. tests/support/img.sh
+
+zero=secret,id=s0,data=zero
+one=secret,id=s1,data=one
+
+# over.qcow2 and overl.qcow2, a raw one's, are over encrypted images, top.qcow2
+# over the first one of them; over.qcow2 of folder e is encrypted itself.
+setUp() {
+	img_dir
+	qemu-img create -q -f qcow2 --object $one -o \
+		encrypt.format=luks,encrypt.key-secret=s1,encrypt.iter-time=10 \
+		base.qcow2 1M
+	qemu-img create -q -f luks --object $one -o key-secret=s1,iter-time=10 \
+		base.luks 1M
+	qemu-io --object $one -c 'write -P 7 0 128k' --image-opts \
+		driver=qcow2,file.filename=base.qcow2,encrypt.key-secret=s1 >.io
+	qemu-io --object $one -c 'write -P 7 0 128k' --image-opts \
+		driver=luks,file.filename=base.luks,key-secret=s1 >.io
+	qemu-img create -q -u -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 1M
+	qemu-img create -q -u -f qcow2 -b base.luks -F luks overl.qcow2 1M
+	qemu-img create -q -u -f qcow2 -b over.qcow2 -F qcow2 top.qcow2 1M
+	qemu-img create -q -u -f qcow2 -b base.qcow2 -F qcow2 --object $zero -o \
+		encrypt.format=luks,encrypt.key-secret=s0,encrypt.iter-time=10 \
+		overe.qcow2 1M
+	qemu-img create -q -f qcow2 lone.qcow2 1M
+	truncate -s 1M plain.raw
+	mkdir kept
+	cp ./*.qcow2 kept
+}
+
+tearDown() {
+	before() {
+		:
+	}
+	img_cleanup
+}
+
+# VERB IMAGE WHAT...: with what is said of images under it.
+with() {
+	verb=$1
+	options=driver=qcow2,file.filename=$2,$3
+	shift 3
+	# shellcheck disable=SC2086 # words
+	same $verb --object $zero --object $one --image-opts "$options" "$@"
+}
+
+test_passwords() {
+	map='map --output=json'
+	with "$map" over.qcow2 backing.encrypt.key-secret=s1
+	with "$map" over.qcow2 backing.encrypt.key-secret=s0
+	with "$map" over.qcow2 backing.encrypt.key-secret=neither
+	with "$map" over.qcow2 cache.direct=off
+	with "$map" overl.qcow2 backing.key-secret=s1
+	with "$map" overl.qcow2 backing.driver=luks,backing.key-secret=s1
+	with "$map" overl.qcow2 backing.driver=luks,backing.key-secret=s0
+	with "$map" top.qcow2 backing.backing.encrypt.key-secret=s1
+	with "$map" top.qcow2 backing.backing.encrypt.key-secret=s0
+	with "$map" top.qcow2 backing.encrypt.key-secret=s1
+	with "$map" overe.qcow2 encrypt.key-secret=s0
+	with "$map" overe.qcow2 backing.encrypt.key-secret=s1
+	with "$map" overe.qcow2 \
+		encrypt.key-secret=s0,backing.encrypt.key-secret=s1
+	same convert over.qcow2 o.raw
+}
+
+test_other_files() {
+	with map over.qcow2 backing.driver=raw
+	with map over.qcow2 backing.driver=neither
+	with map over.qcow2 backing.file.filename=plain.raw
+	with map over.qcow2 backing.driver=raw,backing.file.filename=plain.raw
+	with map over.qcow2 backing.driver=raw,backing.file.filename=neither
+	with map over.qcow2 backing=neither
+	with map over.qcow2 backing=
+	with map top.qcow2 backing.backing.driver=raw
+	with map lone.qcow2 backing.driver=raw,backing.file.filename=plain.raw
+	with map lone.qcow2 backing.driver=raw
+	same map --image-opts driver=raw,file.filename=plain.raw,backing.driver=raw,backing.file.filename=plain.raw
+	with info over.qcow2 backing=
+	with info over.qcow2 backing.encrypt.key-secret=s1
+	with 'info --backing-chain' over.qcow2 backing.encrypt.key-secret=s1
+	loop=driver=qcow2,file.filename=over.qcow2,backing.file.filename=over.qcow2
+	refused "Could not open '$loop': Backing file 'over.qcow2' creates an infinite loop." \
+		map --image-opts "$loop"
+}
+
+test_json() {
+	for backing in null '{"encrypt":{"key-secret":"s1"}}' \
+		'{"driver":"raw","file":{"driver":"file","filename":"plain.raw"}}'; do
+		same map --object $one "json:{\"driver\":\"qcow2\",\
+\"file\":{\"driver\":\"file\",\"filename\":\"over.qcow2\"},\
+\"backing\":$backing}"
+	done
+	same map --output=json --object $one 'json:{"driver":"qcow2",
+		"file.filename":"overl.qcow2", "backing.key-secret":"s1"}'
+}
+
+test_verbs() {
+	with check over.qcow2 backing.encrypt.key-secret=s1
+	with check over.qcow2 backing.encrypt.key-secret=s0
+	with 'measure -O qcow2' over.qcow2 backing.encrypt.key-secret=s1
+	with compare over.qcow2 backing.encrypt.key-secret=s1 \
+		driver=qcow2,file.filename=overl.qcow2,backing.key-secret=s1
+	with 'convert -O raw' overe.qcow2 \
+		encrypt.key-secret=s0,backing.encrypt.key-secret=s1 o.raw
+	assertTrue 'its content' 'qemu-img compare -q --image-opts \
+		--object secret,id=s1,data=one driver=raw,file.filename=o.raw \
+		driver=qcow2,file.filename=base.qcow2,encrypt.key-secret=s1'
+	same dd --object $one --image-opts bs=64k of=o.raw \
+		if=driver=qcow2,file.filename=over.qcow2,backing.encrypt.key-secret=s1
+}
+
+test_verbs_that_write() {
+	before() {
+		cp kept/* .
+		qemu-io -c 'write -P 9 64k 64k' --image-opts \
+			driver=qcow2,file.filename=over.qcow2,backing= \
+			>.io 2>&1
+	}
+	with commit over.qcow2 backing.encrypt.key-secret=s1
+	assertTrue 'committed' "[ -s .io ] && qemu-io --object $one -c \
+		'read -P 9 64k 64k' -c 'read -P 7 0 64k' --image-opts \
+		driver=qcow2,file.filename=base.qcow2,encrypt.key-secret=s1 |
+		grep -c Pattern | grep -qx 0"
+	with commit over.qcow2 backing.encrypt.key-secret=s0
+	with commit over.qcow2 cache.direct=off
+	with 'commit -d' top.qcow2 backing.backing.encrypt.key-secret=s1
+	with resize over.qcow2 backing.encrypt.key-secret=s1 2M
+	with 'rebase -b ' over.qcow2 backing.encrypt.key-secret=s1
+	same rebase --object $one -F qcow2 -b \
+		'json:{"driver":"qcow2","file.filename":"base.qcow2","encrypt.key-secret":"s1"}' \
+		lone.qcow2
+	same info lone.qcow2
+}
+
+# The name is stored as it is; it is not followed when it comes out of an image.
+test_create_over_json() {
+	name='json:{"driver":"raw","file":{"driver":"file","filename":"plain.raw"}}'
+	same create -f qcow2 -b "$name" -F raw n.qcow2
+	same info n.qcow2
+	same info --output=json n.qcow2
+	assertEquals "qemu-img: Could not open 'n.qcow2': Backing file name \
+'$name' is not a plain path" "$(img map n.qcow2 2>&1)"
+	with map n.qcow2 backing.file.filename=plain.raw
+	same create -f qcow2 -b "$name" -F qcow2 n.qcow2
+	same create -f qcow2 -b 'json:{"file.filename":"plain.raw"}' -F raw n.qcow2
+	same create -f qcow2 -b 'json:{"driver":"raw","file.filename":"neither"}' \
+		-F raw n.qcow2
+	same create -f qcow2 -u -b 'json:{bad' -F raw n.qcow2 1M
+	same create -f qcow2 -b file:plain.raw -F raw n.qcow2
+	same create -f qcow2 -b foo:plain.raw -F raw n.qcow2
+	same create -f qcow2 --object $one -F qcow2 -b \
+		'json:{"driver":"qcow2","file.filename":"base.qcow2","encrypt.key-secret":"s1"}' \
+		n.qcow2
+}
+
+# shellcheck disable=SC1091 # found in PATH
+. shunit2
