@@ -130,6 +130,7 @@ test_verbs_that_write() {
 		grep -c Pattern | grep -qx 0"
 	with commit over.qcow2 backing.encrypt.key-secret=s0
 	with commit over.qcow2 cache.direct=off
+	same commit lone.qcow2
 	with 'commit -d' top.qcow2 backing.backing.encrypt.key-secret=s1
 	with resize over.qcow2 backing.encrypt.key-secret=s1 2M
 	with 'rebase -b ' over.qcow2 backing.encrypt.key-secret=s1
