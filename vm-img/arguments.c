@@ -78,6 +78,25 @@ static unsigned count(const struct option_spec *specs)
 	return n;
 }
 
+/* Later versions leave it to getopt(3) to say so. */
+_Noreturn static void refuse(const struct arguments *a, bool is_missing)
+{
+	const char *word = a->argv[optind - 1];
+	bool is_long = strncmp(word, "--", 2) == 0;
+
+	if (compat == COMPAT_7_2)
+		report_usage(is_missing ? "missing argument for option '%s'"
+					: "unrecognized option '%s'",
+			     word);
+	if (is_long)
+		report_usage(is_missing ? "option '%s' requires an argument"
+					: "unrecognized option '%s'",
+			     word);
+	report_usage(is_missing ? "option requires an argument -- '%c'"
+				: "invalid option -- '%c'",
+		     optopt);
+}
+
 int arguments_next(struct arguments *a)
 {
 	struct option longs[SPECS_MAX];
@@ -92,14 +111,15 @@ int arguments_next(struct arguments *a)
 	opterr = 0;
 	id = getopt_long(a->argc, a->argv, letters, longs, NULL);
 	a->value = optarg;
+	if (id >= OPTION_ALIAS)
+		id -= OPTION_ALIAS;
 	switch (id) {
 	case OPTION_HELP:
 		verb_help();
 	case ':':
-		report_usage("missing argument for option '%s'",
-			     a->argv[optind - 1]);
+		refuse(a, true);
 	case '?':
-		report_usage("unrecognized option '%s'", a->argv[optind - 1]);
+		refuse(a, false);
 	case OPTION_OBJECT:
 		object_add(a->value);
 		return arguments_next(a);
@@ -109,6 +129,7 @@ int arguments_next(struct arguments *a)
 	case OPTION_COMPAT:
 		if (!arguments_set_compat(a->value))
 			report_usage("--compat must be 7.2 or 10.2");
+		report_usage_of(compat == COMPAT_10_2 ? a->argv[0] : NULL);
 		return arguments_next(a);
 	case -1:
 		a->operands = a->argv + optind;

@@ -24,7 +24,6 @@ enum {
 	OPTION_SKIP_BROKEN,
 	OPTION_PREALLOCATION,
 	OPTION_SHRINK,
-	OPTION_SIZE,
 	OPTION_PATTERN,
 	OPTION_FLUSH_INTERVAL,
 	OPTION_NO_DRAIN,
@@ -38,6 +37,8 @@ enum {
 	OPTION_ENABLE,
 	OPTION_DISABLE,
 	OPTION_MERGE,
+	/* Another name of an option: its id and this. */
+	OPTION_ALIAS = 0x1000,
 };
 
 /* --compat: whose words to use where versions of qemu-img differ. */

@@ -30,7 +30,12 @@ const struct option_spec convert_options[] = {
 	{ 'T', "source-cache", "MODE", "for reading (default: writeback)" },
 	{ 'O', "target-format", "FMT", "the output's format (default: raw)" },
 	{ 'B', "backing", "FILENAME", "the image under the output" },
+	{ 'b', "backing", "FILENAME", "the same as -B" },
 	{ 'F', "backing-format", "FMT", "the format of that one" },
+	{ OPTION_ALIAS + 'o', "target-format-options", "OPTIONS",
+	  "the same as -o" },
+	{ OPTION_ALIAS + 'W', "oob-writes", NULL, "the same as -W" },
+	{ OPTION_ALIAS + 'C', "copy-range-offloading", NULL, "the same as -C" },
 	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the output, or help" },
 	{ 'l', "snapshot", "SNAPSHOT", "convert that instead of the disk" },
 	{ 'S', "sparse-size", "SIZE",
@@ -140,6 +145,7 @@ static int take_option(struct convert *request, int id, const char *value)
 		return 0;
 	case 'r':
 		return argument_size("rate limit", value, &request->rate_limit);
+	case 'b':
 	case 'B':
 		return format_options_set(&request->options, "backing_file",
 					  value);

@@ -18,6 +18,7 @@ const struct option_spec create_options[] = {
 	{ 'f', "format", "FMT", "the new image's format (default: raw)" },
 	{ 'b', "backing", "FILENAME", "the image under the new one" },
 	{ 'F', "backing-format", "FMT", "the format of that one" },
+	{ 'B', "backing-format", "FMT", "the same as -F" },
 	{ 'u', "backing-unsafe", NULL, "do not look at the backing file" },
 	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the format, or help" },
 	OPTIONS_OBJECT,
@@ -222,6 +223,7 @@ static int take_option(struct request *request, int id, const char *value)
 	case 'b':
 		return format_options_set(&request->options, "backing_file",
 					  value);
+	case 'B':
 	case 'F':
 		return format_options_set(&request->options, "backing_fmt",
 					  value);

@@ -6,6 +6,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/log.h"
 #include "lib/image/image.h"
+#include "vm-img/arguments.h"
 #include "vm-img/object.h"
 #include "vm-img/report.h"
 #include "vm-img/trace.h"
@@ -14,6 +15,8 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+
+static const struct verb *current; /* NULL: not known yet */
 
 static const struct verb verbs[] = {
 	{ "amend", amend_run, amend_options, "FILENAME" },
@@ -85,6 +88,12 @@ void verb_help(void)
 	const char *const *format;
 
 	print_version();
+	if (current != NULL && arguments_compat() == COMPAT_10_2) {
+		printf("usage: %s\n", log_program());
+		print_synopsis(current);
+		print_options(current);
+		exit(report_finish(EXIT_SUCCESS));
+	}
 	printf("usage: %s [-h|--help] [-V|--version] [-T|--trace TRACE] "
 	       "VERB [OPTION]... FILENAME...\n\nVerbs:\n",
 	       log_program());
@@ -157,7 +166,7 @@ int main(int argc, char **argv)
 	if (strcmp(argv[at], "help") == 0)
 		verb_help();
 	trace_begin();
-	verb = find_verb(argv[at]);
+	verb = current = find_verb(argv[at]);
 	status = verb->run(argc - at, argv + at);
 	object_deinit();
 	return report_finish(status);

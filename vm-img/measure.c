@@ -34,7 +34,12 @@ const struct option_spec measure_options[] = {
 	{ OPTION_OUTPUT, "output", "OFMT", "human (default) or json" },
 	{ 'O', "target-format", "FMT", "of the new image (default: raw)" },
 	{ 'o', "options", "OPTIONS", "NAME=VALUE,... of the new image" },
-	{ OPTION_SIZE, "size", "N", "of a new disk, which is empty" },
+	{ 's', "size", "N", "of a new disk, which is empty" },
+	{ OPTION_ALIAS + 'f', "source-format", "FMT", "the same as -f" },
+	{ OPTION_ALIAS + OPTION_IMAGE_OPTS, "source-image-opts", NULL,
+	  "the same as --image-opts" },
+	{ OPTION_ALIAS + 'o', "target-format-options", "OPTIONS",
+	  "the same as -o" },
 	{ 'f', "format", "FMT", "the source's format (default: guess)" },
 	{ 'l', "snapshot", "SNAPSHOT", "measure that instead of the disk" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
@@ -391,7 +396,7 @@ static int take_option(struct request *request, int id, const char *value)
 	case 'l':
 		request->snapshot = value;
 		return 0;
-	case OPTION_SIZE:
+	case 's':
 		request->has_size = true;
 		return argument_size("image size", value, &request->size);
 	default:

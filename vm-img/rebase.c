@@ -38,6 +38,7 @@ const struct option_spec rebase_options[] = {
 	{ 'c', "compress", NULL, "compress what is copied" },
 	{ 'b', "backing", "FILENAME", "the new backing file; \"\": none" },
 	{ 'F', "backing-format", "FMT", "the format of that one" },
+	{ 'B', "backing-format", "FMT", "the same as -F" },
 	{ 'U', "force-share", NULL, "open that one although it is written" },
 	OPTIONS_SOURCE,
 	OPTIONS_END,

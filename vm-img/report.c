@@ -16,6 +16,8 @@ enum {
 	TEXT_MAX = 8192, /* two path names and some words */
 };
 
+static const char *usage_verb;
+
 static void disarm(char *text)
 {
 	for (; *text != '\0'; text++)
@@ -123,14 +125,24 @@ void report_found(void *context, const char *line)
 	report_hint("%s", line);
 }
 
+void report_usage_of(const char *verb)
+{
+	usage_verb = verb;
+}
+
 void report_usage(const char *format, ...)
 {
+	const char *space = usage_verb != NULL ? " " : "";
+	const char *verb = usage_verb != NULL ? usage_verb : "";
+	char text[TEXT_MAX];
 	va_list args;
 
 	va_start(args, format);
-	write_message(" ", format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	report_hint("Try '%s --help' for more information", log_program());
+	report_hint("%s%s%s: %s", log_program(), space, verb, text);
+	report_hint("Try '%s%s%s --help' for more information", log_program(),
+		    space, verb);
 	exit(EXIT_FAILURE);
 }
 

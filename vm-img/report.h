@@ -40,6 +40,9 @@ void report_found(void *context, const char *line);
 _Noreturn void report_usage(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 
+/* Errors of usage name the verb, too, from now on; NULL: they do not. */
+void report_usage_of(const char *verb);
+
 /*
  * Close standard output and say whether everything reached it: a program
  * that prints results ends with this. 0, or 1 and a message.

@@ -33,8 +33,24 @@ const struct option_spec snapshot_options[] = {
 	OPTIONS_END,
 };
 
+struct row {
+	const char *id, *name, *size, *date, *clock, *icount;
+};
+
+/* Later versions have narrower columns, between spaces. */
+static void print_row(const struct row *r)
+{
+	if (arguments_compat() == COMPAT_10_2)
+		printf("%-7s %-16s %8s %19s %15s %10s\n", r->id, r->name,
+		       r->size, r->date, r->clock, r->icount);
+	else
+		printf("%-9s %-16s %8s%20s%13s%11s\n", r->id, r->name, r->size,
+		       r->date, r->clock, r->icount);
+}
+
 static void print_one(const struct image_snapshot_info *s)
 {
+	bool is_later = arguments_compat() == COMPAT_10_2;
 	char date[32], clock[32], icount[24] = "", size[16];
 	uint64_t seconds = s->vm_clock_nsec / NS_PER_S;
 	time_t when = (time_t)s->date_sec;
@@ -42,23 +58,31 @@ static void print_one(const struct image_snapshot_info *s)
 
 	localtime_r(&when, &tm);
 	strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	snprintf(clock, sizeof(clock), "%02u:%02u:%02u.%03u",
+	snprintf(clock, sizeof(clock), "%0*u:%02u:%02u.%03u", is_later ? 4 : 2,
 		 (unsigned)(seconds / 3600), (unsigned)(seconds / 60 % 60),
 		 (unsigned)(seconds % 60),
 		 (unsigned)(s->vm_clock_nsec / 1000000 % 1000));
 	if (s->icount != UINT64_MAX)
 		snprintf(icount, sizeof(icount), "%llu",
 			 (unsigned long long)s->icount);
-	printf("%-9s %-16s %8s%20s%13s%11s\n", s->id, s->name,
-	       size_format(s->vm_state_size, size, sizeof(size)), date, clock,
-	       icount);
+	else if (is_later)
+		snprintf(icount, sizeof(icount), "--");
+	print_row(&(struct row){
+		s->id, s->name,
+		size_format(s->vm_state_size, size, sizeof(size)), date, clock,
+		icount });
 }
 
 void snapshot_list_print(const struct image_info *info)
 {
-	if (info->n_snapshots > 0)
-		printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID",
-		       "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+	bool is_later = arguments_compat() == COMPAT_10_2;
+
+	if (info->n_snapshots == 0)
+		return;
+	printf("Snapshot list:\n");
+	print_row(&(struct row){ "ID", "TAG", is_later ? "VM_SIZE" : "VM SIZE",
+				 "DATE", is_later ? "VM_CLOCK" : "VM CLOCK",
+				 "ICOUNT" });
 	for (unsigned i = 0; i < info->n_snapshots; i++)
 		print_one(&info->snapshots[i]);
 }
@@ -265,6 +289,8 @@ int snapshot_run(int argc, char **argv)
 	}
 	if (a.n_operands != 1)
 		report_usage("Expecting one image file name");
+	if (action == 0 && arguments_compat() == COMPAT_10_2)
+		action = 'l';
 	if (action == 'l')
 		flags |= IMAGE_READ_ONLY;
 	image = open_or_report(a.operands[0], format, flags);

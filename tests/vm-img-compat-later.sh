@@ -1,0 +1,79 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# vm-img --compat=10.2: texts and options of qemu-img 10.2, which is not here
+# to be asked. Options are taken without --compat as well.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	img_dir
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	truncate -s 1M a.raw
+}
+
+tearDown() {
+	img_cleanup
+}
+
+said() { # TEXT ARGUMENT...
+	text=$1
+	shift
+	assertEquals "$*" "qemu-img $1: $text
+Try 'qemu-img $1 --help' for more information
+1" "$(img "$@" 2>&1
+		echo $?)"
+}
+
+test_usage() {
+	said "unrecognized option '--foo'" info --compat=10.2 --foo a.qcow2
+	said "invalid option -- 'Z'" info --compat=10.2 -Z a.qcow2
+	said "option requires an argument -- 'f'" check --compat=10.2 -f
+	said "option '--format' requires an argument" \
+		map --compat=10.2 --format
+	said 'Expecting one image file name' snapshot --compat=10.2
+	same info --foo a.qcow2
+}
+
+# Of the verb alone; without --compat all there is.
+test_help() {
+	img info --compat=10.2 --help >out
+	assertEquals 1 "$(grep -c '^  info .*-U' out)"
+	assertEquals 0 "$(grep -c '^  check ' out)"
+	assertEquals 1 "$(img info --help | grep -c '^  check ')"
+}
+
+test_other_names() {
+	silent create -q -f qcow2 -b a.raw -B raw b.qcow2
+	silent create -q -f qcow2 -b a.raw --backing-format=raw b.qcow2
+	silent rebase -b a.qcow2 -B qcow2 b.qcow2
+	assertEquals a.qcow2 "$(qemu-img info b.qcow2 |
+		sed -n 's/^backing file: //p')"
+	silent convert -b a.qcow2 -F qcow2 -O qcow2 --oob-writes \
+		--copy-range-offloading \
+		--target-format-options=cluster_size=4k b.qcow2 c.qcow2
+	assertEquals 'a.qcow2 4096' "$(qemu-img info c.qcow2 |
+		sed -n 's/^backing file: //p; s/^cluster_size: //p' |
+		sort -r | tr '\n' ' ' | sed 's/ $//')"
+	assertEquals "$(qemu-img measure --size 5M -O qcow2 -o cluster_size=4k)" \
+		"$(img measure -s 5M -O qcow2 \
+			--target-format-options cluster_size=4k)"
+	assertEquals "$(qemu-img measure -f raw a.raw)" \
+		"$(img measure --source-format=raw a.raw)"
+	assertEquals "$(qemu-img measure -f raw a.raw)" "$(img measure \
+		--source-image-opts driver=raw,file.filename=a.raw)"
+}
+
+test_snapshots() {
+	qemu-img snapshot -c one a.qcow2
+	date=$(qemu-img snapshot -l a.qcow2 | grep -o '20..-[^ ]* [^ ]*')
+	assertEquals "Snapshot list:
+ID      TAG               VM_SIZE                DATE        VM_CLOCK     ICOUNT
+1       one                   0 B $date  0000:00:00.000          0" \
+		"$(img snapshot --compat=10.2 a.qcow2)"
+	same snapshot a.qcow2
+	same snapshot -l a.qcow2
+}
+
+# shellcheck disable=SC1091 # found in PATH
+. shunit2
