@@ -49,7 +49,7 @@ static void add_one(struct qcow2_checker *c, uint64_t i)
 static bool widen(struct qcow2_checker *c)
 {
 	unsigned width = c->width * 2;
-	uint8_t *wide = malloc(c->per_window * width);
+	uint8_t *wide = calloc(c->per_window, width);
 
 	if (wide == NULL) {
 		c->result_of_widening = -ENOMEM;
