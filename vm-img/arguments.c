@@ -213,6 +213,7 @@ static int open_source(struct image **image, struct source *source,
 		.secrets = object_secrets(),
 		.key_secret = source->key_secret,
 		.blkdebug = source->blkdebug,
+		.null = source->null,
 		.found = report_found,
 		.under = source_under(source),
 	};
@@ -249,6 +250,11 @@ static struct image *open_name(struct source *source, const char *name,
 		return NULL;
 	}
 	rc = source_parse(source, name, format, is_options, &err);
+	if (rc == 0 && is_options && source->is_share_denied &&
+	    flags & IMAGE_FORCE_SHARE) {
+		report_error("--force-share/-U conflicts with image options");
+		return NULL;
+	}
 	if (rc == 0 && flags & IMAGE_NO_BACKING && !is_layer)
 		rc = refuse_under(source, &err);
 	if (rc == 0)

@@ -41,6 +41,7 @@ vm-img_SRCS := \
 	vm-img/source.c \
 	vm-img/source_blkdebug.c \
 	vm-img/source_nbd.c \
+	vm-img/source_null.c \
 	vm-img/standard.c \
 	vm-img/status.c \
 	vm-img/stream.c \

@@ -35,7 +35,6 @@ static const char *const ignored_of_file[] = {
 	"drop-cache",
 	"x-check-cache-dropped",
 	"pr-manager",
-	"locking",
 };
 /* Of what stands between the two. */
 static const char *const ignored_of_layer[] = {
@@ -81,6 +80,9 @@ static int take_flags(struct keys *keys, struct source *source,
 			return rc;
 		if (is_on)
 			source->flags |= flags[i].flag;
+		else if (strcmp(flags[i].name, "force-share") == 0)
+			source->is_share_denied =
+				keys_take(keys, flags[i].name) != NULL;
 	}
 	return 0;
 }
@@ -93,7 +95,8 @@ static bool is_blkdebug(const char *driver)
 static bool is_protocol(const char *driver)
 {
 	return strcmp(driver, "file") == 0 ||
-	       strcmp(driver, "host_device") == 0 || strcmp(driver, "nbd") == 0;
+	       strcmp(driver, "host_device") == 0 ||
+	       strcmp(driver, "nbd") == 0 || source_is_null(driver);
 }
 
 static int replace(char **text, const char *with)
@@ -151,6 +154,21 @@ static int check_child(struct keys *keys, const char *node, const char *prefix,
 	return 0;
 }
 
+static int take_locking(struct keys *keys, const char *prefix,
+			struct source *source, struct error *err)
+{
+	const char *locking = take(keys, prefix, "locking");
+
+	if (locking == NULL || strcmp(locking, "on") == 0 ||
+	    strcmp(locking, "auto") == 0)
+		return 0;
+	if (strcmp(locking, "off") != 0)
+		return error_set(err, -EINVAL, "invalid parameter value: %s",
+				 locking);
+	source->flags |= IMAGE_NO_LOCK;
+	return 0;
+}
+
 static int take_path(struct keys *keys, const char *prefix, const char *driver,
 		     struct source *source, struct error *err)
 {
@@ -158,6 +176,8 @@ static int take_path(struct keys *keys, const char *prefix, const char *driver,
 
 	if (driver != NULL && !is_protocol(driver))
 		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
+	if (source_is_null(driver))
+		return source_take_null(keys, prefix, driver, source, err);
 	for (unsigned i = 0; i < array_size(ignored_of_file); i++)
 		take(keys, prefix, ignored_of_file[i]);
 	if (driver != NULL && strcmp(driver, "nbd") == 0) {
@@ -170,6 +190,8 @@ static int take_path(struct keys *keys, const char *prefix, const char *driver,
 		return error_set(err, -EINVAL,
 				 "The 'file' block driver requires a file "
 				 "name");
+	if (take_locking(keys, prefix, source, err) < 0)
+		return -EINVAL;
 	return replace(&source->path, name);
 }
 
@@ -268,7 +290,9 @@ static int take_protocol(struct keys *keys, struct source *source,
 		rc = take_blkdebug(keys, "", source, err);
 	else
 		rc = take_path(keys, "", driver, source, err);
-	return rc == 0 ? replace(&source->format, "raw") : rc;
+	return rc == 0 ? replace(&source->format,
+				 source_is_null(driver) ? driver : "raw")
+		       : rc;
 }
 
 static int refuse_left(const struct keys *keys, const char *driver,
@@ -327,6 +351,7 @@ static void link_under(struct source *source)
 		.format = source->format,
 		.key_secret = source->key_secret,
 		.blkdebug = source->blkdebug,
+		.null = source->null,
 		.flags = source->flags,
 		.under = under != NULL ? &under->how : NULL,
 	};
@@ -402,17 +427,25 @@ static int check_protocol(const char *name, struct error *err)
 {
 	size_t n = strcspn(name, ":/");
 
-	if (name[n] != ':' || image_name_is_nbd(name) || blkdebug_is_name(name))
+	if (name[n] != ':' || image_name_is_nbd(name) ||
+	    image_name_is_null(name) || blkdebug_is_name(name))
 		return 0;
 	return error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)n, name);
 }
 
 int source_check_new(const char *name, struct error *err)
 {
+	const char *driver = NULL;
+
 	if (blkdebug_is_name(name))
+		driver = "blkdebug";
+	else if (image_name_is_null(name))
+		driver = name[strlen("null-")] == 'c' ? "null-co" : "null-aio";
+	if (driver != NULL)
 		return error_set(err, -ENOTSUP,
-				 "Protocol driver 'blkdebug' does not support "
-				 "image creation");
+				 "Protocol driver '%s' does not support image "
+				 "creation",
+				 driver);
 	return check_protocol(name, err);
 }
 
@@ -469,6 +502,7 @@ void source_deinit(struct source *source)
 	free(source->format);
 	free(source->key_secret);
 	blkdebug_free(source->blkdebug);
+	free(source->null);
 	free(source->under_name);
 	if (source->under != NULL)
 		source_deinit(source->under);

@@ -20,6 +20,8 @@ struct source {
 	/* Ours, NULL: not said. */
 	char *path, *format, *key_secret;
 	struct blkdebug *blkdebug;
+	struct image_null *null;
+	bool is_share_denied;  /* "force-share=off" */
 	unsigned flags;	       /* enum image_open_flags, to be added */
 	bool is_backing_empty; /* "backing=", which QEMU warns of */
 	/* "backing.NAME=…": of the image under it, ours; how is what it says
@@ -40,6 +42,10 @@ int source_check_new(const char *name, struct error *err);
  * source_blkdebug.c */
 int source_take_blkdebug(struct keys *keys, const char *prefix,
 			 struct source *source, struct error *err);
+/* null-co and null-aio, and their options. source_null.c */
+bool source_is_null(const char *driver);
+int source_take_null(struct keys *keys, const char *prefix, const char *driver,
+		     struct source *source, struct error *err);
 /* An NBD export's options, whose names begin with prefix, as a URI, to be
  * freed. source_nbd.c */
 int source_take_nbd(struct keys *keys, const char *prefix, char **uri,

@@ -101,7 +101,7 @@ static int take_rules(struct keys *keys, const char *prefix, struct blkdebug *d,
 {
 	const char *section = blkdebug_section(action), *left;
 	char name[NAME_MAX_LEN], all[NAME_MAX_LEN - 16];
-	unsigned n;
+	unsigned n = 0;
 	int rc;
 
 	snprintf(all, sizeof(all), "%s%s.", prefix, section);

@@ -112,7 +112,7 @@ static int open_under(struct image *image,
 	if (rc < 0)
 		return rc;
 	under.format = image->backing_format;
-	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE);
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NO_LOCK);
 	if (!is_own_name)
 		under.flags &= ~(unsigned)(IMAGE_NBD | IMAGE_BLKDEBUG);
 	under.flags |= IMAGE_READ_ONLY;
@@ -126,6 +126,7 @@ static int open_under(struct image *image,
 		under.flags |= how->flags;
 		under.key_secret = how->key_secret;
 		under.blkdebug = how->blkdebug;
+		under.null = how->null;
 		under.under = how->under;
 	}
 	rc = image_open_path(&image->backing, image->backing_path, &under, link,

@@ -91,7 +91,7 @@ static int choose_format(struct image *image, const char *name,
 
 static int take_locks(const struct image *image, struct error *err)
 {
-	if (image->flags & IMAGE_FORCE_SHARE)
+	if (image->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK))
 		return 0;
 	if (image->flags & IMAGE_METADATA_ONLY &&
 	    image->format == &image_format_raw)

@@ -52,6 +52,8 @@ enum image_open_flags {
 	IMAGE_NBD = 1 << 8,
 	/* The same, of blkdebug:CONFIG:PATH. */
 	IMAGE_BLKDEBUG = 1 << 9,
+	/* Take no locks, also for writing: the user answers for it. */
+	IMAGE_NO_LOCK = 1 << 10,
 };
 
 /* QEMU's null-co: no file, but a size; what is written is forgotten. */
@@ -72,9 +74,10 @@ struct image_under {
 	const char *path; /* the caller's own, so no policy is asked; NULL: the
 			     name in the image */
 	const char *format; /* NULL: as the image says */
-	unsigned flags;	    /* IMAGE_DIRECT, _FORCE_SHARE, _NO_BACKING */
+	unsigned flags; /* IMAGE_DIRECT, _FORCE_SHARE, _NO_BACKING, _NO_LOCK */
 	const char *key_secret;
 	const struct blkdebug *blkdebug; /* as below */
+	const struct image_null *null;
 	const struct image_under *under; /* NULL: as they say themselves */
 };
 

@@ -27,7 +27,7 @@ static unsigned file_flags(const struct image *image)
 		flags |= IMAGE_FILE_DIRECT;
 	if (image->flags & IMAGE_UNSAFE)
 		flags |= IMAGE_FILE_UNSAFE;
-	if (image->flags & IMAGE_FORCE_SHARE)
+	if (image->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK))
 		flags |= IMAGE_FILE_NO_LOCK;
 	return flags;
 }

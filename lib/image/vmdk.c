@@ -208,7 +208,8 @@ static unsigned extent_file_flags(const struct image *image)
 		flags |= IMAGE_FILE_DIRECT;
 	if (image->flags & IMAGE_UNSAFE)
 		flags |= IMAGE_FILE_UNSAFE;
-	if (image->flags & (IMAGE_FORCE_SHARE | IMAGE_METADATA_ONLY))
+	if (image->flags &
+	    (IMAGE_FORCE_SHARE | IMAGE_METADATA_ONLY | IMAGE_NO_LOCK))
 		flags |= IMAGE_FILE_NO_LOCK;
 	return flags;
 }

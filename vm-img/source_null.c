@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: ISC */
+/* null-co and null-aio: no file at all. */
+#include "vm-img/source.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/base/size.h"
+#include "vm-img/keys.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	NAME_MAX_LEN = 64,
+	SIZE_STANDARD = 1 << 30,
+};
+
+bool source_is_null(const char *driver)
+{
+	return driver != NULL && (strcmp(driver, "null-co") == 0 ||
+				  strcmp(driver, "null-aio") == 0);
+}
+
+static const char *take(struct keys *keys, const char *prefix, const char *name)
+{
+	char full[NAME_MAX_LEN];
+
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	return keys_take(keys, full);
+}
+
+int source_take_null(struct keys *keys, const char *prefix, const char *driver,
+		     struct source *source, struct error *err)
+{
+	const char *size = take(keys, prefix, "size");
+	const char *latency = take(keys, prefix, "latency-ns");
+	struct image_null null = { .size = SIZE_STANDARD };
+	char name[NAME_MAX_LEN];
+	int rc;
+
+	snprintf(name, sizeof(name), "%sread-zeroes", prefix);
+	rc = keys_take_bool(keys, name, &null.reads_zeroes, err);
+	if (rc < 0)
+		return rc;
+	if (size != NULL && size_parse(size, 'b', &null.size) < 0)
+		return error_set(err, -EINVAL,
+				 "Parameter 'size' expects a non-negative "
+				 "number below 2^64");
+	if (latency != NULL &&
+	    number_parse(latency, 0, INT64_MAX, &null.latency_ns) < 0)
+		return error_set(err, -EINVAL, "latency-ns is invalid");
+	snprintf(name, sizeof(name), "%s://", driver);
+	free(source->path);
+	free(source->null);
+	source->path = strdup(name);
+	source->null = malloc(sizeof(null));
+	if (source->path == NULL || source->null == NULL)
+		return -ENOMEM;
+	*source->null = null;
+	return 0;
+}
