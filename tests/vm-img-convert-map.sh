@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: ISC
 # What convert writes and what it leaves, beside qemu-img: maps of the outputs
 # are held against each other, but for where in the file it all lies.
-# shellcheck disable=SC2154 # dir is set by test_dir
+# shellcheck disable=SC2154,SC2317 # dir is set by test_dir; before() is called
 . tests/support/guest.sh
 . tests/support/img.sh
 
