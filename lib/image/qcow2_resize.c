@@ -100,10 +100,11 @@ static int set_size(struct qcow2 *q, uint64_t size, struct error *err)
 	return barrier(q, err);
 }
 
-/* Is what was preallocated written as zeroes already? */
+/* Is what was preallocated written as zeroes already? A place of subclusters
+ * is no more than a place. */
 static bool has_zeroes(const struct qcow2 *q, const char *mode)
 {
-	return mode != NULL && !q->has_data_file &&
+	return mode != NULL && !q->has_data_file && !q->has_subclusters &&
 	       strcmp(mode, "metadata") != 0;
 }
 

@@ -55,6 +55,23 @@ test_random_operations() {
 	done
 }
 
+# What lies under it does not show where the disk was shorter once, wherever
+# that is in a cluster, and however the new part is allocated.
+test_growth_over_a_longer_image() {
+	make_base
+	for mode in off metadata falloc full; do
+		for size in 786432 761344; do
+			create vm-img cluster_size=16k $size -b "$dir/base" \
+				-F raw
+			cp "$dir/base" "$dir/mirror"
+			truncate -s "$size" "$dir/mirror"
+			truncate -s 2M "$dir/mirror"
+			vm-img resize -q --preallocation=$mode "$image" 2M
+			assert_sound "$mode from $size" "$image"
+		done
+	done
+}
+
 test_backing_images() {
 	make_base
 	for options in cluster_size=64k \
