@@ -347,10 +347,10 @@ test_cloop() {
 	# Offsets that go back, and that reach too far.
 	cp good.img a.img
 	poke a.img 136 "$(be64 1000)$(be64 999)"
-	refused 'error while reading block status at byte 0: offsets not monotonically increasing at index 1, image file is corrupt' \
+	refused 'error while reading block status at offset 0: offsets not monotonically increasing at index 1, image file is corrupt' \
 		convert -f cloop -O raw a.img b.img
 	poke a.img 136 "$(be64 0)$(be64 0x7fffffffffffffff)"
-	refused 'error while reading block status at byte 0: invalid compressed block size at index 1, image file is corrupt' \
+	refused 'error while reading block status at offset 0: invalid compressed block size at index 1, image file is corrupt' \
 		convert -f cloop -O raw a.img b.img
 }
 
