@@ -2,7 +2,11 @@
 
 UNITS	= $(UNIT_SRCS:%.c=$(B)/%)
 TOOLS	= $(TOOL_SRCS:%.c=$(B)/%)
-HOST_TESTS = $(wildcard tests/vm-*.sh tests/interop/*.sh)
+# Small guests of our own, which any KVM runs.
+KVM_TESTS = tests/vm-cpu.sh tests/vm-run-tiny.sh
+KVM_TESTS_HERE = $(if $(wildcard /dev/kvm),$(KVM_TESTS))
+HOST_TESTS = $(filter-out $(KVM_TESTS),$(wildcard tests/vm-*.sh \
+	tests/interop/*.sh))
 # Those of the lab and of the guests run nothing of ours; the README's have
 # build/bin.
 ASAN_TESTS = $(filter-out tests/vm-lab.sh tests/interop/guests.sh \
@@ -18,9 +22,10 @@ check:
 	@tests/install-packages build test
 	@+$(MAKE) $(parallel) --no-print-directory check-built
 check-built: all units check-layers check-headers
-	@B=$(B) tests/run $(UNITS) $(HOST_TESTS) --lab $(LAB_TESTS)
+	@B=$(B) tests/run $(UNITS) $(HOST_TESTS) --kvm $(KVM_TESTS) \
+		--lab $(LAB_TESTS)
 check-host: all units check-layers check-headers
-	@B=$(B) tests/run $(UNITS) $(HOST_TESTS)
+	@B=$(B) tests/run $(UNITS) $(HOST_TESTS) $(KVM_TESTS_HERE)
 check-units: units
 	@B=$(B) tests/run $(UNITS)
 
@@ -39,7 +44,7 @@ check-asan:
 		B=$(B)/asan CFLAGS='-O1 -g $(SANITIZE)' \
 		LDFLAGS='$(SANITIZE)' check-asan-built
 check-asan-built: all units
-	@B=$(B) tests/run $(UNITS) $(ASAN_TESTS)
+	@B=$(B) tests/run $(UNITS) $(ASAN_TESTS) $(KVM_TESTS_HERE)
 
 # protocols/ knows nothing of ours; a library knows no program and no library
 # above it; no program knows another.
