@@ -102,7 +102,7 @@ crash_both() { # OPTION DATA-FILE'S OPTIONS
 	for seed in ${CRASH_SEEDS:-1 2 3}; do
 		rm -rf "$dir/both"
 		mkdir -p "$dir/both" "$dir/states"
-		create "data_file=data,$2" "$dir/both/a.qcow2"
+		(cd "$dir/both" && create "data_file=data,$2" a.qcow2)
 		(
 			cd "$dir/both" || exit 1
 			# shellcheck disable=SC2086 # none, or one word
