@@ -206,7 +206,8 @@ static void pass_turn(struct copy_run *run, const struct batch *batch)
 static void *work(void *context)
 {
 	struct copy_run *run = context;
-	_cleanup_free_ uint8_t *buf = aligned_alloc(COPY_PAGE, run->chunk_len);
+	size_t room = run->chunk_len < COPY_PAGE ? COPY_PAGE : run->chunk_len;
+	_cleanup_free_ uint8_t *buf = aligned_alloc(COPY_PAGE, room);
 	struct batch batch;
 
 	if (buf == NULL) {
