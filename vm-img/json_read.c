@@ -7,6 +7,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/utf8.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -159,29 +160,14 @@ static bool is_punctuation(const struct reader *r, char c)
 	return r->token.len == 1 && *r->token.text == c;
 }
 
-/* RFC 3629; with two bytes for zero, so that it does not end the text. */
+/* With two bytes for zero, so that it does not end the text. */
 static size_t put_utf8(char *to, unsigned c)
 {
-	if (c < 0x80 && c != 0) {
-		to[0] = (char)c;
-		return 1;
-	}
-	if (c < 0x800) {
-		to[0] = (char)(0xc0 | c >> 6);
-		to[1] = (char)(0x80 | (c & 0x3f));
-		return 2;
-	}
-	if (c < 0x10000) {
-		to[0] = (char)(0xe0 | c >> 12);
-		to[1] = (char)(0x80 | (c >> 6 & 0x3f));
-		to[2] = (char)(0x80 | (c & 0x3f));
-		return 3;
-	}
-	to[0] = (char)(0xf0 | c >> 18);
-	to[1] = (char)(0x80 | (c >> 12 & 0x3f));
-	to[2] = (char)(0x80 | (c >> 6 & 0x3f));
-	to[3] = (char)(0x80 | (c & 0x3f));
-	return 4;
+	if (c != 0)
+		return utf8_put(to, c);
+	to[0] = (char)0xc0;
+	to[1] = (char)0x80;
+	return 2;
 }
 
 /* Four digits behind "\u"; -1: they are not. */
