@@ -158,6 +158,28 @@ int chain_open_backing(struct image *image,
 	return open_under(image, options, &link, err);
 }
 
+int chain_open_parent(struct image **parent, const char *path, const char *name,
+		      const char *format, const char *own, struct error *err)
+{
+	const struct image_open_options how = {
+		.format = own,
+		.flags = IMAGE_READ_ONLY | IMAGE_NO_BACKING,
+	};
+	_cleanup_free_ char *resolved = image_backing_resolve(path, name);
+	int rc;
+
+	if (resolved == NULL)
+		return -ENOMEM;
+	if (format != NULL && strcmp(format, own) != 0)
+		return error_set(err, -ENOTSUP,
+				 "The parent of a '%s' image cannot be of "
+				 "format '%s'",
+				 own, format);
+	rc = image_open(parent, resolved, &how, err);
+	return rc < 0 ? error_prefix(err, rc, "Could not open '%s'", resolved)
+		      : 0;
+}
+
 static void zero_iov(const struct iovec *iov, unsigned n_iov, uint64_t skip)
 {
 	for (; n_iov > 0; iov++, n_iov--) {

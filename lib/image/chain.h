@@ -30,6 +30,11 @@ int chain_open_backing(struct image *image,
 		       const struct image_open_options *options,
 		       const struct chain_link *above, struct error *err);
 
+/* What a differencing image at path is to be put over, whose format is own's
+ * or, unless it is NULL, the one that is asked for: to be read from alone. */
+int chain_open_parent(struct image **parent, const char *path, const char *name,
+		      const char *format, const char *own, struct error *err);
+
 int chain_map(struct image *image, uint64_t offset, uint64_t len,
 	      unsigned flags, struct image_extent *extent, struct error *err);
 

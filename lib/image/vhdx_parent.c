@@ -11,6 +11,7 @@
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/chain.h"
 #include "lib/image/format.h"
 #include "lib/image/utf16.h"
 #include "lib/image/vhdx.h"
@@ -244,28 +245,6 @@ static int add_entry(struct writer *w, const char *key, const char *value)
 	return 0;
 }
 
-static int open_parent(struct image **parent, const char *path,
-		       const char *name, const char *format, struct error *err)
-{
-	const struct image_open_options how = {
-		.format = "vhdx",
-		.flags = IMAGE_READ_ONLY | IMAGE_NO_BACKING,
-	};
-	_cleanup_free_ char *resolved = image_backing_resolve(path, name);
-	int rc;
-
-	if (resolved == NULL)
-		return -ENOMEM;
-	if (format != NULL && strcmp(format, how.format) != 0)
-		return error_set(err, -ENOTSUP,
-				 "The parent of a VHDX image cannot be of "
-				 "format '%s'",
-				 format);
-	rc = image_open(parent, resolved, &how, err);
-	return rc < 0 ? error_prefix(err, rc, "Could not open '%s'", resolved)
-		      : 0;
-}
-
 int vhdx_name_parent(const char *path, const char *name, const char *format,
 		     uint8_t locator[VHDX_LOCATOR_LEN], uint32_t *len,
 		     struct vhdx_wire_items *items, struct error *err)
@@ -282,7 +261,8 @@ int vhdx_name_parent(const char *path, const char *name, const char *format,
 	int rc = windows_path_write(name, &windows, err);
 
 	if (rc == 0)
-		rc = open_parent(&parent, path, name, format, err);
+		rc = chain_open_parent(&parent, path, name, format, "vhdx",
+				       err);
 	if (parent == NULL)
 		return rc;
 	state = parent->state;

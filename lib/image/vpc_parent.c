@@ -12,6 +12,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/chain.h"
 #include "lib/image/format.h"
 #include "lib/image/utf16.h"
 
@@ -123,29 +124,6 @@ static int fill_locator(struct vhd_wire_dynamic *header, const char *name,
 	return 0;
 }
 
-static int open_parent(struct image **parent, const char *path,
-		       const char *name, const char *format, struct error *err)
-{
-	const struct image_open_options how = {
-		.format = "vpc",
-		.flags = IMAGE_READ_ONLY | IMAGE_NO_BACKING,
-	};
-	_cleanup_free_ char *resolved = image_backing_resolve(path, name);
-	int rc;
-
-	if (resolved == NULL)
-		return -ENOMEM;
-	if (format != NULL && strcmp(format, how.format) != 0)
-		return error_set(
-			err, -ENOTSUP,
-			"The parent of a VHD image cannot be of format "
-			"'%s'",
-			format);
-	rc = image_open(parent, resolved, &how, err);
-	return rc < 0 ? error_prefix(err, rc, "Could not open '%s'", resolved)
-		      : 0;
-}
-
 int vpc_name_parent(const char *path, const char *name, const char *format,
 		    uint64_t locator_offset, struct vhd_wire_dynamic *header,
 		    uint8_t locator[VPC_LOCATOR_LEN],
@@ -154,7 +132,7 @@ int vpc_name_parent(const char *path, const char *name, const char *format,
 	struct image *parent = NULL;
 	const struct vpc *state;
 	struct stat st = { .st_mtime = 0 };
-	int rc = open_parent(&parent, path, name, format, err);
+	int rc = chain_open_parent(&parent, path, name, format, "vpc", err);
 
 	if (parent == NULL)
 		return rc;
