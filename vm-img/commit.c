@@ -65,6 +65,7 @@ struct run {
 	int result;
 	struct error error;
 	struct progress progress;
+	struct crew crew;
 };
 
 struct piece {
@@ -159,12 +160,16 @@ static bool take(struct run *run, struct piece *piece)
 static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 {
 	struct error err = ERROR_INIT;
+	uint64_t since_ns;
 	int rc = 0;
 
 	rate_sleep(piece->ready_ns);
+	since_ns = crew_now();
 	if (piece->layer != NULL)
 		rc = image_read(piece->layer, piece->start, buf,
 				(size_t)piece->len, &err);
+	if (piece->layer != NULL)
+		crew_report(&run->crew, since_ns, piece->len);
 	if (rc < 0) {
 		fail(run, rc, &err);
 		return false;
@@ -204,6 +209,7 @@ static void *work(void *context)
 static int copy_down(struct run *run, struct error *err)
 {
 	static const struct image_resize_options grow = { .may_shrink = false };
+	unsigned n_workers = arguments_processors(N_WORKERS);
 	int rc = 0;
 
 	run->size = image_size(run->layers[0]);
@@ -213,7 +219,8 @@ static int copy_down(struct run *run, struct error *err)
 	if (rc < 0)
 		return rc;
 	pthread_mutex_init(&run->lock, NULL);
-	workers_run(arguments_processors(N_WORKERS), work, run);
+	crew_run(&run->crew, image_is_uncached(run->base) ? n_workers : 1,
+		 n_workers, work, run);
 	pthread_mutex_destroy(&run->lock);
 	if (run->result < 0)
 		*err = run->error;

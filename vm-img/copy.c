@@ -20,7 +20,6 @@
 #include "lib/base/cleanup.h"
 #include "lib/image/image.h"
 #include "vm-img/report.h"
-#include "vm-img/workers.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -153,6 +152,7 @@ static bool read_batch(struct copy_run *run, const struct batch *batch,
 		       uint8_t *buf)
 {
 	struct error err = ERROR_INIT;
+	uint64_t since_ns = crew_now(), len = 0;
 
 	for (unsigned i = 0; i < batch->n; i++) {
 		const struct copy_piece *piece = &batch->pieces[i];
@@ -160,13 +160,14 @@ static bool read_batch(struct copy_run *run, const struct batch *batch,
 
 		if (piece->kind != COPY_DATA)
 			continue;
-		rc = copy_read(run, piece, buf, &err);
+		rc = copy_read(run, piece, buf + len, &err);
 		if (rc < 0) {
 			fail(run, rc, "reading at byte", piece->start, &err);
 			return false;
 		}
-		buf += piece->len;
+		len += piece->len;
 	}
+	crew_report(&run->crew, since_ns, len);
 	return true;
 }
 
@@ -225,6 +226,14 @@ static void *work(void *context)
 	return NULL;
 }
 
+/* At first, and for good if the sources are read from memory. Compressing, and
+ * writing that waits, pay in any case. */
+static bool works_alone(const struct copy *copy)
+{
+	return !copy->is_compressed && !copy->is_unordered &&
+	       !image_is_uncached(copy->target);
+}
+
 int copy_run(const struct copy *copy, struct error *err)
 {
 	struct copy_run run = { .copy = copy,
@@ -237,7 +246,8 @@ int copy_run(const struct copy *copy, struct error *err)
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_mutex_init(&run.feed_lock, NULL);
 	progress_begin(&run.progress, copy->shows_progress);
-	workers_run(copy->n_workers, work, &run);
+	crew_run(&run.crew, works_alone(copy) ? 1 : copy->n_workers,
+		 copy->n_workers, work, &run);
 	progress_end(&run.progress, run.result == 0);
 	pthread_mutex_destroy(&run.feed_lock);
 	pthread_mutex_destroy(&run.lock);

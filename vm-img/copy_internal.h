@@ -8,6 +8,7 @@
 #include "vm-img/progress.h"
 #include "vm-img/rate.h"
 #include "vm-img/turns.h"
+#include "vm-img/workers.h"
 
 #include <pthread.h>
 #include <stddef.h>
@@ -48,6 +49,7 @@ struct copy_run {
 	struct error error;
 	struct progress progress;
 	struct rate rate;
+	struct crew crew;
 };
 
 /* copy_map.c. With the lock held: the piece at the cursor, which stays where

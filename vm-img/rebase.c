@@ -62,6 +62,7 @@ struct run {
 	int result;
 	struct error error;
 	struct progress progress;
+	struct crew crew;
 };
 
 struct piece {
@@ -319,6 +320,7 @@ static bool do_piece(struct run *run, const struct piece *piece,
 		     uint8_t *before, uint8_t *after)
 {
 	struct error err = ERROR_INIT;
+	uint64_t since_ns = crew_now();
 	int rc = read_padded(run->old, piece->start, before, piece->len, &err);
 
 	if (rc < 0) {
@@ -332,6 +334,7 @@ static bool do_piece(struct run *run, const struct piece *piece,
 		     &err);
 		return false;
 	}
+	crew_report(&run->crew, since_ns, 2 * piece->len);
 	if (!await_turn(run, piece))
 		return false;
 	rc = write_differences(run, piece, before, after, &err);
@@ -357,15 +360,24 @@ static void *work(void *context)
 	return NULL;
 }
 
+/* At first; compressing, and writing that waits, pay in any case. */
+static bool works_alone(const struct run *run)
+{
+	return !run->request->is_compressed && !image_is_uncached(run->image);
+}
+
 static int copy_differences(struct run *run)
 {
+	unsigned n_workers = arguments_processors(N_WORKERS);
+
 	run->piece_len = image_cluster_size(run->image);
 	if (run->piece_len < image_transfer_len(run->image))
 		run->piece_len = image_transfer_len(run->image);
 	if (run->new != NULL && run->piece_len < image_transfer_len(run->new))
 		run->piece_len = image_transfer_len(run->new);
 	pthread_mutex_init(&run->lock, NULL);
-	workers_run(arguments_processors(N_WORKERS), work, run);
+	crew_run(&run->crew, works_alone(run) ? 1 : n_workers, n_workers, work,
+		 run);
 	pthread_mutex_destroy(&run->lock);
 	if (run->result < 0)
 		report_error("%s", run->error.text);

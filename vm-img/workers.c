@@ -1,19 +1,83 @@
 /* SPDX-License-Identifier: ISC */
 #include "vm-img/workers.h"
 
-#include <pthread.h>
+#include <time.h>
+
+enum {
+	/* Memory is copied faster, even on a machine of little. */
+	FAST_BYTES_PER_NS = 1,
+	/* More than a thread costs, or than it takes to be run again. */
+	PATIENCE_NS = 4000000,
+};
+
+/* With the lock held. Without another thread it goes on with those it has. */
+static void hire(struct crew *crew)
+{
+	if (crew->n + 1 < crew->max &&
+	    pthread_create(&crew->threads[crew->n], NULL, crew->work,
+			   crew->context) == 0)
+		crew->n++;
+}
+
+/* Those that are waited for may still hire. */
+static void wait_for_all(struct crew *crew)
+{
+	pthread_mutex_lock(&crew->lock);
+	for (unsigned i = 0; i < crew->n; i++) {
+		pthread_t thread = crew->threads[i];
+
+		pthread_mutex_unlock(&crew->lock);
+		pthread_join(thread, NULL);
+		pthread_mutex_lock(&crew->lock);
+	}
+	pthread_mutex_unlock(&crew->lock);
+}
+
+void crew_run(struct crew *crew, unsigned n, unsigned max,
+	      void *(*work)(void *), void *context)
+{
+	crew->work = work;
+	crew->context = context;
+	crew->n = 0;
+	crew->max = max < WORKERS_MAX ? max : WORKERS_MAX;
+	crew->waited_ns = 0;
+	pthread_mutex_init(&crew->lock, NULL);
+	pthread_mutex_lock(&crew->lock);
+	for (unsigned i = 1; i < n; i++)
+		hire(crew);
+	pthread_mutex_unlock(&crew->lock);
+	work(context);
+	wait_for_all(crew);
+	pthread_mutex_destroy(&crew->lock);
+}
 
 void workers_run(unsigned n, void *(*work)(void *), void *context)
 {
-	pthread_t threads[WORKERS_MAX];
-	unsigned n_started = 0;
+	struct crew crew;
 
-	if (n > WORKERS_MAX)
-		n = WORKERS_MAX;
-	while (n_started + 1 < n &&
-	       pthread_create(&threads[n_started], NULL, work, context) == 0)
-		n_started++;
-	work(context);
-	while (n_started > 0)
-		pthread_join(threads[--n_started], NULL);
+	crew_run(&crew, n, n, work, context);
+}
+
+uint64_t crew_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void crew_report(struct crew *crew, uint64_t since_ns, uint64_t len)
+{
+	uint64_t took_ns = crew_now() - since_ns;
+	uint64_t fast_ns = len / FAST_BYTES_PER_NS;
+
+	if (took_ns <= fast_ns)
+		return;
+	pthread_mutex_lock(&crew->lock);
+	crew->waited_ns += took_ns - fast_ns;
+	if (crew->waited_ns >= PATIENCE_NS) {
+		crew->waited_ns = 0;
+		hire(crew);
+	}
+	pthread_mutex_unlock(&crew->lock);
 }

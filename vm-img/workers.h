@@ -3,6 +3,9 @@
 #ifndef VM_IMG_WORKERS_H
 #define VM_IMG_WORKERS_H
 
+#include <pthread.h>
+#include <stdint.h>
+
 enum {
 	WORKERS_MAX = 64,
 };
@@ -13,5 +16,27 @@ enum {
  * are done.
  */
 void workers_run(unsigned n, void *(*work)(void *), void *context);
+
+/*
+ * Workers that write in turn. Where reading is copying from memory, one alone
+ * is faster than several who wait for each other; where it waits for a device,
+ * or decompresses, it pays that another one goes on meanwhile. So one begins,
+ * and hires the next when reading turns out to be slow.
+ */
+struct crew {
+	void *(*work)(void *);
+	void *context;
+	pthread_mutex_t lock;
+	unsigned n, max;    /* n are there, beside the first */
+	uint64_t waited_ns; /* since the last one came */
+	pthread_t threads[WORKERS_MAX];
+};
+
+/* As workers_run(), with n at first, and up to max (WORKERS_MAX at most). */
+void crew_run(struct crew *crew, unsigned n, unsigned max,
+	      void *(*work)(void *), void *context);
+/* By a worker: len bytes have been read since, a value of crew_now(). */
+void crew_report(struct crew *crew, uint64_t since_ns, uint64_t len);
+uint64_t crew_now(void);
 
 #endif

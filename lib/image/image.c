@@ -269,12 +269,17 @@ uint32_t image_host_alignment(const struct image *image)
 	return image->file->alignment;
 }
 
-uint32_t image_transfer_len(const struct image *image)
+bool image_is_uncached(const struct image *image)
 {
 	for (; image != NULL; image = image->backing)
 		if (image->file->is_direct || image->file->fd < 0)
-			return TRANSFER_LEN_DIRECT;
-	return TRANSFER_LEN;
+			return true;
+	return false;
+}
+
+uint32_t image_transfer_len(const struct image *image)
+{
+	return image_is_uncached(image) ? TRANSFER_LEN_DIRECT : TRANSFER_LEN;
 }
 
 struct image *image_backing(const struct image *image)

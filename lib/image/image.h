@@ -128,10 +128,13 @@ bool image_is_read_only(const struct image *image);
  * on the host file needs (1 without O_DIRECT). */
 uint32_t image_cluster_size(const struct image *image);
 uint32_t image_host_alignment(const struct image *image);
+/* Is each transfer waited for, as the page cache is not asked for it or for
+ * what an image under this one has? */
+bool image_is_uncached(const struct image *image);
 /*
  * Bytes to read or write at a time when there is much, a power of two: little
  * enough to stay in the processor's cache where the page cache answers at
- * once, and more where each transfer is waited for.
+ * once, and more where it does not.
  */
 uint32_t image_transfer_len(const struct image *image);
 /* The image under this one (borrowed), or NULL. */
