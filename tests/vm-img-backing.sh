@@ -14,10 +14,10 @@ one=secret,id=s1,data=one
 # over the first one of them; over.qcow2 of folder e is encrypted itself.
 setUp() {
 	img_dir
-	qemu-img create -q -f qcow2 --object $one -o \
+	img create -q -f qcow2 --object $one -o \
 		encrypt.format=luks,encrypt.key-secret=s1,encrypt.iter-time=10 \
 		base.qcow2 1M
-	qemu-img create -q -f luks --object $one -o key-secret=s1,iter-time=10 \
+	img create -q -f luks --object $one -o key-secret=s1,iter-time=10 \
 		base.luks 1M
 	qemu-io --object $one -c 'write -P 7 0 128k' --image-opts \
 		driver=qcow2,file.filename=base.qcow2,encrypt.key-secret=s1 >.io
@@ -26,7 +26,7 @@ setUp() {
 	qemu-img create -q -u -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 1M
 	qemu-img create -q -u -f qcow2 -b base.luks -F luks overl.qcow2 1M
 	qemu-img create -q -u -f qcow2 -b over.qcow2 -F qcow2 top.qcow2 1M
-	qemu-img create -q -u -f qcow2 -b base.qcow2 -F qcow2 --object $zero -o \
+	img create -q -u -f qcow2 -b base.qcow2 -F qcow2 --object $zero -o \
 		encrypt.format=luks,encrypt.key-secret=s0,encrypt.iter-time=10 \
 		overe.qcow2 1M
 	qemu-img create -q -f qcow2 lone.qcow2 1M

@@ -43,8 +43,8 @@ backing.driver=qcow2,backing.file.filename=c.qcow2"
 test_encrypted_backing() {
 	luks=encrypt.format=luks,encrypt.iter-time=10,encrypt.key-secret
 	set -- --object secret,id=s0,data=one --object secret,id=s1,data=two
-	qemu-img create -q "$@" -f qcow2 -o "$luks=s0" base.qcow2 1M
-	qemu-img create -q "$@" -f qcow2 -o "$luks=s1" -u -b base.qcow2 \
+	img create -q "$@" -f qcow2 -o "$luks=s0" base.qcow2 1M
+	img create -q "$@" -f qcow2 -o "$luks=s1" -u -b base.qcow2 \
 		-F qcow2 a.qcow2 1M
 	under="driver=qcow2,file.filename=base.qcow2,encrypt.key-secret=s0"
 	own="driver=qcow2,file.filename=a.qcow2,encrypt.key-secret=s1"

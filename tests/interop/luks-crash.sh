@@ -27,7 +27,7 @@ make_image() { # FORMAT [new]
 	[ "$1" = luks ] || kind=encrypt.format=luks,
 	rm -f "$image"
 	# shellcheck disable=SC2086 # words
-	qemu-img create -q $secrets -f "$1" \
+	"$B/bin/vm-img" create -q $secrets -f "$1" \
 		-o ${kind}${prefix}key-secret=old,${prefix}iter-time=10 \
 		"$image" 64k
 	name=driver=$1,file.filename=$image,${prefix}key-secret=old
@@ -36,7 +36,7 @@ make_image() { # FORMAT [new]
 		--target-image-opts "$name"
 	[ $# = 1 ] && return
 	# shellcheck disable=SC2086
-	qemu-img amend -q $secrets -o \
+	"$B/bin/vm-img" amend -q $secrets -o \
 		${prefix}state=active,${prefix}new-secret=new,${prefix}iter-time=10 \
 		--image-opts "$name"
 }
