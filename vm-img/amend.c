@@ -102,6 +102,9 @@ static int amend(struct image *image, const struct request *request)
 	progress_end(&progress, rc == 0);
 	if (rc == 0)
 		return 0;
+	if (report_cause(&err, "Snapshot L1 table "))
+		error_set_errno(&err, rc,
+				"Failed to turn zero into data clusters");
 	report_error("%s", error_text(&err, rc));
 	if (strcmp(err.text, "Cannot amend the backing file") == 0)
 		report_hint("You can use 'qemu-img rebase' instead.");

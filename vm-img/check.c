@@ -144,7 +144,9 @@ static int check(struct image *image, unsigned repair, bool is_json,
 		else
 			print_human(&result);
 	}
-	if (rc < 0)
+	if (rc < 0 && report_cause(&err, "ERROR "))
+		report_error("Check failed: %s", strerror(-rc));
+	else if (rc < 0)
 		report_error("Check failed: %s", error_text(&err, rc));
 	else if (result.n_check_errors > 0)
 		report_error("Check failed");

@@ -25,6 +25,19 @@ static void disarm(char *text)
 			*text = '?';
 }
 
+/* What stands on a line of its own; NULL: nothing does. */
+static char *cut_hint(char *text)
+{
+	char *hint = strstr(text, ": " IMAGE_LOCK_HINT);
+
+	if (hint == NULL)
+		hint = strstr(text, ": You can force-remove ");
+	if (hint == NULL)
+		return NULL;
+	*hint = '\0';
+	return hint + strlen(": ");
+}
+
 /* As QEMU's, it does not wait for what is printed: in a pipe, where output is
  * kept until the end, messages come first. */
 static __attribute__((format(printf, 2, 0))) void
@@ -35,11 +48,7 @@ write_message(const char *prefix, const char *format, va_list args)
 
 	vsnprintf(text, sizeof(text), format, args);
 	disarm(text);
-	hint = strstr(text, ": " IMAGE_LOCK_HINT);
-	if (hint != NULL) {
-		*hint = '\0';
-		hint += strlen(": ");
-	}
+	hint = cut_hint(text);
 	if (prefix != NULL)
 		fprintf(stderr, "%s:%s", log_program(), prefix);
 	fprintf(stderr, "%s\n", text);
@@ -117,6 +126,14 @@ const char *report_reason(const struct error *err, int rc)
 
 	return len > end && strcmp(text + len - end, number) == 0 ? number
 								  : text;
+}
+
+bool report_cause(const struct error *err, const char *beginning)
+{
+	if (strncmp(err->text, beginning, strlen(beginning)) != 0)
+		return false;
+	report_error("%s", err->text);
+	return true;
 }
 
 void report_found(void *context, const char *line)

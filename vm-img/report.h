@@ -7,10 +7,12 @@
 #ifndef VM_IMG_REPORT_H
 #define VM_IMG_REPORT_H
 
+#include <stdbool.h>
+
 struct error;
 
-/* "PROGRAM: TEXT" on standard error. The hint of a lock that is held goes to
- * a line of its own. */
+/* "PROGRAM: TEXT" on standard error. A hint, of a lock that is held or of
+ * a repair, goes to a line of its own. */
 void report_error(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
 /* "PROGRAM: warning: TEXT". */
@@ -32,6 +34,10 @@ void report_hint_of(const char *text);
 /* What went wrong, as QEMU's block layer hands it on: the error number's text
  * alone, unless there is more to it than a read or a write that failed. */
 const char *report_reason(const struct error *err, int rc);
+
+/* If the error's text begins so, it is told first, before what failed for it.
+ */
+bool report_cause(const struct error *err, const char *beginning);
 
 /* What the library finds wrong with an image: such a line. */
 void report_found(void *context, const char *line);

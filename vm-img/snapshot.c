@@ -217,7 +217,8 @@ static int apply(struct image *image, const char *name, struct error *err)
 		error_set_errno(err, rc, "Failed to load snapshot");
 	else
 		rc = image_snapshot_apply(image, index, err);
-	if (rc < 0 && is_plain(err, rc) && rc != -ENOTSUP)
+	if (rc < 0 && ((is_plain(err, rc) && rc != -ENOTSUP) ||
+		       report_cause(err, "Snapshot L1 table ")))
 		error_set_errno(err, rc, "Failed to load snapshot");
 	if (rc < 0)
 		report_error("Could not apply snapshot '%s': %s", name,

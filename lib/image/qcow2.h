@@ -103,6 +103,19 @@ struct qcow2_snapshot {
 	/* Extra data beyond what is known, as it was read. */
 	uint32_t extra_len;
 	uint8_t *extra;
+	/* All of it in the file, if that is too much or too little: it is to be
+	 * written anew. */
+	bool is_extra_wrong;
+	uint32_t extra_len_read;
+};
+
+/* A snapshot table that only a repair opens: entries behind n_snapshots that
+ * are too many, or make it too long. */
+struct qcow2_snapshot_faults {
+	uint32_t n_too_much;   /* entries with too much extra data */
+	uint32_t n_incomplete; /* and with too little */
+	uint32_t n_overhanging;
+	bool is_too_long;
 };
 
 struct qcow2_bitmap {
@@ -167,6 +180,7 @@ struct qcow2 {
 	struct qcow2_snapshot *snapshots; /* header.n_snapshots of both */
 	struct image_snapshot_info *snapshot_infos; /* texts owned here */
 	uint64_t snapshots_len; /* bytes of the table in the file */
+	struct qcow2_snapshot_faults snapshot_faults;
 	struct qcow2_bitmap *bitmaps;
 	uint32_t n_bitmaps;
 	struct image_bitmap_info *bitmap_infos; /* as they were asked for */
@@ -258,6 +272,8 @@ int qcow2_set_refcount_table(struct qcow2 *q, uint64_t offset,
 /* The same, of version 3, with counts of another width. */
 int qcow2_set_refcounts(struct qcow2 *q, uint64_t offset, uint32_t n_clusters,
 			uint32_t order);
+/* As many as are in memory. */
+int qcow2_set_n_snapshots(struct qcow2 *q);
 int qcow2_set_size(struct qcow2 *q, uint64_t size, uint32_t l1_size,
 		   uint64_t l1_offset);
 
@@ -288,6 +304,13 @@ int qcow2_external_refuse(const struct qcow2 *q, const char *what,
 /* qcow2_snapshot.c */
 int qcow2_snapshots_read(struct qcow2 *q, struct error *err);
 void qcow2_snapshots_deinit(struct qcow2 *q);
+/* Its L1 table's place and length are not checked before it is used. */
+int qcow2_snapshot_check_l1(const struct qcow2 *q,
+			    const struct qcow2_snapshot *s, struct error *err);
+/* The L1 table, in this machine's order, with room for size entries: at least
+ * as many as it has, which come first. To be freed. */
+int qcow2_snapshot_read_l1(struct qcow2 *q, const struct qcow2_snapshot *s,
+			   uint64_t size, uint64_t **l1, struct error *err);
 /* The table of n snapshots as it goes into the file; to be freed. -EFBIG. */
 int qcow2_snapshots_encode(const struct qcow2_snapshot *snapshots,
 			   const struct image_snapshot_info *infos, uint32_t n,

@@ -337,10 +337,23 @@ static int go_up(struct qcow2 *q, struct error *err)
 	return rc == 0 ? rewrite(q, 3, 0, err) : rc;
 }
 
+/* All of them, before anything changes. */
+static int check_snapshots(struct qcow2 *q, struct error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < q->header.n_snapshots; i++)
+		rc = qcow2_snapshot_check_l1(q, &q->snapshots[i], err);
+	return rc;
+}
+
 static int go_down(struct qcow2 *q, struct error *err)
 {
-	int rc = qcow2_expand_zeroes(q, err);
+	int rc = check_snapshots(q, err);
 
+	if (rc < 0)
+		return rc;
+	rc = qcow2_expand_zeroes(q, err);
 	if (rc < 0 && !q->is_corrupt)
 		error_set_errno(err, rc,
 				"Failed to turn zero into data clusters");

@@ -138,23 +138,10 @@ static int expand_tables(struct expansion *x, const uint64_t *l1,
 static int expand_snapshot(struct expansion *x, const struct qcow2_snapshot *s,
 			   struct error *err)
 {
-	uint64_t len = s->l1_size * sizeof(uint64_t), file_size;
 	_cleanup_free_ uint64_t *l1 = NULL;
-	int rc = image_file_size(x->q->file, &file_size);
+	int rc = qcow2_snapshot_read_l1(x->q, s, 0, &l1, err);
 
-	if (rc < 0 || s->l1_offset > file_size ||
-	    len > file_size - s->l1_offset)
-		return error_set(err, -EIO, "Could not read snapshot L1 table");
-	l1 = malloc(len + 1);
-	if (l1 == NULL)
-		return -ENOMEM;
-	rc = image_file_read(x->q->file, s->l1_offset, l1, len);
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not read snapshot L1 table");
-	for (uint32_t i = 0; i < s->l1_size; i++)
-		l1[i] = be64toh(l1[i]);
-	return expand_tables(x, l1, s->l1_size, err);
+	return rc == 0 ? expand_tables(x, l1, s->l1_size, err) : rc;
 }
 
 int qcow2_expand_zeroes(struct qcow2 *q, struct error *err)

@@ -95,6 +95,9 @@ static bool is_fixed(const struct qcow2_checker *c, uint64_t refcount,
 {
 	if (refcount == 0)
 		return false;
+	/* What seems to leak may be all that is left of a snapshot. */
+	if (refcount > references && c->has_lost_snapshot)
+		return false;
 	return c->fix_counts & (refcount > references ? IMAGE_REPAIR_LEAKS
 						      : IMAGE_REPAIR_ERRORS);
 }
@@ -201,7 +204,7 @@ static int fix_block(struct qcow2_checker *c, uint64_t first, uint64_t end,
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not write refcount block");
-	if (c->fix_counts & IMAGE_REPAIR_LEAKS)
+	if (c->fix_counts & IMAGE_REPAIR_LEAKS && !c->has_lost_snapshot)
 		release(c, first, end, before);
 	return 0;
 }
@@ -318,7 +321,7 @@ int qcow2_checker_look(struct qcow2_checker *c, struct error *err)
 	if (c->per_window < 1ULL << q->refcount_block_bits)
 		c->per_window = 1ULL << q->refcount_block_bits;
 	if (c->per_window > c->n_host && c->n_host > 0)
-		c->per_window = c->n_host;
+		c->per_window = c->n_host + 1;
 	free(c->counts);
 	c->width = 1;
 	c->result_of_widening = 0;
@@ -393,8 +396,10 @@ static int fix_counts(struct qcow2_checker *c, struct error *err)
 
 static int check(struct qcow2_checker *c, struct error *err)
 {
-	int rc = walk(c, err);
+	int rc = qcow2_check_snapshots(c, err);
 
+	if (rc == 0)
+		rc = walk(c, err);
 	if (rc == 0 && c->needs_rebuild && c->fix & IMAGE_REPAIR_ERRORS) {
 		rc = rebuild(c, err);
 	} else if (rc == 0 && c->needs_rebuild && c->fix) {
@@ -405,6 +410,8 @@ static int check(struct qcow2_checker *c, struct error *err)
 	}
 	c->result->n_corruptions += c->n_too_low;
 	c->result->n_leaks += c->n_too_high;
+	if (rc == 0)
+		rc = qcow2_fix_snapshots(c, err);
 	if (rc == 0 && (c->has_wrong_copied || c->has_fixed))
 		rc = qcow2_check_copied(c, err);
 	free(c->counts);

@@ -38,6 +38,7 @@ struct qcow2_checker {
 	int result_of_widening; /* -ENOMEM: the counts have no meaning */
 	uint64_t count_max;	/* the width of the image's refcounts allows */
 	bool has_wrong_copied;
+	bool has_lost_snapshot; /* its L1 table cannot be found */
 	/* Windows that the first walk found references into. */
 	uint64_t per_window;
 	uint64_t touched[QCOW2_CHECK_TOUCHED / 64];
@@ -68,6 +69,11 @@ void qcow2_checker_grow(struct qcow2_checker *c);
 /* Forget the refcount block looked at last. */
 void qcow2_checker_forget(struct qcow2_checker *c);
 
+/* qcow2_check_snapshots.c: the snapshot table, before what it refers to is
+ * counted. -EFBIG: only a repair can take away what is too much. */
+int qcow2_check_snapshots(struct qcow2_checker *c, struct error *err);
+/* After that: a table that was not as it must be is written anew. */
+int qcow2_fix_snapshots(struct qcow2_checker *c, struct error *err);
 /* qcow2_copied.c: the copied flags of the disk's own tables. */
 int qcow2_check_copied(struct qcow2_checker *c, struct error *err);
 /* qcow2_rebuild.c: new refcount blocks and a new table, with what is counted,

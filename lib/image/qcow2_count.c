@@ -90,6 +90,15 @@ static void count_one(struct qcow2_checker *c, uint64_t host_index)
 	add_one(c, i);
 }
 
+/* What is cut short by less than a cluster is counted to its end, so that a
+ * repair puts nothing there. There is room for one more count. */
+static void reach_beyond(struct qcow2_checker *c)
+{
+	if (c->first + c->n == c->n_host && c->n < c->per_window)
+		c->n++;
+	c->n_host++;
+}
+
 static void count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
 {
 	unsigned bits = c->q->cluster_bits;
@@ -109,6 +118,8 @@ static void count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
 			    (unsigned long long)len);
 		return;
 	}
+	if ((offset + len - 1) >> bits >= c->n_host)
+		reach_beyond(c);
 	for (uint64_t i = offset >> bits; i <= (offset + len - 1) >> bits; i++)
 		count_one(c, i);
 }
@@ -351,12 +362,48 @@ static int count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
 	return 0;
 }
 
+/* What a damaged entry refers to cannot be counted, and is not freed. */
+static bool has_l1(struct qcow2_checker *c, uint32_t i)
+{
+	const struct qcow2_snapshot *s = &c->q->snapshots[i];
+	const struct image_snapshot_info *info = &c->q->snapshot_infos[i];
+
+	if (s->l1_offset & (c->q->cluster_len - 1)) {
+		qcow2_found(c,
+			    "ERROR snapshot %s (%s) l1_offset=%#llx: L1 table "
+			    "is not cluster aligned; snapshot table entry "
+			    "corrupted",
+			    info->id, info->name,
+			    (unsigned long long)s->l1_offset);
+	} else if (s->l1_size > QCOW2_L1_LEN_MAX / sizeof(uint64_t)) {
+		qcow2_found(c,
+			    "ERROR snapshot %s (%s) l1_size=%#x: L1 table is "
+			    "too large; snapshot table entry corrupted",
+			    info->id, info->name, s->l1_size);
+	} else if (qcow2_snapshot_check_l1(c->q, s, NULL) < 0) {
+		qcow2_found(c,
+			    "ERROR snapshot %s (%s) l1_offset=%#llx: L1 table "
+			    "offset invalid; snapshot table entry corrupted",
+			    info->id, info->name,
+			    (unsigned long long)s->l1_offset);
+	} else {
+		c->has_lost_snapshot |=
+			s->l1_size > 0 && s->l1_offset >= c->file_len;
+		return true;
+	}
+	c->has_lost_snapshot = true;
+	corrupt(c);
+	return false;
+}
+
 static int count_snapshots(struct qcow2_checker *c)
 {
 	struct qcow2 *q = c->q;
 	int rc;
 
 	for (uint32_t i = 0; i < q->header.n_snapshots; i++) {
+		if (!has_l1(c, i))
+			continue;
 		rc = count_l1(c, q->snapshots[i].l1_offset,
 			      q->snapshots[i].l1_size, false);
 		if (rc < 0)

@@ -89,19 +89,21 @@ int qcow2_check_table(const struct qcow2_header *header, uint64_t offset,
 	return 0;
 }
 
-/* may_lack: an image without refcounts is opened, for they can be made. */
-static int check_tables(const struct qcow2_header *h, bool may_lack,
+/* is_check: an image without refcounts is opened, for they can be made, or
+ * with too many snapshots. */
+static int check_tables(const struct qcow2_header *h, bool is_check,
 			struct error *err)
 {
 	bool is_extended = h->incompatible & QCOW2_INCOMPATIBLE_EXTENDED_L2;
 	uint64_t l2_reach = 1ULL
 			    << (2 * h->cluster_bits - (is_extended ? 4 : 3));
+	uint32_t n_snapshots;
 	uint64_t needed;
 	int rc;
 
 	if ((h->refcount_table_clusters == 0 ||
 	     h->refcount_table_offset == 0) &&
-	    !may_lack)
+	    !is_check)
 		return error_set(err, -EINVAL,
 				 "Image does not contain a reference count "
 				 "table");
@@ -112,9 +114,12 @@ static int check_tables(const struct qcow2_header *h, bool may_lack,
 			       "Reference count table", err);
 	if (rc < 0)
 		return rc;
-	if (h->n_snapshots > QCOW2_SNAPSHOTS_MAX)
-		return error_set(err, -EINVAL, "Too many snapshots");
-	rc = qcow2_check_table(h, h->snapshots_offset, h->n_snapshots,
+	if (h->n_snapshots > QCOW2_SNAPSHOTS_MAX && !is_check)
+		return error_set(err, -EFBIG, "Snapshot table too large");
+	n_snapshots = h->n_snapshots < QCOW2_SNAPSHOTS_MAX
+			      ? h->n_snapshots
+			      : QCOW2_SNAPSHOTS_MAX;
+	rc = qcow2_check_table(h, h->snapshots_offset, n_snapshots,
 			       sizeof(struct qcow2_wire_snapshot),
 			       QCOW2_SNAPSHOT_TABLE_LEN_MAX, "Snapshot table",
 			       err);
@@ -353,6 +358,14 @@ int qcow2_set_autoclear(struct qcow2 *q, uint64_t value)
 	if (rc == 0)
 		q->header.autoclear = value;
 	return rc;
+}
+
+int qcow2_set_n_snapshots(struct qcow2 *q)
+{
+	uint32_t wire = htobe32(q->header.n_snapshots);
+
+	return write_field(q, offsetof(struct qcow2_wire_header, n_snapshots),
+			   &wire, sizeof(wire));
 }
 
 int qcow2_set_refcount_table(struct qcow2 *q, uint64_t offset,

@@ -171,10 +171,15 @@ static bool touches(const struct qcow2 *q, uint64_t host_offset, uint64_t len,
 static bool touches_snapshot_l1(const struct qcow2 *q, uint64_t host_offset,
 				uint64_t len)
 {
-	for (uint32_t i = 0; i < q->header.n_snapshots; i++)
-		if (touches(q, host_offset, len, q->snapshots[i].l1_offset,
-			    q->snapshots[i].l1_size * sizeof(uint64_t)))
+	for (uint32_t i = 0; i < q->header.n_snapshots; i++) {
+		const struct qcow2_snapshot *s = &q->snapshots[i];
+
+		/* One that cannot be is nowhere: nothing reads it either. */
+		if (qcow2_snapshot_check_l1(q, s, NULL) == 0 &&
+		    touches(q, host_offset, len, s->l1_offset,
+			    s->l1_size * sizeof(uint64_t)))
 			return true;
+	}
 	return false;
 }
 

@@ -32,8 +32,9 @@ static int lay_out(const struct qcow2_checker *c, struct layout *l,
 	const struct qcow2 *q = c->q;
 	uint64_t per_block = 1ULL << q->refcount_block_bits;
 	uint64_t per_cluster = q->cluster_len / sizeof(uint64_t), before;
+	uint64_t start = c->n_file > c->n_host ? c->n_file : c->n_host;
 
-	*l = (struct layout){ .start = c->n_file, .n_blocks = 1, .n_table = 1 };
+	*l = (struct layout){ .start = start, .n_blocks = 1, .n_table = 1 };
 	do {
 		before = l->n_blocks + l->n_table;
 		l->end = l->start + before;

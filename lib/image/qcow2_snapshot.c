@@ -66,77 +66,178 @@ static int decode_extra(struct qcow2_snapshot *s,
 	return 0;
 }
 
-static int read_one(struct qcow2 *q, struct qcow2_snapshot *s,
-		    struct image_snapshot_info *info, uint64_t *offset,
-		    uint8_t *buf, struct error *err)
+/* Of a table that is to be repaired: how many bytes of extra data are kept. */
+static int check_extra_len(struct qcow2 *q, struct qcow2_snapshot *s,
+			   uint32_t len, uint32_t *kept, struct error *err)
 {
-	struct qcow2_wire_snapshot w;
-	uint32_t extra_len, id_len, name_len;
-	char *id, *name;
-	int rc;
+	*kept = len;
+	if (q->header.version >= 3 && len < QCOW2_SNAPSHOT_EXTRA_V3) {
+		s->is_extra_wrong = true;
+		s->extra_len_read = len;
+		q->snapshot_faults.n_incomplete++;
+	}
+	if (len <= QCOW2_SNAPSHOT_EXTRA_MAX)
+		return 0;
+	if (!(q->image->flags & IMAGE_CHECK))
+		return error_set(err, -EFBIG,
+				 "Too much extra metadata in snapshot table "
+				 "entry %zu: You can force-remove this extra "
+				 "metadata with qemu-img check -r all",
+				 (size_t)(s - q->snapshots));
+	s->is_extra_wrong = true;
+	s->extra_len_read = len;
+	q->snapshot_faults.n_too_much++;
+	*kept = QCOW2_SNAPSHOT_EXTRA_MAX;
+	return 0;
+}
 
-	rc = read_table(q, *offset, &w, sizeof(w), err);
+static int read_texts(struct image_snapshot_info *info, const char *data,
+		      uint32_t id_len, uint32_t name_len)
+{
+	info->id = strndup(data, id_len);
+	info->name = strndup(data + id_len, name_len);
+	return info->id == NULL || info->name == NULL ? -ENOMEM : 0;
+}
+
+/* *len: what it takes in the file; *kept_len: and without extra data that is
+ * cut off. */
+static int read_one(struct qcow2 *q, uint32_t i, uint64_t offset, uint8_t *buf,
+		    uint64_t *len, uint64_t *kept_len, struct error *err)
+{
+	struct qcow2_snapshot *s = &q->snapshots[i];
+	struct image_snapshot_info *info = &q->snapshot_infos[i];
+	struct qcow2_wire_snapshot w;
+	uint32_t extra_len, kept, id_len, name_len;
+	int rc = read_table(q, offset, &w, sizeof(w), err);
+
 	if (rc < 0)
 		return rc;
 	decode_fixed(s, info, &w, &q->header);
 	extra_len = be32toh(w.extra_len);
 	id_len = be16toh(w.id_len);
 	name_len = be16toh(w.name_len);
-	if (extra_len > QCOW2_SNAPSHOT_EXTRA_MAX)
-		return error_set(err, -EINVAL,
-				 "Too much extra metadata in snapshot table "
-				 "entry");
-	rc = read_table(q, *offset + sizeof(w), buf,
-			extra_len + id_len + name_len, err);
-	if (rc < 0)
-		return rc;
-	rc = decode_extra(s, info, buf, extra_len);
-	if (rc < 0)
-		return rc;
-	id = strndup((const char *)buf + extra_len, id_len);
-	name = strndup((const char *)buf + extra_len + id_len, name_len);
-	info->id = id;
-	info->name = name;
-	if (id == NULL || name == NULL)
+	rc = check_extra_len(q, s, extra_len, &kept, err);
+	if (rc == 0)
+		rc = read_table(q, offset + sizeof(w), buf, kept, err);
+	if (rc == 0)
+		rc = read_table(q, offset + sizeof(w) + extra_len, buf + kept,
+				id_len + name_len, err);
+	if (rc == 0)
+		rc = decode_extra(s, info, buf, kept);
+	if (rc == 0)
+		rc = read_texts(info, (const char *)buf + kept, id_len,
+				name_len);
+	*len = (sizeof(w) + extra_len + id_len + name_len + 7) & ~(uint64_t)7;
+	*kept_len = (sizeof(w) + kept + id_len + name_len + 7) & ~(uint64_t)7;
+	return rc;
+}
+
+static void forget_one(struct qcow2 *q, uint32_t i)
+{
+	struct qcow2_snapshot *s = &q->snapshots[i];
+	struct qcow2_snapshot_faults *f = &q->snapshot_faults;
+
+	if (s->is_extra_wrong && s->extra_len_read > QCOW2_SNAPSHOT_EXTRA_MAX)
+		f->n_too_much--;
+	else if (s->is_extra_wrong)
+		f->n_incomplete--;
+	free((void *)q->snapshot_infos[i].id);
+	free((void *)q->snapshot_infos[i].name);
+	free(s->extra);
+	q->snapshot_infos[i].id = q->snapshot_infos[i].name = NULL;
+	s->extra = NULL;
+}
+
+static int too_big(uint32_t n, struct error *err)
+{
+	return error_set(err, -EFBIG,
+			 "Snapshot table is too big: You can force-remove all "
+			 "%u overhanging snapshots with qemu-img check -r all",
+			 n);
+}
+
+/* n entries. A file that ends before they do reads on as zeroes. */
+static int read_all(struct qcow2 *q, uint8_t *buf, struct error *err)
+{
+	struct qcow2_header *h = &q->header;
+	uint64_t at = 0, kept = 0, len, kept_len;
+	uint32_t n = h->n_snapshots;
+
+	for (uint32_t i = 0; i < n; i++) {
+		int rc = read_one(q, i, h->snapshots_offset + at, buf, &len,
+				  &kept_len, err);
+
+		if (rc < 0)
+			return rc;
+		if (kept + kept_len > QCOW2_SNAPSHOT_TABLE_LEN_MAX) {
+			if (!(q->image->flags & IMAGE_CHECK))
+				return too_big(n - i, err);
+			forget_one(q, i);
+			q->snapshot_faults.is_too_long = true;
+			q->snapshot_faults.n_overhanging += n - i;
+			h->n_snapshots = i;
+			break;
+		}
+		at += len;
+		kept += kept_len;
+	}
+	q->snapshots_len = at;
+	return 0;
+}
+
+int qcow2_snapshots_read(struct qcow2 *q, struct error *err)
+{
+	_cleanup_free_ uint8_t *buf = NULL;
+	uint32_t n = q->header.n_snapshots;
+
+	if (n == 0)
+		return 0;
+	/* The header is refused for it, unless it is to be repaired. */
+	if (n > QCOW2_SNAPSHOTS_MAX) {
+		q->snapshot_faults.n_overhanging = n - QCOW2_SNAPSHOTS_MAX;
+		q->header.n_snapshots = n = QCOW2_SNAPSHOTS_MAX;
+	}
+	q->snapshots = calloc(n, sizeof(*q->snapshots));
+	q->snapshot_infos = calloc(n, sizeof(*q->snapshot_infos));
+	buf = malloc(VARIABLE_MAX);
+	if (q->snapshots == NULL || q->snapshot_infos == NULL || buf == NULL)
 		return -ENOMEM;
-	*offset +=
-		(sizeof(w) + extra_len + id_len + name_len + 7) & ~(uint64_t)7;
+	return read_all(q, buf, err);
+}
+
+int qcow2_snapshot_check_l1(const struct qcow2 *q,
+			    const struct qcow2_snapshot *s, struct error *err)
+{
 	return qcow2_check_table(&q->header, s->l1_offset, s->l1_size,
 				 sizeof(uint64_t), QCOW2_L1_LEN_MAX,
 				 "Snapshot L1 table", err);
 }
 
-int qcow2_snapshots_read(struct qcow2 *q, struct error *err)
+int qcow2_snapshot_read_l1(struct qcow2 *q, const struct qcow2_snapshot *s,
+			   uint64_t size, uint64_t **l1, struct error *err)
 {
-	uint64_t offset = q->header.snapshots_offset;
-	_cleanup_free_ uint8_t *buf = NULL;
-	uint64_t file_size;
-	int rc;
+	uint64_t len = s->l1_size * sizeof(**l1), file_size;
+	int rc = qcow2_snapshot_check_l1(q, s, err);
 
-	if (q->header.n_snapshots == 0)
-		return 0;
-	rc = image_file_size(q->file, &file_size);
 	if (rc < 0)
 		return rc;
-	q->snapshots = calloc(q->header.n_snapshots, sizeof(*q->snapshots));
-	q->snapshot_infos =
-		calloc(q->header.n_snapshots, sizeof(*q->snapshot_infos));
-	buf = malloc(VARIABLE_MAX);
-	if (q->snapshots == NULL || q->snapshot_infos == NULL || buf == NULL)
+	rc = image_file_size(q->file, &file_size);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not get file size");
+	if (len > 0 &&
+	    (s->l1_offset > file_size || len > file_size - s->l1_offset))
+		return error_set(err, -EINVAL,
+				 "Snapshot L1 table past end of file");
+	*l1 = calloc((size > s->l1_size ? size : s->l1_size) + 1, sizeof(**l1));
+	if (*l1 == NULL)
 		return -ENOMEM;
-	for (uint32_t i = 0; rc == 0 && i < q->header.n_snapshots; i++) {
-		if (offset >= file_size)
-			return error_set(err, -EINVAL,
-					 "Snapshot table past end of file");
-		if (offset - q->header.snapshots_offset >
-		    QCOW2_SNAPSHOT_TABLE_LEN_MAX)
-			return error_set(err, -EFBIG,
-					 "Snapshot table too large");
-		rc = read_one(q, &q->snapshots[i], &q->snapshot_infos[i],
-			      &offset, buf, err);
-	}
-	q->snapshots_len = offset - q->header.snapshots_offset;
-	return rc;
+	rc = image_file_read(q->file, s->l1_offset, *l1, len);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not read snapshot L1 table");
+	for (uint32_t i = 0; i < s->l1_size; i++)
+		(*l1)[i] = be64toh((*l1)[i]);
+	return 0;
 }
 
 void qcow2_snapshots_deinit(struct qcow2 *q)

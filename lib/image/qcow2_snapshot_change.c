@@ -82,30 +82,6 @@ static uint64_t *copy_l1(const uint64_t *l1, uint64_t n, uint64_t size)
 	return copy;
 }
 
-static int read_l1(struct qcow2 *q, const struct qcow2_snapshot *s,
-		   uint64_t **l1, struct error *err)
-{
-	uint64_t len = s->l1_size * sizeof(**l1), file_size;
-	int rc = image_file_size(q->file, &file_size);
-
-	if (rc < 0)
-		return error_set_errno(err, rc, "Could not get file size");
-	if (len > 0 &&
-	    (s->l1_offset > file_size || len > file_size - s->l1_offset))
-		return error_set(err, -EINVAL,
-				 "Snapshot L1 table past end of file");
-	*l1 = malloc(len + 1);
-	if (*l1 == NULL)
-		return -ENOMEM;
-	rc = image_file_read(q->file, s->l1_offset, *l1, len);
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not read snapshot L1 table");
-	for (uint64_t i = 0; i < s->l1_size; i++)
-		(*l1)[i] = be64toh((*l1)[i]);
-	return 0;
-}
-
 static int count_range(struct qcow2 *q, uint64_t offset, uint64_t len,
 		       int delta, struct error *err)
 {
@@ -395,7 +371,7 @@ static int create(struct qcow2 *q, const struct image_snapshot_info *what,
 	if (rc == 0 && (id == NULL || name == NULL))
 		rc = -ENOMEM;
 	if (rc == 0 && n >= QCOW2_SNAPSHOTS_MAX)
-		rc = error_set(err, -EFBIG, "Too many snapshots");
+		rc = -EFBIG;
 	if (rc == 0) {
 		info = &c.infos[n];
 		*info = *what;
@@ -449,7 +425,7 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *s,
 	int rc = change_init(q, &c);
 
 	if (rc == 0)
-		rc = read_l1(q, s, &l1, err);
+		rc = qcow2_snapshot_read_l1(q, s, 0, &l1, err);
 	if (needed < s->l1_size)
 		needed = s->l1_size;
 	if (rc == 0 && (size > INT64_MAX || needed > QCOW2_L1_LEN_MAX / 8))
@@ -499,7 +475,7 @@ static int remove_one(struct qcow2 *q, unsigned index, struct error *err)
 	int rc = change_init(q, &c);
 
 	if (rc == 0)
-		rc = read_l1(q, &s, &l1, err);
+		rc = qcow2_snapshot_read_l1(q, &s, 0, &l1, err);
 	if (rc == 0) {
 		memmove(c.snapshots + index, c.snapshots + index + 1,
 			n_after * sizeof(*c.snapshots));
@@ -546,6 +522,8 @@ int qcow2_snapshots_rewrite(struct qcow2 *q, struct error *err)
 
 	if (rc == 0) {
 		c.l1 = copy_l1(q->l1, c.to.l1_size, c.to.l1_size);
+		for (uint32_t i = 0; i < c.to.n_snapshots; i++)
+			c.snapshots[i].is_extra_wrong = false;
 		rc = c.l1 == NULL ? -ENOMEM : change_run(q, &c, err);
 	}
 	change_deinit(q, &c);

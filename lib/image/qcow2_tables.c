@@ -15,11 +15,35 @@ struct span {
 	uint64_t first, n;
 };
 
+/*
+ * Clusters far beyond the file's end, of a damaged table: no block counts
+ * them, or can. Nothing has changed yet, so that the image need not be marked;
+ * the statuses are QEMU's, which tries to make the block.
+ */
+static int check_blocks(const struct qcow2 *q, const struct span *span)
+{
+	unsigned bits = q->refcount_block_bits;
+	uint64_t last = (span->first + span->n - 1) >> bits;
+
+	if (last >= QCOW2_REFCOUNT_TABLE_LEN_MAX / sizeof(uint64_t))
+		return -EFBIG;
+	for (uint64_t i = span->first >> bits; i <= last; i++)
+		if (i >= q->refcount_table_size || q->refcount_table[i] == 0)
+			return -EAGAIN;
+	return 0;
+}
+
 static int count(struct qcow2 *q, const struct span *span, int delta,
 		 struct error *err)
 {
+	int rc = 0;
+
 	if (span->n == 0)
 		return 0;
+	if (delta > 0)
+		rc = check_blocks(q, span);
+	if (rc < 0)
+		return rc;
 	return delta < 0 ? qcow2_free_now(q, span->first, span->n, err)
 			 : qcow2_add_refcount(q, span->first, span->n, delta,
 					      err);
