@@ -126,6 +126,27 @@ resized() {
 	done
 }
 
+# What shows from below where the old end is stays there.
+test_resized_within_a_cluster() {
+	for from in 31k 33k 65k; do
+		for mode in metadata falloc full; do
+			for base in 128k 20k; do
+				qemu-img create -q -f raw r.base $base
+				qemu-io -f raw -c "write -P 1 0 $base" r.base \
+					>/dev/null
+				qemu-img create -q -f qcow2 -b r.base -F raw \
+					r.qcow2 $from
+				cp r.qcow2 theirs.qcow2
+				img resize -q --preallocation=$mode r.qcow2 96k
+				qemu-img resize -q --preallocation=$mode \
+					theirs.qcow2 96k
+				qemu-img compare -q r.qcow2 theirs.qcow2
+				assertEquals "$from $mode $base" 0 $?
+			done
+		done
+	done
+}
+
 # Where new clusters lie, and what hides a longer backing image.
 test_resized() {
 	resized 6G 1G 8G off 5G

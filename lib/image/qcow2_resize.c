@@ -125,6 +125,21 @@ static int zero_grown(struct qcow2 *q, uint64_t size, bool has_zeroes,
 	return end > before ? qcow2_zero_grown(q, before, end, shows, err) : 0;
 }
 
+/*
+ * Before it is preallocated: the old end's cluster, if the image below shows
+ * in it, gets a place of its own together with what it shows.
+ */
+static int keep_last(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	uint64_t before = q->header.size, end = qcow2_round_up(q, before);
+
+	if (end > size)
+		end = size;
+	if (q->image->backing_name == NULL || end == before)
+		return 0;
+	return qcow2_zero_grown(q, before, end, true, err);
+}
+
 static int grow(struct qcow2 *q, uint64_t size, const char *mode,
 		struct error *err)
 {
@@ -141,6 +156,8 @@ static int grow(struct qcow2 *q, uint64_t size, const char *mode,
 		mode = q->is_data_raw ? "metadata" : NULL;
 	if (rc == 0)
 		rc = qcow2_external_grow(q, size, err);
+	if (rc == 0 && mode != NULL)
+		rc = keep_last(q, size, err);
 	if (rc == 0 && mode != NULL)
 		rc = qcow2_preallocate(q, before, size, mode, err);
 	if (rc == 0)
