@@ -161,6 +161,7 @@ static int open_bitmaps(struct qcow2 *q, struct error *err)
 static int open_for_writing(struct qcow2 *q, struct error *err)
 {
 	uint64_t file_size = 0, kept;
+	bool is_raw_kept;
 	int rc = qcow2_filters_init(q);
 
 	if (rc == 0)
@@ -170,13 +171,12 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 	q->fresh_from = q->file->is_block_device
 				? UINT64_MAX
 				: qcow2_n_clusters(q, file_size);
-	/* A repair changes nothing that they stand for. */
-	if (q->image->flags & IMAGE_CHECK)
-		return 0;
-	/* What others stand for is not kept up to date here. */
+	/* A repair changes nothing that those which are known stand for; what
+	 * others stand for is not kept up to date here. */
+	is_raw_kept = q->has_data_file || q->image->flags & IMAGE_CHECK;
 	kept = q->header.autoclear &
 	       (QCOW2_AUTOCLEAR_BITMAPS |
-		(q->has_data_file ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0));
+		(is_raw_kept ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0));
 	if (q->header.autoclear == kept)
 		return 0;
 	rc = qcow2_set_autoclear(q, kept);

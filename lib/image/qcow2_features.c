@@ -16,16 +16,6 @@ enum {
 		QCOW2_INCOMPATIBLE_EXTENDED_L2,
 };
 
-static const struct qcow2_wire_feature_name *
-find_name(const struct qcow2_header *h, unsigned bit)
-{
-	for (uint32_t i = 0; i < h->n_features; i++)
-		if (h->features[i].type == QCOW2_FEATURE_INCOMPATIBLE &&
-		    h->features[i].bit == bit)
-			return &h->features[i];
-	return NULL;
-}
-
 /* A name comes from the image: nothing in it may upset a terminal. */
 static void append_name(char *list, size_t len, const char *name, size_t n)
 {
@@ -40,25 +30,28 @@ static void append_name(char *list, size_t len, const char *name, size_t n)
 	list[at] = '\0';
 }
 
+/* Those with a name first, as the table in the file has them, up to one that is
+ * empty; what is left as one number. */
 static int refuse_unknown(const struct qcow2_header *h, struct error *err)
 {
 	uint64_t unknown = h->incompatible & ~(uint64_t)KNOWN;
-	char list[256] = "";
+	char list[256] = "", number[48];
 
-	for (unsigned bit = 0; bit < 64; bit++) {
-		const struct qcow2_wire_feature_name *name;
-		char number[48];
+	for (uint32_t i = 0; i < h->n_features; i++) {
+		const struct qcow2_wire_feature_name *f = &h->features[i];
 
-		if (!(unknown >> bit & 1))
+		if (f->name[0] == '\0')
+			break;
+		if (f->type != QCOW2_FEATURE_INCOMPATIBLE || f->bit > 63 ||
+		    !(unknown >> f->bit & 1))
 			continue;
-		name = find_name(h, bit);
-		if (name != NULL) {
-			append_name(list, sizeof(list), name->name,
-				    sizeof(name->name));
-			continue;
-		}
+		append_name(list, sizeof(list), f->name, sizeof(f->name));
+		unknown &= ~(1ULL << f->bit);
+	}
+	if (unknown != 0) {
 		snprintf(number, sizeof(number),
-			 "Unknown incompatible feature: %llx", 1ULL << bit);
+			 "Unknown incompatible feature: %llx",
+			 (unsigned long long)unknown);
 		append_name(list, sizeof(list), number, sizeof(number));
 	}
 	return error_set(err, -ENOTSUP, "Unsupported qcow2 feature(s): %s",

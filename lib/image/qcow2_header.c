@@ -132,6 +132,8 @@ static int check_tables(const struct qcow2_header *h, bool is_check,
 	if (h->size > INT64_MAX)
 		return error_set(err, -EFBIG, "Image is too big");
 	needed = h->size / l2_reach + (h->size % l2_reach != 0);
+	if (needed > INT32_MAX)
+		return error_set(err, -EFBIG, "Image is too big");
 	if (needed > h->l1_size)
 		return error_set(err, -EINVAL, "L1 table is too small");
 	if (h->l1_size > 0 && h->l1_offset == 0)
@@ -157,11 +159,13 @@ static int take_features(struct qcow2_header *h, const uint8_t *data,
 			 uint32_t len)
 {
 	free(h->features);
-	h->n_features = len / (uint32_t)sizeof(*h->features);
+	/* The last one need not be whole. */
+	h->n_features = (len + (uint32_t)sizeof(*h->features) - 1) /
+			(uint32_t)sizeof(*h->features);
 	h->features = calloc(h->n_features + 1, sizeof(*h->features));
 	if (h->features == NULL)
 		return -ENOMEM;
-	memcpy(h->features, data, h->n_features * sizeof(*h->features));
+	memcpy(h->features, data, len);
 	return 0;
 }
 

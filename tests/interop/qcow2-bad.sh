@@ -98,6 +98,11 @@ test_features_by_name() {
 	# Bit 1 is called "corrupt bit" in the table: let bit 5 have a name.
 	refused 'Unsupported qcow2 feature(s): corrupt bit' 72 "$(be64 0x20)" \
 		169 '\0005'
+	# What has no name comes last, and in one.
+	refused 'corrupt bit, Unknown incompatible feature: 60000000000000c0' \
+		72 "$(be64 0x60000000000000e0)" 169 '\0005'
+	refused 'feature(s): Unknown incompatible feature: 20' \
+		72 "$(be64 0x20)" 169 '\0005' 122 '\0000'
 	refused "'data-file' is required for this image" 72 "$(be64 4)"
 	refused 'Compression type incompatible feature bit must not be set' \
 		72 "$(be64 8)"
@@ -145,6 +150,9 @@ test_autoclear_bits_are_cleared_on_writing() {
 	assertEquals 'kept on reading' 128 "$(peek64 "$image" 88)"
 	"$B/tests/tools/image-ops" "$image" 1 1
 	assertEquals 'cleared on writing' 0 "$(peek64 "$image" 88)"
+	poke "$image" 88 "$(be64 0x80)"
+	vm-img check -q -r all "$image"
+	assertEquals 'cleared by a repair' 0 "$(peek64 "$image" 88)"
 }
 
 # A refcount of zero for what is in use: nothing is written over it.
