@@ -97,7 +97,9 @@ struct image_open_options {
 	/* Instead of the file at path, which is for messages then; or NULL. */
 	const struct image_null *null;
 	/* An image that was left dirty is repaired when it is opened for
-	 * writing: a line for each thing that was wrong; NULL: silent. */
+	 * writing: a line for each thing that was wrong. One that is found to
+	 * be corrupt while it is used is told of the same way, by any thread.
+	 * NULL: silent, and that is the error's text. */
 	void (*found)(void *context, const char *line);
 	void *found_context;
 	const struct image_under *under; /* NULL: as the image says */

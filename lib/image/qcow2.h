@@ -186,6 +186,7 @@ struct qcow2 {
 	struct image_bitmap_info *bitmap_infos; /* as they were asked for */
 	bool are_bitmaps_in_use;		/* and so marked on the disk */
 	bool is_corrupt; /* found here, or in the header */
+	bool is_corruption_told;
 	struct qcow2_flight *flights;
 	unsigned n_waiting;
 
@@ -427,7 +428,8 @@ enum qcow2_section qcow2_find_overlap(struct qcow2 *q, unsigned ignore,
 /* 0, or -EIO with the corrupt bit set. section: what is to be written. */
 int qcow2_check_overlap(struct qcow2 *q, enum qcow2_section section,
 			uint64_t host_offset, uint64_t len, struct error *err);
-/* Set the corrupt bit and refuse writes from now on; returns -EIO. */
+/* Set the corrupt bit and refuse writes from now on; returns -EIO. What is
+ * wrong is told to image->found, or else is the error's text. */
 int qcow2_corruption(struct qcow2 *q, struct error *err, const char *format,
 		     ...) __attribute__((format(printf, 3, 4)));
 

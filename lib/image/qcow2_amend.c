@@ -354,7 +354,7 @@ static int go_down(struct qcow2 *q, struct error *err)
 	if (rc < 0)
 		return rc;
 	rc = qcow2_expand_zeroes(q, err);
-	if (rc < 0 && !q->is_corrupt)
+	if (rc < 0 && (!q->is_corrupt || q->image->found != NULL))
 		error_set_errno(err, rc,
 				"Failed to turn zero into data clusters");
 	if (rc == 0 && q->header.incompatible != 0)

@@ -63,6 +63,14 @@ static int expand_entry(struct expansion *x, uint64_t i, struct error *err)
 
 	if (kind != QCOW2_KIND_ZERO && kind != QCOW2_KIND_ZERO_ALLOCATED)
 		return 0;
+	/* What it shares a cluster with is not to be freed. */
+	if (old & QCOW2_OFFSET_MASK & (q->cluster_len - 1))
+		return qcow2_corruption(
+			q, err,
+			"Cluster allocation offset %#llx unaligned (L2 "
+			"offset: %#llx, L2 index: %#llx)",
+			(unsigned long long)(old & QCOW2_OFFSET_MASK),
+			(unsigned long long)x->offset, (unsigned long long)i);
 	if (q->header.backing_name_offset != 0)
 		rc = make_zeroes(x, (x->first + i) << q->cluster_bits, &new,
 				 err);
@@ -126,8 +134,11 @@ static int expand_tables(struct expansion *x, const uint64_t *l1,
 		x->offset = l1[i] & QCOW2_OFFSET_MASK;
 		if (x->offset & (x->q->cluster_len - 1))
 			return qcow2_corruption(
-				x->q, err, "L2 table offset %#llx unaligned",
-				(unsigned long long)x->offset);
+				x->q, err,
+				"L2 table offset %#llx unaligned (L1 index: "
+				"%#llx)",
+				(unsigned long long)x->offset,
+				(unsigned long long)i);
 		x->first = i << x->q->l2_bits;
 		if (x->offset != 0)
 			rc = expand_table(x, err);

@@ -137,6 +137,8 @@ static int check_entry(struct qcow2 *q, uint64_t index, uint64_t entry,
 		       enum qcow2_kind kind, struct error *err)
 {
 	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+	uint64_t l2_offset = q->l1[index >> q->l2_bits] & QCOW2_OFFSET_MASK;
+	uint64_t l2_index = index & ((1ULL << q->l2_bits) - 1);
 
 	if (q->has_data_file)
 		return check_data_entry(q, index, entry, kind, err);
@@ -151,10 +153,11 @@ static int check_entry(struct qcow2 *q, uint64_t index, uint64_t entry,
 	if (offset & (q->cluster_len - 1))
 		return qcow2_corruption(q, err,
 					"Cluster allocation offset %#llx "
-					"unaligned (guest offset: %#llx)",
+					"unaligned (L2 offset: %#llx, L2 "
+					"index: %#llx)",
 					(unsigned long long)offset,
-					(unsigned long long)index
-						<< q->cluster_bits);
+					(unsigned long long)l2_offset,
+					(unsigned long long)l2_index);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
 	FILTER_BITS_EACH = 16,
@@ -260,6 +261,23 @@ int qcow2_check_overlap(struct qcow2 *q, enum qcow2_section section,
 		section_name(found));
 }
 
+/* On a line of its own, the first time; the operation fails besides. */
+static void tell(struct qcow2 *q, const char *text)
+{
+	bool is_fatal = !q->is_read_only;
+	char line[384];
+
+	if (q->is_corruption_told)
+		return;
+	q->is_corruption_told = true;
+	snprintf(line, sizeof(line),
+		 "qcow2: %s: %s; further %scorruption "
+		 "events will be suppressed",
+		 is_fatal ? "Marking image as corrupt" : "Image is corrupt",
+		 text, is_fatal ? "" : "non-fatal ");
+	q->image->found(q->image->found_context, line);
+}
+
 int qcow2_corruption(struct qcow2 *q, struct error *err, const char *format,
 		     ...)
 {
@@ -269,12 +287,19 @@ int qcow2_corruption(struct qcow2 *q, struct error *err, const char *format,
 	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
+	if (q->image->found != NULL)
+		tell(q, text);
 	if (q->is_read_only)
-		return error_set(err, -EIO, "Image is corrupt: %s", text);
+		return q->image->found != NULL
+			       ? error_set(err, -EIO, "%s", strerror(EIO))
+			       : error_set(err, -EIO, "Image is corrupt: %s",
+					   text);
 	if (!q->is_corrupt) {
 		q->is_corrupt = true;
 		/* If even that cannot be written, the text is what is left. */
 		(void)qcow2_set_incompatible(q, QCOW2_INCOMPATIBLE_CORRUPT, 0);
 	}
+	if (q->image->found != NULL)
+		return error_set(err, -EIO, "%s", strerror(EIO));
 	return error_set(err, -EIO, "Marking image as corrupt: %s", text);
 }

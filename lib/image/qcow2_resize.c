@@ -179,7 +179,7 @@ static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
 				IMAGE_EVENT_L1_SHRINK_FREE_L2_CLUSTERS);
 		rc = qcow2_drop(q, first, end, err);
 		qcow2_flight_end(q, &flight);
-		if (rc < 0 && !q->is_corrupt)
+		if (rc < 0 && (!q->is_corrupt || q->image->found != NULL))
 			error_set_errno(err, rc,
 					"Failed to discard cropped clusters");
 		if (rc < 0)

@@ -271,6 +271,27 @@ test_snapshot_with_a_bad_l1_table() {
 	done
 }
 
+# What is found wrong on the way is told of once, on a line of its own.
+test_corruption_is_told_as_qemu_img_tells() {
+	for name in unaligned zero-unaligned l1-unaligned; do
+		cp "$dir/good" "$image"
+		l1=$(peek64 "$image" 40)
+		l2=$(peek_entry "$image" "$l1")
+		case $name in
+		l1-unaligned) poke "$image" $((l1 + 6)) '\0052' ;;
+		*) damage $name ;;
+		esac
+		same_on_copies 'qemu-img convert -O raw a b'
+		same_on_copies "qemu-img compare a $dir/good"
+		same_on_copies 'qemu-img amend -o compat=0.10 a'
+		same_on_copies 'qemu-img map a'
+		cp "$image" "$dir/copy"
+		vm-img amend -o compat=0.10 "$dir/copy" 2>"$dir/out"
+		[ $name = unaligned ] || assertEquals "$name: marked" 2 \
+			"$(peek64 "$dir/copy" 72)"
+	done
+}
+
 # What only it refers to seems to leak. A repair keeps it all the same, since
 # somebody may mend the entry.
 test_what_a_lost_snapshot_holds_is_kept() {
