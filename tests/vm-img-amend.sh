@@ -129,6 +129,32 @@ test_data_file() {
 	same amend -o data_file_raw=on a.qcow2
 }
 
+test_version_2_wants_16_bits() {
+	make_image refcount_bits=64
+	like_theirs -o compat=0.10,refcount_bits=16 a.qcow2
+	for options in compat=0.10 compat=0.10,refcount_bits=32; do
+		same amend -o "$options" a.qcow2
+	done
+	make_image extended_l2=on
+	same amend -o compat=0.10 a.qcow2
+}
+
+# More references than can be counted: no repair can help before.
+test_wider_for_what_overflows() {
+	make_image refcount_bits=1
+	# The second cluster that is in use, where the first one is.
+	l2=$(($(od -An -tx1 -j 196608 -N 8 orig | tr -d ' \n' |
+		sed 's/^80/0x/')))
+	dd if=orig of=orig bs=8 count=1 conv=notrunc status=none \
+		skip=$((l2 / 8 + 16)) seek=$((l2 / 8 + 17))
+	same check a.qcow2
+	same check -r all a.qcow2
+	same amend -o refcount_bits=2 a.qcow2
+	assertTrue repairable 'vm-img check -q -r all a.qcow2'
+	assertTrue sound 'qemu-img check -q a.qcow2'
+	assertTrue same 'qemu-img compare -q orig a.qcow2'
+}
+
 # Killed while it wrote with lazy refcounts: who opens it to write repairs it,
 # and says what there was to repair.
 test_left_dirty() {

@@ -491,6 +491,8 @@ int image_bitmap_measure(struct image *image, uint64_t cluster_size,
 /* What a check found; counts as qemu-img check's. */
 struct image_check {
 	uint64_t n_corruptions, n_leaks, n_check_errors;
+	uint64_t n_overflows; /* corruptions: more references than can be
+				 counted, until refcounts are wider */
 	uint64_t n_corruptions_fixed, n_leaks_fixed;
 	uint64_t total_clusters, allocated_clusters, fragmented_clusters,
 		compressed_clusters, image_end_offset;

@@ -122,7 +122,8 @@ static int take_data_file(const struct qcow2 *q, struct wish *w,
 static int check_wish(const struct qcow2 *q, const struct wish *w,
 		      struct error *err)
 {
-	if (w->refcount_order != q->header.refcount_order && w->version < 3)
+	if (w->refcount_order != q->header.refcount_order &&
+	    w->refcount_order != QCOW2_REFCOUNT_ORDER_V2 && w->version < 3)
 		return error_set(err, -EINVAL,
 				 "Refcount widths other than 16 bits require "
 				 "compatibility level 1.1 or above (use "
@@ -195,6 +196,7 @@ static int check_down(const struct qcow2 *q, const struct wish *w,
 {
 	const struct qcow2_header *h = &q->header;
 	uint64_t size = w->has_size ? w->size : h->size;
+	uint64_t others = h->incompatible & ~(uint64_t)QCOW2_INCOMPATIBLE_DIRTY;
 
 	if (w->refcount_order != QCOW2_REFCOUNT_ORDER_V2)
 		return error_set(err, -ENOTSUP,
@@ -202,10 +204,11 @@ static int check_down(const struct qcow2 *q, const struct wish *w,
 	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
 		return error_set(err, -ENOTSUP,
 				 "Cannot downgrade an image with a data file");
-	if (h->incompatible & ~(uint64_t)QCOW2_INCOMPATIBLE_DIRTY)
+	if (others != 0)
 		return error_set(err, -ENOTSUP,
 				 "Cannot downgrade an image with incompatible "
-				 "features set");
+				 "features %#llx set",
+				 (unsigned long long)others);
 	if (h->has_bitmaps && h->n_bitmaps > 0)
 		return error_set(err, -ENOTSUP,
 				 "Bitmaps prevent downgrade of image");

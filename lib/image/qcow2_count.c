@@ -68,6 +68,17 @@ static bool widen(struct qcow2_checker *c)
 	return true;
 }
 
+static void overflow(struct qcow2_checker *c, uint64_t host_index)
+{
+	c->result->n_corruptions += !c->is_recount;
+	c->result->n_overflows += !c->is_recount;
+	qcow2_found(c, "ERROR: overflow cluster offset=0x%llx",
+		    (unsigned long long)host_index << c->q->cluster_bits);
+	qcow2_found(c, "Use qemu-img amend to increase the refcount entry "
+		       "width or qemu-img convert to create a clean copy if "
+		       "the image cannot be opened for writing");
+}
+
 static void count_one(struct qcow2_checker *c, uint64_t host_index)
 {
 	uint64_t i = host_index - c->first;
@@ -78,10 +89,7 @@ static void count_one(struct qcow2_checker *c, uint64_t host_index)
 		return;
 	count = qcow2_counted(c, host_index);
 	if (count == c->count_max) {
-		c->result->n_corruptions += !c->is_recount;
-		qcow2_found(c, "ERROR: overflow cluster offset=0x%llx",
-			    (unsigned long long)host_index
-				    << c->q->cluster_bits);
+		overflow(c, host_index);
 		return;
 	}
 	if (c->width < sizeof(uint32_t) && count + 1 == 1ULL << 8 * c->width &&
