@@ -340,7 +340,7 @@ test_salvage() {
 	dd if=/dev/zero of=src.raw bs=64k seek=10 count=1 conv=notrunc \
 		status=none
 	assertTrue 'cmp src.raw b.raw'
-	silent convert -q --salvage -O raw a.qcow2 b.raw
+	same convert -q --salvage -O raw a.qcow2 b.raw
 	same convert --salvage -C a.qcow2 b.raw
 }
 
