@@ -144,14 +144,18 @@ static int open_caches(struct qcow2 *q, uint64_t wanted)
 	return rc;
 }
 
-/* The disk can be read without them; a repair changes nothing in them. */
+/* The disk can be read without them, unless they have flags that nobody here
+ * knows; a repair changes nothing in them. */
 static int open_bitmaps(struct qcow2 *q, struct error *err)
 {
+	struct error ignored = ERROR_INIT;
 	int rc;
 
 	if (q->image->flags & IMAGE_CHECK)
 		return 0;
-	rc = qcow2_bitmaps_read(q, q->is_read_only ? NULL : err);
+	rc = qcow2_bitmaps_read(q, q->is_read_only ? &ignored : err);
+	if (q->is_read_only && q->has_unknown_bitmap_flag)
+		return error_set(err, rc, "%s", ignored.text);
 	if (rc == 0 || rc == -ENOMEM || !q->is_read_only)
 		return rc;
 	qcow2_bitmaps_deinit(q);

@@ -185,6 +185,7 @@ struct qcow2 {
 	uint32_t n_bitmaps;
 	struct image_bitmap_info *bitmap_infos; /* as they were asked for */
 	bool are_bitmaps_in_use;		/* and so marked on the disk */
+	bool has_unknown_bitmap_flag;
 	bool is_corrupt; /* found here, or in the header */
 	bool is_corruption_told;
 	struct qcow2_flight *flights;

@@ -21,12 +21,19 @@ static int decode(struct qcow2 *q, struct qcow2_bitmap *b,
 {
 	uint32_t flags = be32toh(w->flags);
 
+	/* Whatever they mean, it may be more than a bitmap that is lost. */
+	if (flags & ~(uint32_t)QCOW2_BITMAP_KNOWN) {
+		q->has_unknown_bitmap_flag = true;
+		return error_set(err, -EINVAL,
+				 "Bitmap '%s' doesn't satisfy the constraints",
+				 b->name);
+	}
+
 	b->flags = flags;
 	b->table_offset = be64toh(w->table_offset);
 	b->table_size = be32toh(w->table_size);
 	b->granularity_bits = w->granularity_bits;
-	if (flags & ~(uint32_t)QCOW2_BITMAP_KNOWN ||
-	    w->type != QCOW2_BITMAP_DIRTY_TRACKING ||
+	if (w->type != QCOW2_BITMAP_DIRTY_TRACKING ||
 	    b->granularity_bits < QCOW2_BITMAP_GRANULARITY_BITS_MIN ||
 	    b->granularity_bits > QCOW2_BITMAP_GRANULARITY_BITS_MAX ||
 	    (be32toh(w->extra_len) > 0 &&
@@ -152,9 +159,9 @@ static int read_directory(struct qcow2 *q, const uint8_t *directory,
 					 "Bitmap directory entry is corrupt");
 		b->entry_offset = q->header.bitmap_directory_offset + at;
 		q->n_bitmaps = i + 1;
-		rc = decode(q, b, &w, err);
+		rc = decode_rest(b, &w, directory + at + sizeof(w));
 		if (rc == 0)
-			rc = decode_rest(b, &w, directory + at + sizeof(w));
+			rc = decode(q, b, &w, err);
 		if (rc < 0)
 			return rc;
 		total += is_kept(q, b) ? bits_len(q, b) : 0;

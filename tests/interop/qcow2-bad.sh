@@ -143,6 +143,19 @@ test_bitmaps_of_an_unknown_kind() {
 	assertEquals 'nothing leaks' 0 $?
 }
 
+# Nor read, and only a check opens it, where it has flags that nobody knows.
+test_bitmaps_with_unknown_flags() {
+	qemu-img create -q -f qcow2 "$image" 1M
+	qemu-img bitmap --add "$image" b
+	poke "$image" $(($(peek64 "$image" $((112 + 8 + 384 + 8 + 16))) + 15)) \
+		'\0012'
+	same_on_copies 'qemu-img info a'
+	same_on_copies 'qemu-img convert -O raw a b'
+	same_on_copies 'qemu-img bitmap --add a c'
+	vm-img check -q "$image"
+	assertEquals 'nothing leaks' 0 $?
+}
+
 test_autoclear_bits_are_cleared_on_writing() {
 	cp "$dir/good" "$image"
 	poke "$image" 88 "$(be64 0x80)"
