@@ -61,6 +61,10 @@ test_wrong_usage() {
 	same measure a a
 	same measure --size 1G a
 	same measure -f raw
+	same measure --image-opts
+	same measure -l snap
+	same measure -l snapshot.foo=bar
+	same measure -l snapshot.foo=bar a
 	same measure --size foo
 	same measure --size 8E
 	same measure --size 7E -O qcow2

@@ -203,6 +203,11 @@ int argument_cache(const char *text, unsigned *flags)
  * may not but the caller does look at it. */
 static struct source kept;
 
+bool arguments_have_image_opts(void)
+{
+	return has_image_opts;
+}
+
 static int open_source(struct image **image, struct source *source,
 		       unsigned flags, struct error *err)
 {

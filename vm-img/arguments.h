@@ -137,4 +137,7 @@ int check_new_or_report(const char *path);
 struct image *open_new_or_report(const char *path, const char *format,
 				 const char *key_secret, unsigned flags);
 
+/* Was --image-opts given? */
+bool arguments_have_image_opts(void);
+
 #endif

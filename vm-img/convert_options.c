@@ -6,6 +6,7 @@
 #include "vm-img/convert.h"
 #include "vm-img/copy.h"
 #include "vm-img/report.h"
+#include "vm-img/snapshot.h"
 #include "vm-img/verb.h"
 
 #include <stdio.h>
@@ -142,7 +143,7 @@ static int take_option(struct convert *request, int id, const char *value)
 		return 0;
 	case 'l':
 		request->snapshot = value;
-		return 0;
+		return snapshot_check_or_report(value);
 	case 'r':
 		return argument_size("rate limit", value, &request->rate_limit);
 	case 'b':

@@ -395,7 +395,7 @@ static int take_option(struct request *request, int id, const char *value)
 		return 0;
 	case 'l':
 		request->snapshot = value;
-		return 0;
+		return snapshot_check_or_report(value);
 	case 's':
 		request->has_size = true;
 		return argument_size("image size", value, &request->size);
@@ -422,7 +422,8 @@ int measure_run(int argc, char **argv)
 	if (a.n_operands > 1)
 		text = "At most one filename argument is allowed.";
 	else if (a.n_operands == 0 &&
-		 (request.format != NULL || request.snapshot != NULL))
+		 (request.format != NULL || request.snapshot != NULL ||
+		  arguments_have_image_opts()))
 		text = "--image-opts, -f, and -l require a filename argument.";
 	else if (a.n_operands == 1 && request.has_size)
 		text = "--size N cannot be used together with a filename.";

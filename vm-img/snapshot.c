@@ -164,28 +164,51 @@ static int find_exactly(struct image *image, const char *id, const char *name,
 	return rc < 0 ? rc : -ENOENT;
 }
 
+static bool has_keys(const char *param)
+{
+	return strncmp(param, "snapshot.", strlen("snapshot.")) == 0;
+}
+
+static int parse_keys(struct keys *keys, const char *param, const char **id,
+		      const char **name)
+{
+	struct error err = ERROR_INIT;
+	int rc = keys_parse(keys, param, NULL, &err);
+
+	*id = keys_take(keys, "snapshot.id");
+	*name = keys_take(keys, "snapshot.name");
+	if (rc == 0 && keys_left(keys) != NULL)
+		rc = error_set(&err, -EINVAL, "Invalid parameter '%s'",
+			       keys_left(keys));
+	if (rc < 0) {
+		report_error("%s", error_text(&err, rc));
+		report_error("Failed in parsing snapshot param '%s'", param);
+	}
+	return rc;
+}
+
+int snapshot_check_or_report(const char *param)
+{
+	struct keys keys = { .n = 0 };
+	const char *id, *name;
+	int rc = has_keys(param) ? parse_keys(&keys, param, &id, &name) : 0;
+
+	keys_deinit(&keys);
+	return rc;
+}
+
 static int find_by_param(struct image *image, const char *param,
 			 unsigned *index)
 {
 	struct keys keys = { .n = 0 };
-	struct error err = ERROR_INIT;
 	const char *id, *name;
 	int rc;
 
-	if (strncmp(param, "snapshot.", strlen("snapshot.")) != 0)
+	if (!has_keys(param))
 		return find(image, param, true, index);
-	rc = keys_parse(&keys, param, NULL, &err);
-	id = keys_take(&keys, "snapshot.id");
-	name = keys_take(&keys, "snapshot.name");
-	if (rc == 0 && keys_left(&keys) != NULL)
-		rc = error_set(&err, -EINVAL, "Invalid parameter '%s'",
-			       keys_left(&keys));
-	if (rc < 0) {
-		report_error("%s", error_text(&err, rc));
-		report_error("Failed in parsing snapshot param '%s'", param);
-	} else {
+	rc = parse_keys(&keys, param, &id, &name);
+	if (rc == 0)
 		rc = find_exactly(image, id, name, index);
-	}
 	keys_deinit(&keys);
 	return rc;
 }
