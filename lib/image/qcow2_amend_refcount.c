@@ -16,18 +16,15 @@
 #include <stdlib.h>
 
 /* is_wider: it will be, or is by now. */
-static int check(struct qcow2 *q, bool is_wider, uint64_t *n_overflows,
+static int check(struct qcow2 *q, bool is_wider, struct image_check *result,
 		 struct error *err)
 {
-	struct image_check result = { .found = NULL };
-	int rc = qcow2_repair_locked(q, IMAGE_REPAIR_LEAKS, &result, err);
+	int rc = qcow2_repair_locked(q, IMAGE_REPAIR_LEAKS, result, err);
 
-	if (is_wider && rc == 0 && result.n_check_errors == 0 &&
-	    result.n_corruptions == result.n_overflows) {
-		*n_overflows = result.n_overflows;
+	if (is_wider && rc == 0 && result->n_check_errors == 0 &&
+	    result->n_corruptions == result->n_overflows)
 		return 0;
-	}
-	if (result.n_corruptions + result.n_check_errors > 0)
+	if (result->n_corruptions + result->n_check_errors > 0)
 		rc = error_set(err, -EIO,
 			       "The image has errors: it must be checked and "
 			       "repaired first");
@@ -70,11 +67,13 @@ static void set_width(struct qcow2 *q, uint32_t order)
 	q->refcount_block_bits = q->cluster_bits + 3 - order;
 }
 
-/* The width is set. */
-static int rebuild(struct qcow2 *q, struct error *err)
+/* The width is set; so much was in use. */
+static int rebuild(struct qcow2 *q, uint64_t end, struct error *err)
 {
 	struct image_check result = { .found = NULL };
-	struct qcow2_checker c = { .q = q, .result = &result };
+	struct qcow2_checker c = { .q = q,
+				   .result = &result,
+				   .n_used = end >> q->cluster_bits };
 	int rc = qcow2_checker_look(&c, err);
 
 	if (rc == 0)
@@ -85,22 +84,23 @@ static int rebuild(struct qcow2 *q, struct error *err)
 
 int qcow2_amend_refcounts(struct qcow2 *q, uint32_t order, struct error *err)
 {
-	uint64_t n_overflows = 0, n_after = 0;
+	struct image_check before = { .found = NULL };
+	struct image_check after = { .found = NULL };
 	bool is_wider = order > q->header.refcount_order;
-	int rc = check(q, is_wider, &n_overflows, err);
+	int rc = check(q, is_wider, &before, err);
 
 	if (rc == 0 && order < q->header.refcount_order)
 		rc = check_counts(q, order, err);
 	if (rc < 0)
 		return rc;
 	set_width(q, order);
-	rc = rebuild(q, err);
+	rc = rebuild(q, before.image_end_offset, err);
 	/* Whichever the header says now. */
 	set_width(q, q->header.refcount_order);
 	if (rc < 0)
 		return rc;
-	rc = check(q, false, &n_after, err);
+	rc = check(q, false, &after, err);
 	/* What shared a cluster still does: that is for a repair, which can
 	 * be done now. */
-	return n_overflows > 0 && rc == -EIO ? 0 : rc;
+	return before.n_overflows > 0 && rc == -EIO ? 0 : rc;
 }

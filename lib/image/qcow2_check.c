@@ -134,6 +134,8 @@ static bool compare_at(struct qcow2_checker *c, uint64_t i)
 	uint64_t counted = qcow2_counted(c, i), refcount;
 	int rc = qcow2_checked_refcount(c, i, &refcount);
 
+	if (rc < 0 || refcount > 0 || counted > 0)
+		c->n_used = i + 1;
 	if (rc < 0) {
 		c->result->n_check_errors++;
 		qcow2_found(c, "Can't get refcount for cluster %llu: %s",
@@ -343,13 +345,16 @@ static int walk(struct qcow2_checker *c, struct error *err)
 	}
 	c->n_too_low = c->n_too_high = 0;
 	c->needs_rebuild = false;
+	c->n_used = 1;
 	c->result->total_clusters = qcow2_n_clusters(c->q, c->q->header.size);
 	c->result->allocated_clusters = 0;
 	c->result->fragmented_clusters = 0;
 	c->result->compressed_clusters = 0;
 	c->result->image_end_offset = c->q->cluster_len;
 	c->result->has_totals = true;
-	return rc < 0 ? rc : qcow2_check_windows(c, compare_window, err);
+	if (rc == 0)
+		rc = qcow2_check_windows(c, compare_window, err);
+	return rc;
 }
 
 static int rebuild(struct qcow2_checker *c, struct error *err)

@@ -19,6 +19,9 @@ struct qcow2_checker {
 	 * blocks lie beyond. grow_rc is why it could not. */
 	uint64_t n_before;
 	int grow_rc;
+	/* Up to the last one that is counted by the image, for all that is
+	 * known, or referred to; 0: not looked at. */
+	uint64_t n_used;
 	/*
 	 * References to the host clusters [first, first + n), counted. A file
 	 * too large for one window is walked again for each; what is found

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * New refcount blocks and a new table, behind the end of the file, from what
- * a walk counts:
+ * New refcount blocks and a new table, behind all that is in use if the file
+ * has room there already, as a block device has, or else behind the end of the
+ * file, from what a walk counts:
  *
  *	| ... what there is ... | block | ... | block |  table  |
  *	                        ^ start               ^ blocks  ^ end
@@ -26,13 +27,12 @@ struct layout {
 	uint64_t start, n_blocks, n_table, end;
 };
 
-static int lay_out(const struct qcow2_checker *c, struct layout *l,
-		   struct error *err)
+static int lay_out_at(const struct qcow2_checker *c, uint64_t start,
+		      struct layout *l, struct error *err)
 {
 	const struct qcow2 *q = c->q;
 	uint64_t per_block = 1ULL << q->refcount_block_bits;
 	uint64_t per_cluster = q->cluster_len / sizeof(uint64_t), before;
-	uint64_t start = c->n_file > c->n_host ? c->n_file : c->n_host;
 
 	*l = (struct layout){ .start = start, .n_blocks = 1, .n_table = 1 };
 	do {
@@ -45,6 +45,20 @@ static int lay_out(const struct qcow2_checker *c, struct layout *l,
 		return error_set(err, -EFBIG,
 				 "Refcount table would be larger than 8 MiB");
 	return 0;
+}
+
+static int lay_out(const struct qcow2_checker *c, struct layout *l,
+		   struct error *err)
+{
+	uint64_t end = c->n_file > c->n_host ? c->n_file : c->n_host;
+	int rc;
+
+	if (c->n_used > 0 && c->n_used < end) {
+		rc = lay_out_at(c, c->n_used, l, err);
+		if (rc < 0 || l->end <= c->n_file)
+			return rc;
+	}
+	return lay_out_at(c, end, l, err);
 }
 
 static int write_block(struct qcow2_checker *c, const struct layout *l,
@@ -79,8 +93,9 @@ static int write_window(struct qcow2_checker *c, struct error *err)
 
 	if (block == NULL)
 		return -ENOMEM;
-	/* Those that only count the new structure go with the last. */
-	if (end == c->n_host)
+	/* Those that only count the new structure go with the last; behind it
+	 * there is nothing. */
+	if (end == c->n_host || end > l.end)
 		end = l.end;
 	for (; rc == 0 && i << bits < end; i++)
 		rc = write_block(c, &l, i, block, err);
@@ -149,7 +164,8 @@ int qcow2_rebuild_refcounts(struct qcow2_checker *c, struct error *err)
 	q->refcount_table = steal_ptr(&table);
 	q->refcount_table_size = (uint32_t)(l.n_table << (q->cluster_bits - 3));
 	q->free_hint = 0;
-	q->fresh_from = l.end;
+	if (l.end >= c->n_file && !q->file->is_block_device)
+		q->fresh_from = l.end;
 	q->pack_next = 0;
 	return qcow2_filters_refill(q);
 }

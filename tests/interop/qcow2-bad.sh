@@ -348,6 +348,23 @@ test_snapshot_of_an_entry_beyond() {
 	done
 }
 
+# New refcounts go where there is room: a device has no more behind its end.
+test_rebuilt_in_the_room_there_is() {
+	cp "$dir/good" "$image"
+	truncate -s 4M "$image"
+	poke "$image" "$(peek64 "$image" "$(peek64 "$image" 48)")" '\0000\0000'
+	vm-img check -q -r all "$image" >"$dir/out" 2>&1
+	assertEquals 4194304 "$(stat -c %s "$image")"
+	qemu-img check -q "$image"
+	assertEquals sound 0 $?
+	qemu-img compare -q "$image" "$dir/good"
+	assertEquals 'as it was' 0 $?
+	vm-img amend -o refcount_bits=32 "$image"
+	assertEquals 'wider' 4194304 "$(stat -c %s "$image")"
+	qemu-img check -q "$image"
+	assertEquals 'wider and sound' 0 $?
+}
+
 # Too much, or too little, in the snapshot table: a repair writes a new one.
 test_snapshot_table_is_repaired() {
 	for len in 0x00010000 0x00000800 0; do
