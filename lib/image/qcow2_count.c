@@ -176,8 +176,8 @@ static void count_compressed(struct walk *w, uint64_t i, uint64_t entry)
 	}
 }
 
-/* A host cluster that cannot be, of a cluster that reads as zeroes without
- * it: the entry loses it. */
+/* A host cluster that cannot be, of a cluster that reads the same without it:
+ * the entry loses it. Subclusters read as zeroes, or as what lies below. */
 static bool drop_host(struct walk *w, uint64_t i)
 {
 	struct qcow2 *q = w->c->q;
@@ -187,7 +187,7 @@ static bool drop_host(struct walk *w, uint64_t i)
 
 	if (q->has_subclusters) {
 		wire[0] = 0;
-		wire[1] = htobe64(QCOW2_SUBCLUSTERS_ZERO);
+		wire[1] = htobe64(w->bitmap);
 	}
 	if (!w->c->is_first || !(w->c->fix & IMAGE_REPAIR_ERRORS) ||
 	    qcow2_check_overlap(q, QCOW2_SECTION_L2, at, len, NULL) < 0 ||

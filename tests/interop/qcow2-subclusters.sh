@@ -178,6 +178,21 @@ test_refused() {
 }
 
 # The second word of the first entry becomes something that cannot be.
+# A place that cannot be goes; what each subcluster reads as stays.
+test_place_is_dropped() {
+	make_base
+	create qemu-img cluster_size=64k 3M -b "$dir/base" -F raw
+	qemu-io -c 'write -P 1 4k 2k' -c 'write -z 4k 2k' "$image" >"$dir/out"
+	qemu-img convert -O raw "$image" "$dir/before"
+	l2=$(peek_entry "$image" "$(peek64 "$image" 40)")
+	poke "$image" $((l2 + 6)) '\0002'
+	vm-img check -q -r all "$image" 2>"$dir/out"
+	qemu-img check -q "$image"
+	assertEquals sound 0 $?
+	qemu-img compare -q -F raw "$image" "$dir/before"
+	assertEquals 'reads as before' 0 $?
+}
+
 test_corrupt() {
 	create vm-img cluster_size=64k 1M
 	qemu-io -c 'write 0 64k' "$image" >"$dir/out"
