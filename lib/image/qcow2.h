@@ -241,6 +241,12 @@ static inline bool qcow2_is_data_twin(const struct qcow2 *q)
 	return q->is_data_raw && q->image->backing_name == NULL;
 }
 
+/* Does the disk grow by what stands in its data file already? */
+static inline bool qcow2_keeps_behind(const struct qcow2 *q)
+{
+	return qcow2_is_data_twin(q) && !q->data_file->is_block_device;
+}
+
 /* Entry i of an L2 table, in this machine's order; no second word: 0. */
 static inline void qcow2_load_entry(const struct qcow2 *q, const void *entries,
 				    uint64_t i, uint64_t *entry,

@@ -30,7 +30,10 @@ static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 
 	if (strcmp(mode, "full") == 0)
 		return image_file_write_zeroes(q->data_file, host_offset, len);
-	if (!is_fresh)
+	/* What somebody has put behind the disk's end in a raw file becomes
+	 * part of the disk, as it would of a raw image; on a device it is
+	 * whatever was there. */
+	if (!is_fresh && !qcow2_keeps_behind(q))
 		rc = image_file_zero(q->data_file, host_offset, len, true);
 	if (rc == 0 && strcmp(mode, "falloc") == 0)
 		rc = image_file_allocate(q->data_file, host_offset, len);

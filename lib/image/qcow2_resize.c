@@ -160,7 +160,7 @@ static int grow(struct qcow2 *q, uint64_t size, const char *mode,
 		rc = keep_last(q, size, err);
 	if (rc == 0 && mode != NULL)
 		rc = qcow2_preallocate(q, before, size, mode, err);
-	if (rc == 0)
+	if (rc == 0 && !qcow2_keeps_behind(q))
 		rc = zero_grown(q, size, has_zeroes(q, mode), err);
 	return rc < 0 ? rc : set_size(q, size, err);
 }

@@ -158,6 +158,25 @@ test_locked_like_the_image() {
 	assertEquals 'and not later' 0 $?
 }
 
+# What was put behind the end of a raw one becomes part of the disk; of another
+# one it is nothing.
+test_growth_over_what_is_there() {
+	for raw in on off; do
+		create vm-img data_file_raw=$raw 1000k
+		qemu-io -c 'write -P 1 0 1000k' "$image" >"$dir/out"
+		truncate -s 2M "$data"
+		qemu-io -f raw -c 'write -P 2 1000k 500k' "$data" >"$dir/out"
+		cp "$data" "$dir/expected"
+		[ $raw = on ] || truncate -s 1000k "$dir/expected"
+		truncate -s 2M "$dir/expected"
+		vm-img resize -q "$image" 2M
+		qemu-img compare -q -F raw "$image" "$dir/expected"
+		assertEquals "raw $raw" 0 $?
+		qemu-img check -q "$image"
+		assertEquals "raw $raw: sound" 0 $?
+	done
+}
+
 # Without its name; with an entry that leads elsewhere; compressed.
 test_corrupt() {
 	create vm-img data_file_raw=off 1M
