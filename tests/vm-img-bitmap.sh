@@ -139,6 +139,13 @@ test_convert() {
 	same convert --bitmaps -O qcow2 a.qcow2 c.qcow2
 	same convert --bitmaps --skip-broken-bitmaps -O qcow2 a.qcow2 c.qcow2
 	same convert --bitmaps -q --skip-broken-bitmaps -O qcow2 a.qcow2 c.qcow2
+	# Several of them, which are in use for good.
+	for bitmap in x y z; do
+		qemu-img bitmap --add orig $bitmap
+	done
+	qemu-io -c 'write 0 64k' -c abort orig >/dev/null 2>&1
+	same convert --bitmaps -O qcow2 a.qcow2 c.qcow2
+	same convert --bitmaps --skip-broken-bitmaps -O qcow2 a.qcow2 c.qcow2
 }
 
 test_measure() {

@@ -27,10 +27,11 @@ static int get_info(struct image *source, struct image_info *info)
 
 int bitmaps_check(struct image *source, bool skips_broken)
 {
-	struct image_info info;
+	struct image_info info = { .n_bitmaps = 0 };
 	int rc = get_info(source, &info);
 
-	for (unsigned i = 0; rc == 0 && i < info.n_bitmaps; i++) {
+	/* The last one first, as qemu-img. */
+	for (unsigned i = info.n_bitmaps; rc == 0 && i-- > 0;) {
 		if (!info.bitmaps[i].is_in_use || skips_broken)
 			continue;
 		report_error("Cannot copy inconsistent bitmap '%s'",
@@ -64,15 +65,15 @@ static int copy_one(struct image *source, struct image *target,
 
 int bitmaps_copy(struct image *source, struct image *target)
 {
-	struct image_info info;
+	struct image_info info = { .n_bitmaps = 0 };
 	int rc = get_info(source, &info);
 
-	for (unsigned i = 0; rc == 0 && i < info.n_bitmaps; i++) {
-		if (!info.bitmaps[i].is_in_use)
-			rc = copy_one(source, target, &info.bitmaps[i]);
-		else
+	for (unsigned i = info.n_bitmaps; rc == 0 && i-- > 0;)
+		if (info.bitmaps[i].is_in_use)
 			report_warning("Skipping inconsistent bitmap '%s'",
 				       info.bitmaps[i].name);
-	}
+	for (unsigned i = 0; rc == 0 && i < info.n_bitmaps; i++)
+		if (!info.bitmaps[i].is_in_use)
+			rc = copy_one(source, target, &info.bitmaps[i]);
 	return rc;
 }
