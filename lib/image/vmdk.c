@@ -126,7 +126,8 @@ static void vmdk_free(struct vmdk *v)
 
 /* The text at an offset of a file, of at most max bytes. */
 static int load_descriptor(struct vmdk *v, struct image_file *file,
-			   uint64_t offset, uint64_t max, struct error *err)
+			   uint64_t offset, uint64_t max, bool is_embedded,
+			   struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
 	uint64_t size;
@@ -152,7 +153,8 @@ static int load_descriptor(struct vmdk *v, struct image_file *file,
 	text[max] = '\0';
 	v->descriptor_file = file;
 	v->descriptor_offset = offset;
-	return vmdk_descriptor_parse(&v->descriptor, text, max, err);
+	return vmdk_descriptor_parse(&v->descriptor, text, max, is_embedded,
+				     err);
 }
 
 /* Takes the extent over, also on failure. */
@@ -321,12 +323,13 @@ static int open_all(struct vmdk *v, struct image *image, struct error *err)
 	if (rc == 0 && (memcmp(w.magic, VMDK_MAGIC, VMDK_MAGIC_LEN) == 0 ||
 			memcmp(w.magic, VMDK_COWD_MAGIC, VMDK_MAGIC_LEN) == 0))
 		rc = find_descriptor(&w, &has_disk, &offset, &len, err);
+	if (rc == 0 && has_disk)
+		rc = open_embedded(v, image, err);
 	if (rc == 0)
-		rc = load_descriptor(v, image->file, offset, len, err);
-	if (rc < 0)
+		rc = load_descriptor(v, image->file, offset, len, has_disk,
+				     err);
+	if (rc < 0 || has_disk)
 		return rc;
-	if (has_disk)
-		return open_embedded(v, image, err);
 	rc = check_create_type(v, err);
 	return rc < 0 ? rc : open_lines(v, image, err);
 }

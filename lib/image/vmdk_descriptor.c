@@ -122,6 +122,14 @@ static bool take_number(char **at, uint64_t *number)
 	return errno == 0 && *number <= INT64_MAX / VMDK_SECTOR;
 }
 
+/* As take_number(), but it may be one that has no meaning. */
+static bool is_number(const char *at)
+{
+	at += strspn(at, " \t");
+	at += *at == '-';
+	return isdigit((unsigned char)*at);
+}
+
 static bool take_type(char **at, enum vmdk_extent_type *type)
 {
 	size_t n;
@@ -154,6 +162,7 @@ static int check_name(const char *name, struct error *err)
 static int parse_extent_file(struct vmdk_line *l, char *at, const char *line,
 			     struct error *err)
 {
+	bool has_offset;
 	char *end;
 	int rc;
 
@@ -171,7 +180,10 @@ static int parse_extent_file(struct vmdk_line *l, char *at, const char *line,
 	if (rc < 0)
 		return rc;
 	at = end + 1;
-	if (!take_number(&at, &l->offset) && l->type == VMDK_EXTENT_FLAT)
+	/* Only FLAT may begin elsewhere than with its file, and must say it. */
+	has_offset = is_number(at);
+	if (has_offset != (l->type == VMDK_EXTENT_FLAT) ||
+	    (has_offset && !take_number(&at, &l->offset)))
 		return error_set(err, -EINVAL, "Invalid extent line: %.128s",
 				 line);
 	return 0;
@@ -224,12 +236,12 @@ static bool is_extent(const char *line)
 }
 
 static int parse_line(struct vmdk_descriptor *d, char *line, size_t at,
-		      struct error *err)
+		      bool is_embedded, struct error *err)
 {
 	char *value;
 
 	if (is_extent(line))
-		return parse_extent(d, line, err);
+		return is_embedded ? 0 : parse_extent(d, line, err);
 	value = value_of(line, "CID");
 	if (value != NULL) {
 		d->cid_at = at + (size_t)(value - line);
@@ -250,7 +262,8 @@ static int parse_line(struct vmdk_descriptor *d, char *line, size_t at,
 	return 0;
 }
 
-static int parse_lines(struct vmdk_descriptor *d, char *text, struct error *err)
+static int parse_lines(struct vmdk_descriptor *d, char *text, bool is_embedded,
+		       struct error *err)
 {
 	char *line = text;
 
@@ -264,7 +277,8 @@ static int parse_lines(struct vmdk_descriptor *d, char *text, struct error *err)
 		n = strlen(line);
 		if (n > 0 && line[n - 1] == '\r')
 			line[n - 1] = '\0';
-		rc = parse_line(d, line, (size_t)(line - text), err);
+		rc = parse_line(d, line, (size_t)(line - text), is_embedded,
+				err);
 		if (rc < 0)
 			return rc;
 		line = next;
@@ -273,7 +287,7 @@ static int parse_lines(struct vmdk_descriptor *d, char *text, struct error *err)
 }
 
 int vmdk_descriptor_parse(struct vmdk_descriptor *d, const char *text,
-			  size_t len, struct error *err)
+			  size_t len, bool is_embedded, struct error *err)
 {
 	_cleanup_free_ char *copy = strndup(text, len);
 	int rc;
@@ -281,7 +295,7 @@ int vmdk_descriptor_parse(struct vmdk_descriptor *d, const char *text,
 	*d = (struct vmdk_descriptor){ .parent_cid = VMDK_NO_CID };
 	if (copy == NULL)
 		return -ENOMEM;
-	rc = parse_lines(d, copy, err);
+	rc = parse_lines(d, copy, is_embedded, err);
 	if (rc < 0)
 		vmdk_descriptor_deinit(d);
 	return rc;

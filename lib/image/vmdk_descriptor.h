@@ -40,9 +40,11 @@ struct vmdk_descriptor {
 	unsigned n_lines;
 };
 
-/* The text ends at len or at its first NUL byte. */
+/* The text ends at len or at its first NUL byte. Of one that is embedded in
+ * its disk the extents are passed over: it may be a stream's, whose only
+ * extent is called otherwise and is not to be written. */
 int vmdk_descriptor_parse(struct vmdk_descriptor *d, const char *text,
-			  size_t len, struct error *err);
+			  size_t len, bool is_embedded, struct error *err);
 void vmdk_descriptor_deinit(struct vmdk_descriptor *d);
 
 /* What a new one says; NULL: no parent. */

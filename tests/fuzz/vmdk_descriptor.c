@@ -12,7 +12,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	struct vmdk_descriptor d;
 
 	vmdk_descriptor_probe((const char *)data, len);
-	if (vmdk_descriptor_parse(&d, (const char *)data, len, NULL) < 0)
+	if (vmdk_descriptor_parse(&d, (const char *)data, len, true, NULL) == 0)
+		vmdk_descriptor_deinit(&d);
+	if (vmdk_descriptor_parse(&d, (const char *)data, len, false, NULL) < 0)
 		return 0;
 	for (unsigned i = 0; i < d.n_lines; i++) {
 		const char *name = d.lines[i].name;

@@ -15,7 +15,7 @@
 
 static int parse(struct vmdk_descriptor *d, const char *text, struct error *err)
 {
-	return vmdk_descriptor_parse(d, text, strlen(text), err);
+	return vmdk_descriptor_parse(d, text, strlen(text), false, err);
 }
 
 static void test_all_fields(void **state)
@@ -58,14 +58,15 @@ static void test_nothing_at_all(void **state)
 	struct vmdk_descriptor d;
 
 	(void)state;
-	assert_int_equal(vmdk_descriptor_parse(&d, "", 0, NULL), 0);
+	assert_int_equal(vmdk_descriptor_parse(&d, "", 0, false, NULL), 0);
 	assert_int_equal(d.parent_cid, VMDK_NO_CID);
 	assert_int_equal(d.cid_digits, 0);
 	assert_null(d.create_type);
 	vmdk_descriptor_deinit(&d);
 	/* What stands behind a NUL byte is padding. */
-	assert_int_equal(
-		vmdk_descriptor_parse(&d, "CID=1\n\0CID=2\n", 13, NULL), 0);
+	assert_int_equal(vmdk_descriptor_parse(&d, "CID=1\n\0CID=2\n", 13,
+					       false, NULL),
+			 0);
 	assert_int_equal(d.cid, 1);
 	vmdk_descriptor_deinit(&d);
 }
@@ -82,6 +83,8 @@ static void test_refused_lines(void **state)
 		"RW 1 SPARSE a",
 		"RW 1 FLAT \"a\"",
 		"RW 1 FLAT \"a\" -1",
+		"RW 1 SPARSE \"a\" 0",
+		"RW 1 VMFS \"a\" 1",
 		"RW 0 SPARSE \"a\"",
 		"RW -1 SPARSE \"a\"",
 		"RW 36028797018963968 SPARSE \"a\"",
@@ -106,6 +109,21 @@ static void test_refused_lines(void **state)
 		assert_string_not_equal(err.text, "");
 		assert_int_equal(d.n_lines, 0);
 	}
+}
+
+static void test_extents_of_an_embedded_one(void **state)
+{
+	static const char text[] = "RDONLY 1 SPARSE \"generated.vmdk\"\n"
+				   "CID=1\n"
+				   "RW 1 SPARSE \"a.vmdk\"\n";
+	struct vmdk_descriptor d;
+
+	(void)state;
+	assert_int_equal(
+		vmdk_descriptor_parse(&d, text, strlen(text), true, NULL), 0);
+	assert_int_equal(d.cid, 1);
+	assert_int_equal(d.n_lines, 0);
+	vmdk_descriptor_deinit(&d);
 }
 
 static void test_probe(void **state)
@@ -137,6 +155,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_fields),
 		cmocka_unit_test(test_nothing_at_all),
+		cmocka_unit_test(test_extents_of_an_embedded_one),
 		cmocka_unit_test(test_refused_lines),
 		cmocka_unit_test(test_probe),
 	};
