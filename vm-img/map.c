@@ -39,6 +39,8 @@ static char *file_of(const struct status *s)
 {
 	struct image_info info;
 
+	if (s->file_path != NULL)
+		return strdup(s->file_path);
 	if (!s->is_external || image_get_info(s->layer, &info, NULL) < 0)
 		return strdup(image_path(s->layer));
 	for (unsigned i = 0; i < info.n_rows; i++)
@@ -89,8 +91,9 @@ static bool follows(const struct status *s, const struct status *next)
 	       s->is_present == next->is_present &&
 	       s->is_compressed == next->is_compressed &&
 	       s->has_offset == next->has_offset &&
-	       (!s->has_offset || (s->offset + s->len == next->offset &&
-				   s->layer == next->layer));
+	       (!s->has_offset ||
+		(s->offset + s->len == next->offset &&
+		 s->layer == next->layer && s->file_path == next->file_path));
 }
 
 static int print(const struct status *s, bool is_json, bool is_last)

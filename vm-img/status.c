@@ -53,6 +53,17 @@ static bool is_external(const struct image_extent *extent)
 	       strcmp(image_format_name(extent->layer), "qcow2") == 0;
 }
 
+/* A hole in a file that is the disk as it is: QEMU's drivers of these formats
+ * call it data. */
+static bool is_flat_hole(const struct image_extent *extent)
+{
+	const char *format = image_format_name(extent->layer);
+
+	return extent->kind == IMAGE_EXTENT_ZERO && extent->has_host_offset &&
+	       (strcmp(format, "vmdk") == 0 || strcmp(format, "vdi") == 0 ||
+		strcmp(format, "vpc") == 0);
+}
+
 int status_get(struct image *image, uint64_t start, uint64_t len,
 	       struct status *status, struct error *err)
 {
@@ -74,9 +85,11 @@ int status_get(struct image *image, uint64_t start, uint64_t len,
 		.offset = extent.host_offset,
 		.layer = extent.layer,
 		.is_external = is_external(&extent),
+		.file_path = extent.host_path,
 	};
 	status->is_zero = !status->is_data;
-	if (status->is_data && status->has_offset && !status->is_external &&
+	status->is_data |= is_flat_hole(&extent);
+	if (!status->is_zero && status->has_offset && !status->is_external &&
 	    is_sparse(extent.host_fd, image_cluster_size(extent.layer)))
 		look_for_hole(extent.host_fd, status);
 	return 0;

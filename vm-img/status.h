@@ -22,8 +22,9 @@ struct status {
 	bool is_compressed;
 	bool is_external; /* in a qcow2 image's data file */
 	bool has_offset;
-	uint64_t offset;     /* in layer's file */
-	struct image *layer; /* borrowed */
+	uint64_t offset;       /* in layer's file */
+	struct image *layer;   /* borrowed */
+	const char *file_path; /* of an extent's own file; NULL: layer's */
 };
 
 /* Of the range that begins at start, at most len bytes of it; all of it lies

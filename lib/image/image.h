@@ -265,6 +265,7 @@ struct image_extent {
 	/* host_fd is another one of the layer's files, which format.h's map
 	 * has set. */
 	bool has_own_fd;
+	const char *host_path; /* with has_own_fd, where known; or NULL */
 	/* DATA that may be overwritten where it is, by pwrite() and without
 	 * any change of metadata (refcount 1, not read-only). */
 	bool is_writable_in_place;

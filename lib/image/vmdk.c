@@ -560,6 +560,8 @@ static int vmdk_map(struct image *image, uint64_t offset, uint64_t len,
 	extent->offset = offset;
 	extent->host_fd = e->blocks.file->fd;
 	extent->has_own_fd = true;
+	if (e->own_file != NULL)
+		extent->host_path = e->path;
 	return 0;
 }
 
