@@ -408,6 +408,16 @@ int image_file_allocate(const struct image_file *file, uint64_t host_offset,
 	return -posix_fallocate(file->fd, (off_t)host_offset, (off_t)len);
 }
 
+int image_file_write_first_block(const struct image_file *file, uint64_t size)
+{
+	static const uint8_t zeroes[4096];
+	size_t len = size < sizeof(zeroes) ? (size_t)size : sizeof(zeroes);
+
+	return file->is_block_device || len == 0
+		       ? 0
+		       : image_file_write(file, 0, zeroes, len);
+}
+
 int image_file_flush(const struct image_file *file)
 {
 	struct file_state *state = state_of(file);

@@ -295,6 +295,13 @@ static int write_sparse(const struct plan *p, const struct image_file *file,
 	return rc;
 }
 
+static int write_flat(const struct image_file *file, uint64_t size)
+{
+	int rc = image_file_truncate(file, size);
+
+	return rc < 0 ? rc : image_file_write_first_block(file, size);
+}
+
 static int create_extent(const struct plan *p, const char *path, uint64_t size,
 			 struct error *err)
 {
@@ -303,8 +310,7 @@ static int create_extent(const struct plan *p, const char *path, uint64_t size,
 
 	if (rc < 0)
 		return rc;
-	rc = p->is_flat ? image_file_truncate(file, size)
-			: write_sparse(p, file, size);
+	rc = p->is_flat ? write_flat(file, size) : write_sparse(p, file, size);
 	if (rc == 0)
 		rc = image_file_flush(file);
 	image_file_close(file);

@@ -227,6 +227,8 @@ static int write_fixed(const struct plan *p, const struct image_file *file,
 	uint64_t end = p->sectors * IMAGE_SECTOR;
 	int rc = image_file_truncate(file, end + sizeof(*f));
 
+	if (rc == 0)
+		rc = image_file_write_first_block(file, end);
 	return rc < 0 ? rc : image_file_write(file, end, f, sizeof(*f));
 }
 
