@@ -323,7 +323,7 @@ const struct image_option_spec *
 format_options_of_new(const char *format, bool has_file, const char *noun)
 {
 	static struct image_option_spec all[FORMAT_OPTIONS_MAX];
-	const struct image_option_spec *specs = image_create_specs(format);
+	const struct image_option_spec *specs = image_create_specs(format), *s;
 	size_t n = 0;
 
 	if (specs == NULL) {
@@ -335,13 +335,13 @@ format_options_of_new(const char *format, bool has_file, const char *noun)
 		       format);
 		return NULL;
 	}
-	/* Of raw it is the file that preallocates, not the format. */
-	for (; specs->name != NULL; specs++)
-		if (has_file || strcmp(format, "raw") != 0 ||
-		    strcmp(specs->name, "preallocation") != 0)
-			all[n++] = *specs;
-	for (specs = image_file_specs; has_file && specs->name != NULL; specs++)
-		all[n++] = *specs;
+	while (specs[n].name != NULL) {
+		all[n] = specs[n];
+		n++;
+	}
+	for (s = image_file_specs; has_file && s->name != NULL; s++)
+		if (find_spec(specs, s->name) == NULL)
+			all[n++] = *s;
 	all[n].name = NULL;
 	return all;
 }

@@ -85,7 +85,8 @@ int image_options_check(const struct image_create_options *options,
 		while (s->name != NULL &&
 		       strcmp(s->name, options->options[i].name) != 0)
 			s++;
-		if (s->name == NULL)
+		if (s->name == NULL &&
+		    !file_options_has(options->options[i].name))
 			return error_set(err, -EINVAL, "Invalid parameter '%s'",
 					 options->options[i].name);
 	}
@@ -162,10 +163,16 @@ int image_create(const char *path, const struct image_create_options *options,
 	if (o.n_options > 0)
 		memcpy(list, o.options, o.n_options * sizeof(*list));
 	o.options = list;
+	if (!format->preallocates)
+		rc = file_options_check_preallocation(
+			image_option_find(&o, "preallocation"), err);
+	if (rc < 0)
+		return rc;
 	existed = access(path, F_OK) == 0;
 	if (!image_name_has_protocol(path))
 		rc = file_options_apply(path, &o, err);
-	o.n_options = file_options_strip(list, o.n_options);
+	o.n_options =
+		file_options_strip(list, o.n_options, format->preallocates);
 	if (rc == 0)
 		rc = format->create(path, &o, err);
 	/* Half an image is no use, and takes what room is left. */

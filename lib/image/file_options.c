@@ -16,6 +16,8 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#define PREALLOCATION "preallocation"
+
 enum {
 	/* XFS otherwise makes thousands of small extents of an image that is
 	 * written at random. */
@@ -26,12 +28,14 @@ enum {
 const struct image_option_spec image_file_specs[] = {
 	{ "nocow", "bool (on/off)",
 	  "Turn off copy-on-write (valid only on btrfs)", NULL },
+	{ PREALLOCATION, "str",
+	  "Preallocation mode (allowed values: off, falloc, full)", NULL },
 	{ "extent_size_hint", "size",
 	  "Extent size hint for the image file, 0 to disable", NULL },
 	{ NULL, NULL, NULL, NULL },
 };
 
-static bool is_file_option(const char *name)
+bool file_options_has(const char *name)
 {
 	for (unsigned i = 0; image_file_specs[i].name != NULL; i++)
 		if (strcmp(image_file_specs[i].name, name) == 0)
@@ -69,6 +73,32 @@ static void set_nocow(int fd)
 	(void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }
 
+int file_options_check_preallocation(const char *mode, struct error *err)
+{
+	if (mode == NULL || strcmp(mode, "off") == 0 ||
+	    strcmp(mode, "falloc") == 0 || strcmp(mode, "full") == 0)
+		return 0;
+	if (strcmp(mode, "metadata") == 0)
+		return error_set(err, -ENOTSUP,
+				 "Unsupported preallocation mode: metadata");
+	return error_set(err, -EINVAL, "invalid parameter value: %s", mode);
+}
+
+int file_options_preallocate(struct image_file *file, const char *mode,
+			     uint64_t from, uint64_t to, struct error *err)
+{
+	int rc;
+
+	if (mode == NULL || strcmp(mode, "off") == 0 || to <= from)
+		return 0;
+	if (strcmp(mode, "falloc") == 0)
+		rc = image_file_allocate(file, from, to - from);
+	else
+		rc = image_file_write_zeroes(file, from, to - from);
+	return rc < 0 ? error_set_errno(err, rc, "Could not preallocate data")
+		      : 0;
+}
+
 int file_options_apply(const char *path,
 		       const struct image_create_options *options,
 		       struct error *err)
@@ -102,12 +132,15 @@ int file_options_apply(const char *path,
 	return 0;
 }
 
-unsigned file_options_strip(struct image_option *list, unsigned n)
+unsigned file_options_strip(struct image_option *list, unsigned n,
+			    bool keeps_preallocation)
 {
 	unsigned kept = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		if (!is_file_option(list[i].name))
+		if (!file_options_has(list[i].name) ||
+		    (keeps_preallocation &&
+		     strcmp(list[i].name, PREALLOCATION) == 0))
 			list[kept++] = list[i];
 	return kept;
 }

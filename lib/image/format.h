@@ -39,6 +39,9 @@ struct image_format {
 	int (*create)(const char *path, const struct image_create_options *o,
 		      struct error *err);
 	const struct image_option_spec *create_specs; /* NULL: no create */
+	/* create is told of "preallocation", and resize: of other formats it
+	 * is about the file when that is empty yet. */
+	bool preallocates;
 
 	/* Ranges are checked by image.c: within size, len > 0. */
 	int (*readv)(struct image *image, uint64_t offset,
@@ -159,7 +162,8 @@ int image_backing_readv(struct image *image, uint64_t offset,
 /* "nbd://…", "json:…": not a file's name. */
 bool image_name_has_protocol(const char *name);
 
-/* For a format's create: refuse, by name, options that specs do not have. */
+/* For a format's create: refuse, by name, options that neither specs nor a
+ * file has. */
 int image_options_check(const struct image_create_options *options,
 			const struct image_option_spec *specs,
 			struct error *err);

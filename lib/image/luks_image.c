@@ -6,6 +6,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/crypt.h"
+#include "lib/image/file_options.h"
 #include "lib/image/format.h"
 #include "lib/image/luks.h"
 
@@ -185,12 +186,11 @@ static int luks_resize(struct image *image, uint64_t size,
 {
 	const char *mode = options->preallocation;
 	struct luks_image *l = image->state;
-	uint64_t end;
-	int rc;
+	uint64_t before = l->luks.payload_offset + image->size, end;
+	int rc = file_options_check_preallocation(mode, err);
 
-	if (mode != NULL && strcmp(mode, "off") != 0)
-		return error_set(err, -ENOTSUP,
-				 "Unsupported preallocation mode '%s'", mode);
+	if (rc < 0)
+		return rc;
 	if (__builtin_add_overflow(size, l->luks.payload_offset, &end) ||
 	    end > INT64_MAX)
 		return error_set(err, -EFBIG,
@@ -198,6 +198,11 @@ static int luks_resize(struct image *image, uint64_t size,
 	rc = image_file_truncate(image->file, end);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not resize file");
+	rc = file_options_preallocate(image->file, mode, before, end, err);
+	if (rc < 0) {
+		image_file_truncate(image->file, before);
+		return rc;
+	}
 	return set_size(image, err);
 }
 
@@ -240,6 +245,14 @@ static const struct image_option_spec create_specs[] = {
 	{ NULL, NULL, NULL, NULL },
 };
 
+/* There is no metadata that could be: that is as good as none. */
+static const char *find_mode(const struct image_create_options *o)
+{
+	const char *mode = image_option_find(o, "preallocation");
+
+	return mode != NULL && strcmp(mode, "metadata") == 0 ? NULL : mode;
+}
+
 static int write_file(const char *path, const struct image_create_options *o,
 		      struct luks *luks, const uint8_t *key, struct error *err)
 {
@@ -255,6 +268,8 @@ static int write_file(const char *path, const struct image_create_options *o,
 	if (rc < 0)
 		error_set_errno(err, rc, "Could not resize file");
 	if (rc == 0)
+		rc = file_options_preallocate(file, find_mode(o), 0, end, err);
+	if (rc == 0)
 		rc = luks_write_new(luks, &place, o, "", key, err);
 	image_file_close(file);
 	return rc;
@@ -268,6 +283,8 @@ static int luks_create(const char *path, const struct image_create_options *o,
 	struct luks luks;
 	int rc = image_options_check(o, create_specs, err);
 
+	if (rc == 0)
+		rc = file_options_check_preallocation(find_mode(o), err);
 	if (rc < 0)
 		return rc;
 	whole.size = (o->size + LUKS_SECTOR - 1) & ~(uint64_t)(LUKS_SECTOR - 1);
@@ -288,6 +305,7 @@ const struct image_format image_format_luks = {
 	.open = luks_open,
 	.close = luks_close,
 	.create = luks_create,
+	.preallocates = true,
 	.create_specs = create_specs,
 	.readv = luks_readv,
 	.writev = luks_writev,

@@ -368,6 +368,7 @@ const struct image_format image_format_qcow2 = {
 	.flush = qcow2_flush,
 	.map = qcow2_map,
 	.create = qcow2_create,
+	.preallocates = true,
 	.create_specs = qcow2_create_specs,
 	.resize = qcow2_resize,
 	.get_info = qcow2_get_info,

@@ -11,6 +11,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/size.h"
+#include "lib/image/file_options.h"
 #include "lib/image/format.h"
 #include "lib/image/null.h"
 
@@ -310,31 +311,12 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 	return 0;
 }
 
-/* Growth from one size to another, after the file has been made longer. */
-static int preallocate(struct image_file *file, const char *mode, uint64_t from,
-		       uint64_t to, struct error *err)
+static int write_first_block(const struct image_file *file, uint64_t size,
+			     struct error *err)
 {
-	int rc;
+	int rc = image_file_write_first_block(file, size);
 
-	if (mode == NULL || strcmp(mode, "off") == 0 || to <= from)
-		return 0;
-	if (strcmp(mode, "falloc") == 0)
-		rc = image_file_allocate(file, from, to - from);
-	else
-		rc = image_file_write_zeroes(file, from, to - from);
-	return rc < 0 ? error_set_errno(err, rc, "Could not preallocate data")
-		      : 0;
-}
-
-static int check_preallocation(const char *mode, struct error *err)
-{
-	if (mode == NULL || strcmp(mode, "off") == 0 ||
-	    strcmp(mode, "falloc") == 0 || strcmp(mode, "full") == 0)
-		return 0;
-	if (strcmp(mode, "metadata") == 0)
-		return error_set(err, -ENOTSUP,
-				 "Unsupported preallocation mode: metadata");
-	return error_set(err, -EINVAL, "invalid parameter value: %s", mode);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write") : 0;
 }
 
 /* A device has the size that it has: a smaller image may lie in it. */
@@ -347,37 +329,20 @@ static int set_length(struct image_file *file, uint64_t size, struct error *err)
 	return rc < 0 ? error_set_errno(err, rc, "Could not resize file") : 0;
 }
 
-/*
- * The first block of a new file is there: who opens it with O_DIRECT learns
- * from a read which alignment the file system wants, and one that finds a hole
- * there may allow anything (QEMU and NFS, Gluster).
- */
-static int write_first_block(const struct image_file *file, uint64_t size,
-			     struct error *err)
-{
-	static const uint8_t zeroes[4096];
-	size_t len = size < sizeof(zeroes) ? (size_t)size : sizeof(zeroes);
-	int rc = 0;
-
-	if (!file->is_block_device && len > 0)
-		rc = image_file_write(file, 0, zeroes, len);
-	return rc < 0 ? error_set_errno(err, rc, "Could not write") : 0;
-}
-
 static int raw_resize(struct image *image, uint64_t size,
 		      const struct image_resize_options *options,
 		      struct error *err)
 {
 	uint64_t before = image->size;
-	int rc = check_preallocation(options->preallocation, err);
+	int rc = file_options_check_preallocation(options->preallocation, err);
 
 	if (rc < 0)
 		return rc;
 	rc = set_length(image->file, size, err);
 	if (rc < 0)
 		return rc;
-	rc = preallocate(image->file, options->preallocation, before, size,
-			 err);
+	rc = file_options_preallocate(image->file, options->preallocation,
+				      before, size, err);
 	if (rc < 0) {
 		image_file_truncate(image->file, before);
 		return rc;
@@ -401,8 +366,6 @@ static int raw_get_info(struct image *image, struct image_info *info,
 
 static const struct image_option_spec create_specs[] = {
 	{ "size", "size", "Virtual disk size", NULL },
-	{ "preallocation", "str",
-	  "Preallocation mode (allowed values: off, falloc, full)", NULL },
 	{ NULL, NULL, NULL, NULL },
 };
 
@@ -429,7 +392,7 @@ static int raw_create(const char *path,
 		return error_set(err, -ENOTSUP,
 				 "Backing file not supported for file format "
 				 "'raw'");
-	rc = check_preallocation(mode, err);
+	rc = file_options_check_preallocation(mode, err);
 	if (rc < 0)
 		return rc;
 	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
@@ -439,7 +402,7 @@ static int raw_create(const char *path,
 	if (rc == 0)
 		rc = write_first_block(file, size, err);
 	if (rc == 0)
-		rc = preallocate(file, mode, 0, size, err);
+		rc = file_options_preallocate(file, mode, 0, size, err);
 	image_file_close(file);
 	return rc;
 }
@@ -480,6 +443,7 @@ const struct image_format image_format_raw = {
 	.probe = probe,
 	.open = raw_open,
 	.create = raw_create,
+	.preallocates = true,
 	.create_specs = create_specs,
 	.resize = raw_resize,
 	RAW_OPERATIONS,
