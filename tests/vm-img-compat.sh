@@ -392,5 +392,27 @@ qemu-img create -f qcow2 -o encryption=on le2.qcow2 1M
 EOF
 }
 
+# Other hypervisors' formats: where the data is, and options of the file.
+test_other_formats() {
+	compare_lines <<'EOF'
+qemu-img create -q -f vmdk -o subformat=twoGbMaxExtentFlat f.vmdk 5G; qemu-img map --output=json f.vmdk
+qemu-io -c 'write 64k 64k' -c 'write 3G 64k' f.vmdk >/dev/null; qemu-img map f.vmdk; qemu-img map --output=json f.vmdk
+qemu-img create -q -f vmdk -o subformat=twoGbMaxExtentSparse s.vmdk 5G; qemu-io -c 'write 0 64k' -c 'write 3G 64k' s.vmdk >/dev/null; qemu-img map s.vmdk; qemu-img map --output=json s.vmdk
+qemu-img create -q -f vmdk -o subformat=monolithicFlat f.vmdk 50M; qemu-img map --output=json f.vmdk; qemu-io -c 'write 1M 64k' f.vmdk >/dev/null; qemu-img map f.vmdk
+qemu-img create -q -f vpc -o subformat=fixed f.vpc 50M; qemu-img map -f vpc --output=json f.vpc; stat -c %b f.vpc
+qemu-img create -q -f vdi -o static=on f.vdi 50M; qemu-io -c 'write 1M 64k' f.vdi >/dev/null; qemu-img map --output=json f.vdi
+for o in '' ' 0' ' -1' ' 2 3'; do for t in FLAT SPARSE VMFS VMFSSPARSE; do echo "$t$o"; printf 'version=1\nCID=12345678\nparentCID=ffffffff\ncreateType="monolithicFlat"\nRW 64 %s "s-s001.vmdk"%s\n' "$t" "$o" >d.vmdk; qemu-img info d.vmdk | head -3; done; done
+for f in raw vdi vpc vhdx qed parallels qcow vmdk luks; do qemu-img create -f $f -o help x 1M | grep prealloc; qemu-img create -f $f -o help | grep prealloc; done
+for f in raw vdi vpc vhdx qed parallels qcow vmdk; do for p in off metadata falloc full foo; do rm -f x; qemu-img create -f $f -o preallocation=$p x 1M; done; done
+qemu-img create -f vdi -o preallocation=off,nocow=on x 1M
+qemu-img create -f raw -o preallocation=off,nocow=on x 1M
+for i in a b; do qemu-img create -q -f qed $i.qed 1M; qemu-io -c "write -P 0x$i 0 64k" -c "write -P 0x$i 256k 64k" $i.qed >/dev/null; done
+qemu-img create -q -f qed -b a.qed -F qed top.qed; qemu-img rebase -b b.qed -F qed top.qed; qemu-img info top.qed | grep backing; qemu-io -c 'read -P 0xa 0 64k' -c 'read -P 0xa 256k 64k' top.qed | grep -v ops; qemu-img check top.qed
+qemu-img create -q -f raw r.raw 1M; qemu-img rebase -u -b r.raw -F raw top.qed; qemu-img info top.qed | grep backing; head -c 64 top.qed | tail -c +17 | od -An -tx1
+qemu-img rebase -u -b a.qed top.qed; qemu-img info top.qed | grep backing
+qemu-img rebase -b '' top.qed; qemu-img info top.qed | grep backing
+EOF
+}
+
 # shellcheck disable=SC1091 # not part of the tree
 . shunit2

@@ -38,6 +38,7 @@ LIB_SRCS += \
 	lib/image/parallels.c \
 	lib/image/qcow1.c \
 	lib/image/qed.c \
+	lib/image/qed_backing.c \
 	lib/image/qed_check.c \
 	lib/image/qed_create.c \
 	lib/image/queue.c \

@@ -311,33 +311,6 @@ static int take_header(struct qed *q, const struct image_file *file,
 	return take_size(q, err);
 }
 
-static int read_backing_name(struct qed *q, struct image *image,
-			     struct error *err)
-{
-	uint64_t features = le64toh(q->header.features);
-	uint32_t offset = le32toh(q->header.backing_offset);
-	uint32_t len = le32toh(q->header.backing_len);
-	int rc;
-
-	if (!(features & QED_BACKING))
-		return 0;
-	if (len > QED_NAME_MAX || (uint64_t)offset + len > q->header_len)
-		return error_set(err, -EINVAL, "Invalid QED backing file name");
-	image->backing_name = calloc(1, len + 1);
-	if (image->backing_name == NULL)
-		return -ENOMEM;
-	rc = image_file_read(image->file, offset, image->backing_name, len);
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not read backing file name");
-	if (features & QED_BACKING_IS_RAW) {
-		image->backing_format = strdup("raw");
-		if (image->backing_format == NULL)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
 static int repair_if_needed(struct qed *q, const struct image *image,
 			    struct error *err)
 {
@@ -367,7 +340,7 @@ static int qed_open(struct image *image, struct error *err)
 	blocks_init(&q->blocks);
 	rc = take_header(q, image->file, err);
 	if (rc == 0)
-		rc = read_backing_name(q, image, err);
+		rc = qed_read_backing_name(q, image, err);
 	if (rc == 0)
 		rc = repair_if_needed(q, image, err);
 	if (rc < 0) {
@@ -445,6 +418,7 @@ const struct image_format image_format_qed = {
 	.writev = blocks_image_writev,
 	.write_zeroes = blocks_image_write_zeroes,
 	.discard = blocks_image_discard,
+	.change_backing = qed_change_backing,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
 	.check = qed_check,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* What qed.c, qed_create.c and qed_check.c share. */
+/* QED's inside: what its sources share. */
 #ifndef LIB_IMAGE_QED_H
 #define LIB_IMAGE_QED_H
 
@@ -23,6 +23,12 @@ int qed_read_table(struct qed *q, uint64_t table, uint64_t index, bool nowait,
 		   uint64_t *entry);
 int qed_write_table(struct qed *q, uint64_t table, uint64_t index,
 		    uint64_t entry);
+
+/* Fill the image's names from the header, and a row of struct image_format. */
+int qed_read_backing_name(struct qed *q, struct image *image,
+			  struct error *err);
+int qed_change_backing(struct image *image, const char *name,
+		       const char *format, struct error *err);
 
 /* Forget what cannot be in a file of that length. */
 int qed_repair_tables(struct qed *q, uint64_t file_size, struct error *err);
