@@ -411,6 +411,14 @@ qemu-img create -q -f qed -b a.qed -F qed top.qed; qemu-img rebase -b b.qed -F q
 qemu-img create -q -f raw r.raw 1M; qemu-img rebase -u -b r.raw -F raw top.qed; qemu-img info top.qed | grep backing; head -c 64 top.qed | tail -c +17 | od -An -tx1
 qemu-img rebase -u -b a.qed top.qed; qemu-img info top.qed | grep backing
 qemu-img rebase -b '' top.qed; qemu-img info top.qed | grep backing
+qemu-img create -q -f qcow b.qcow 1M; qemu-img create -q -f qcow -b b.qcow -F qcow t.qcow; qemu-io -c 'write -P 7 0 64k' -c 'write -P 7 512k 1k' t.qcow >/dev/null; qemu-img commit t.qcow; stat -c %s t.qcow; qemu-io -c 'read -P 7 0 64k' -c 'write 0 512' t.qcow | grep -v ops; qemu-img map t.qcow | grep t.qcow
+qemu-img create -f qcow -u -b nofile -F garbage x 1M
+for b in a.qed s.vmdk nofile; do for f in vmdk qed garbage; do qemu-img create -f vmdk -u -b $b -F $f x 1M; done; done
+qemu-img create -q -f raw data 1M; qemu-io -f raw -c 'write 0 1M' data >/dev/null; for s in monolithicSparse monolithicFlat twoGbMaxExtentFlat streamOptimized; do qemu-img convert -c -f raw -O vmdk -o subformat=$s data c.vmdk; done
+qemu-img measure -l snapshot.foo=bar
+qemu-img convert -l snapshot.foo=bar nofile x
+qemu-img measure -l a
+qemu-img measure --image-opts
 EOF
 }
 

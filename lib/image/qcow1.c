@@ -27,7 +27,8 @@ static const char key_option[] = "encrypt.key-secret";
 struct qcow1 {
 	struct blocks blocks; /* first */
 	unsigned cluster_bits, l2_bits;
-	uint64_t cluster_len, l1_offset;
+	uint64_t cluster_len, l1_offset, l1_len;
+	uint64_t name_end; /* of the backing file's, in the file */
 };
 
 static int probe(const uint8_t *head, size_t len, uint64_t file_size)
@@ -224,6 +225,13 @@ static const struct blocks_ops ops = {
 	.store = store,
 };
 
+/* In bytes; shift: the bits of what one entry stands for. */
+static uint64_t l1_len(uint64_t size, unsigned shift)
+{
+	return ((size + (UINT64_C(1) << shift) - 1) >> shift) *
+	       sizeof(uint64_t);
+}
+
 /* QEMU's checks, in its words. */
 static int check_header(const struct qcow1_wire_header *w, struct error *err)
 {
@@ -307,6 +315,8 @@ static int qcow1_open(struct image *image, struct error *err)
 	q->l2_bits = w.l2_bits;
 	q->cluster_len = UINT64_C(1) << w.cluster_bits;
 	q->l1_offset = be64toh(w.l1_offset);
+	q->l1_len = l1_len(be64toh(w.size), w.cluster_bits + w.l2_bits);
+	q->name_end = be64toh(w.backing_offset) + be32toh(w.backing_len);
 	/* Disks are whole sectors. */
 	image->size = be64toh(w.size) & ~(uint64_t)(IMAGE_SECTOR - 1);
 	image->cluster_size = (uint32_t)q->cluster_len;
@@ -325,6 +335,50 @@ static int qcow1_get_info(struct image *image, struct image_info *info,
 	info->is_encrypted = q->blocks.is_encrypted;
 	info->cluster_size = image->cluster_size;
 	return 0;
+}
+
+/*
+ * The L1 table becomes zeroes where it is: after a crash in the middle of
+ * that, what has gone has gone and the rest is as it was. What it led to is
+ * behind it, and is cut off then.
+ */
+static int clear_tables(struct qcow1 *q)
+{
+	struct blocks *blocks = &q->blocks;
+	uint64_t end = q->l1_offset + q->l1_len, size, len;
+	int rc = image_file_size(blocks->file, &size);
+
+	if (rc < 0 || q->l1_offset >= size)
+		return rc;
+	len = end < size ? q->l1_len : size - q->l1_offset;
+	rc = table_clear(&blocks->table, q->l1_offset, len);
+	if (rc == 0)
+		rc = image_file_flush(blocks->file);
+	if (end < q->name_end)
+		end = q->name_end;
+	if (rc == 0 && end < size)
+		rc = image_file_truncate(blocks->file, end);
+	table_forget(&blocks->table);
+	free(blocks->unit);
+	blocks->unit = NULL;
+	return rc;
+}
+
+static int qcow1_make_empty(struct image *image, struct error *err)
+{
+	struct qcow1 *q = image->state;
+	int rc;
+
+	pthread_mutex_lock(&q->blocks.lock);
+	rc = blocks_begin_writing(&q->blocks, err);
+	if (rc == 0) {
+		rc = clear_tables(q);
+		if (rc < 0)
+			error_set_errno(err, rc,
+					"Could not write the L1 table");
+	}
+	pthread_mutex_unlock(&q->blocks.lock);
+	return rc;
 }
 
 static const struct image_option_spec create_specs[] = {
@@ -355,15 +409,13 @@ static int write_image(const struct image_file *file, uint64_t size,
 		.crypt_method = htobe32(is_encrypted ? QCOW1_CRYPT_AES : 0),
 	};
 	uint64_t name_len = backing_name != NULL ? strlen(backing_name) : 0;
-	uint64_t end = (sizeof(w) + name_len + 7) & ~UINT64_C(7), l1_len;
-	unsigned shift = (unsigned)w.cluster_bits + w.l2_bits;
+	uint64_t end = (sizeof(w) + name_len + 7) & ~UINT64_C(7);
+	uint64_t len = l1_len(size, (unsigned)w.cluster_bits + w.l2_bits);
 	int rc;
 
-	l1_len = ((size + (UINT64_C(1) << shift) - 1) >> shift) *
-		 sizeof(uint64_t);
-	l1_len = (l1_len + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
+	len = (len + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
 	w.l1_offset = htobe64(end);
-	rc = image_file_zero(file, 0, end + l1_len, false);
+	rc = image_file_zero(file, 0, end + len, false);
 	if (rc == 0 && backing_name != NULL) {
 		w.backing_offset = htobe64(sizeof(w));
 		w.backing_len = htobe32((uint32_t)name_len);
@@ -459,6 +511,7 @@ const struct image_format image_format_qcow1 = {
 	.write_zeroes = blocks_image_write_zeroes,
 	.discard = blocks_image_discard,
 	.write_compressed = blocks_image_write_compressed,
+	.make_empty = qcow1_make_empty,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
 	.get_info = qcow1_get_info,
