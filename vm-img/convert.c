@@ -21,6 +21,7 @@
 
 enum {
 	FED_SIZE_FIRST = 1 << 30, /* as long as nobody knows */
+	CLUSTER_MIN = 512,
 };
 
 struct job {
@@ -277,10 +278,17 @@ static int open_target(struct job *job, const struct convert *request,
 			flags, request->is_target_options);
 	if (job->target == NULL)
 		return -EIO;
-	if (image_size(job->target) >= job->total)
-		return 0;
-	report_error("output file is smaller than input file");
-	return -EINVAL;
+	if (image_size(job->target) < job->total) {
+		report_error("output file is smaller than input file");
+		return -EINVAL;
+	}
+	/* A flat VMDK disk, of which no part could be packed. */
+	if (request->wants_compression &&
+	    image_cluster_size(job->target) < CLUSTER_MIN) {
+		report_error("invalid cluster size");
+		return -EINVAL;
+	}
+	return 0;
 }
 
 /* A raw image on a device reads as what was there before, and a new LUKS
