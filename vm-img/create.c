@@ -152,8 +152,16 @@ static int check_backing_format(const struct image_create_options *create,
 {
 	const char *format = create->backing_format;
 
-	if (format == NULL || image_driver_is_known(format))
+	if (format == NULL)
 		return 0;
+	if (strcmp(create->format, "vmdk") == 0 && strcmp(format, "vmdk") != 0)
+		return error_set(err, -EINVAL,
+				 "backing_file must be a vmdk image");
+	if (image_driver_is_known(format))
+		return 0;
+	if (strcmp(create->format, "qcow") == 0)
+		return error_set(err, -EINVAL,
+				 "unrecognized backing format '%s'", format);
 	return error_set(err, -EINVAL,
 			 "Parameter 'backing-fmt' does not accept value '%s'",
 			 format);

@@ -111,8 +111,8 @@ static int check_block_0(struct image *image, uint64_t offset,
 				NULL);
 	if (rc < 0 || format != &image_format_raw)
 		return error_set(err, -EPERM,
-				 "Write to block 0 refused: it would change "
-				 "the format that was guessed");
+				 "Write to block 0 would change the format "
+				 "that was guessed: Operation not permitted");
 	return 0;
 }
 
