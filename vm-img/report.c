@@ -2,8 +2,10 @@
 /* qemu-img's manner of telling what went wrong. */
 #include "vm-img/report.h"
 
+#include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/log.h"
+#include "lib/image/image.h"
 #include "lib/image/lock.h"
 
 #include <ctype.h>
@@ -25,17 +27,24 @@ static void disarm(char *text)
 			*text = '?';
 }
 
-/* What stands on a line of its own; NULL: nothing does. */
-static char *cut_hint(char *text)
+/* Cut what is a line of its own off text: that, or NULL. */
+static char *take_hint(char *text)
 {
-	char *hint = strstr(text, ": " IMAGE_LOCK_HINT);
+	static const char *const hints[] = {
+		": " IMAGE_LOCK_HINT,
+		": " IMAGE_QCOW2_HINT,
+		": You can force-remove ",
+	};
 
-	if (hint == NULL)
-		hint = strstr(text, ": You can force-remove ");
-	if (hint == NULL)
-		return NULL;
-	*hint = '\0';
-	return hint + strlen(": ");
+	for (unsigned i = 0; i < array_size(hints); i++) {
+		char *hint = strstr(text, hints[i]);
+
+		if (hint == NULL)
+			continue;
+		*hint = '\0';
+		return hint + strlen(": ");
+	}
+	return NULL;
 }
 
 /* As QEMU's, it does not wait for what is printed: in a pipe, where output is
@@ -48,7 +57,7 @@ write_message(const char *prefix, const char *format, va_list args)
 
 	vsnprintf(text, sizeof(text), format, args);
 	disarm(text);
-	hint = cut_hint(text);
+	hint = take_hint(text);
 	if (prefix != NULL)
 		fprintf(stderr, "%s:%s", log_program(), prefix);
 	fprintf(stderr, "%s\n", text);

@@ -23,6 +23,9 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+/* What may follow an error of a qcow image, as a line of its own. */
+#define IMAGE_QCOW2_HINT "Try the 'qcow2' driver instead."
+
 struct blkdebug;
 struct error;
 struct image;

@@ -236,14 +236,19 @@ static uint64_t l1_len(uint64_t size, unsigned shift)
 static int check_header(const struct qcow1_wire_header *w, struct error *err)
 {
 	uint64_t size = be64toh(w->size);
+	uint32_t version = be32toh(w->version);
 	unsigned shift = (unsigned)w->cluster_bits + w->l2_bits;
 
 	if (be32toh(w->magic) != QCOW1_MAGIC)
 		return error_set(err, -EINVAL, "Image not in qcow format");
-	if (be32toh(w->version) != QCOW1_VERSION)
+	if (version != QCOW1_VERSION)
 		return error_set(err, -ENOTSUP,
-				 "qcow (v%u) does not support qcow version %u",
-				 QCOW1_VERSION, be32toh(w->version));
+				 "qcow (v%u) does not support qcow version "
+				 "%u%s",
+				 QCOW1_VERSION, version,
+				 version == 2 || version == 3
+					 ? ": " IMAGE_QCOW2_HINT
+					 : "");
 	if (size <= 1)
 		return error_set(err, -EINVAL,
 				 "Image size is too small (must be at least 2 "
