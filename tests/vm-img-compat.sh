@@ -419,6 +419,11 @@ qemu-img measure -l snapshot.foo=bar
 qemu-img convert -l snapshot.foo=bar nofile x
 qemu-img measure -l a
 qemu-img measure --image-opts
+: >empty; echo hi >short; for f in vdi vpc qed parallels qcow vmdk luks bochs; do for i in empty short data; do qemu-img info -f $f $i; done; done; qemu-img info -f dmg empty 2>&1 | grep -v module
+qemu-img create -q -f qcow2 v.qcow2 1M; for v in 0 2 3 4; do printf "\\0\\0\\0\\$v" | dd of=v.qcow2 bs=1 seek=4 conv=notrunc status=none; qemu-img info -f qcow v.qcow2; done
+for s in 2M +1 1025 0 1000000000G; do qemu-img create -q -f qed r.qed 1M; qemu-img resize r.qed $s; qemu-img resize --shrink r.qed $s; done
+qemu-img create -f vmdk z.vmdk 0; qemu-img info z.vmdk
+qemu-img create -f parallels big 8191P 2>&1 | tail -1
 EOF
 }
 

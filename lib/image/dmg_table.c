@@ -270,6 +270,9 @@ static int find_trailer(const struct image_file *file,
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not get the file's size");
+	if (size == 0)
+		return error_set(err, -EINVAL,
+				 "dmg file must be at least 512 bytes long");
 	start = size > TRAILER_SEARCH ? size - TRAILER_SEARCH : 0;
 	rc = image_file_read(file, start, end, (size_t)(size - start));
 	if (rc < 0)

@@ -251,7 +251,10 @@ int luks_read(struct luks *luks, const struct luks_place *place,
 	int rc;
 
 	if (place->len < sizeof(wire))
-		return error_set(err, -EINVAL, "LUKS header past end of file");
+		return error_set(err, -EINVAL,
+				 place->offset == 0
+					 ? "Volume is not in LUKS format"
+					 : "LUKS header past end of file");
 	rc = image_file_read(place->file, place->offset, &wire, sizeof(wire));
 	if (rc < 0)
 		return error_set_errno(err, rc, "Unable to read LUKS header");

@@ -364,8 +364,8 @@ static int parallels_create(const char *path,
 				 cluster_len == 0 ? "small" : "large");
 	if (size / cluster_len > PARALLELS_ENTRIES_MAX)
 		return error_set(err, -EFBIG,
-				 "The image size is too large for file format "
-				 "'parallels'");
+				 "Image size is too large for this cluster "
+				 "size");
 	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
 	if (rc < 0)
 		return rc;

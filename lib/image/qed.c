@@ -363,17 +363,17 @@ static int qed_resize(struct image *image, uint64_t size,
 	struct qed *q = image->state;
 	const char *mode = options->preallocation;
 	struct qed_wire_header before = q->header;
-	int rc;
+	int rc = 0;
 
 	if (mode != NULL && strcmp(mode, "off") != 0)
 		return error_set(err, -ENOTSUP,
 				 "Unsupported preallocation mode '%s'", mode);
-	if (size < image->size)
-		return error_set(err, -ENOTSUP,
-				 "Shrinking images is currently not supported");
-	size = (size + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
 	q->header.size = htole64(size);
-	rc = take_size(q, err);
+	if (take_size(q, NULL) < 0)
+		rc = error_set(err, -EINVAL, "Invalid image size specified");
+	else if (size < image->size)
+		rc = error_set(err, -ENOTSUP,
+			       "Shrinking images is currently not supported");
 	if (rc == 0) {
 		rc = image_file_write(image->file,
 				      offsetof(struct qed_wire_header, size),

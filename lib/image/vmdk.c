@@ -136,6 +136,9 @@ static int load_descriptor(struct vmdk *v, struct image_file *file,
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not get the file's size");
+	if (size == 0)
+		return error_set(err, -EINVAL,
+				 "File is too small, not a valid image");
 	if (offset > size)
 		return error_set(err, -EINVAL,
 				 "VMDK descriptor is behind the file's end");
@@ -153,6 +156,7 @@ static int load_descriptor(struct vmdk *v, struct image_file *file,
 	text[max] = '\0';
 	v->descriptor_file = file;
 	v->descriptor_offset = offset;
+	vmdk_descriptor_deinit(&v->descriptor);
 	return vmdk_descriptor_parse(&v->descriptor, text, max, is_embedded,
 				     err);
 }
@@ -325,12 +329,14 @@ static int open_all(struct vmdk *v, struct image *image, struct error *err)
 		rc = find_descriptor(&w, &has_disk, &offset, &len, err);
 	if (rc == 0 && has_disk)
 		rc = open_embedded(v, image, err);
+	/* The extents may be of a kind that makes no sense of them. */
 	if (rc == 0)
-		rc = load_descriptor(v, image->file, offset, len, has_disk,
-				     err);
+		rc = load_descriptor(v, image->file, offset, len, true, err);
 	if (rc < 0 || has_disk)
 		return rc;
 	rc = check_create_type(v, err);
+	if (rc == 0)
+		rc = load_descriptor(v, image->file, offset, len, false, err);
 	return rc < 0 ? rc : open_lines(v, image, err);
 }
 

@@ -123,6 +123,12 @@ static int take_options(struct plan *p, const struct image_create_options *o,
 	p->is_flat = strstr(p->subformat, "Flat") != NULL;
 	p->is_split = strncmp(p->subformat, "twoGb", 5) == 0;
 	p->is_compressed = strcmp(p->subformat, "streamOptimized") == 0;
+	if (!p->is_flat && !p->is_split &&
+	    p->size / VMDK_SECTOR / VMDK_GRAIN_SECTORS / VMDK_TABLE_ENTRIES >=
+		    VMDK_DIRECTORY_MAX)
+		return error_set(err, -EFBIG,
+				 "The image size is too large for file format "
+				 "'vmdk'");
 	if (p->is_flat && p->backing_name != NULL)
 		return error_set(err, -ENOTSUP,
 				 "Flat image can't have backing file");

@@ -400,11 +400,11 @@ static int take_layout(struct vmdk_extent *e, uint64_t capacity,
 	if (per_table == 0)
 		return error_set(err, -EINVAL,
 				 "VMDK extent has grains or tables of no size");
+	if (capacity / per_table >= VMDK_DIRECTORY_MAX)
+		return error_set(err, -EFBIG, "L1 size too big");
 	if (capacity > max || directory > max || redundant > max)
 		return error_set(err, -EFBIG,
 				 "VMDK extent is larger than any file");
-	if (capacity / per_table >= VMDK_DIRECTORY_MAX)
-		return error_set(err, -EFBIG, "L1 size too big");
 	e->grain_len = grain_sectors * VMDK_SECTOR;
 	if (e->is_compressed && e->grain_len > COMPRESSED_GRAIN_MAX)
 		return error_set(err, -EFBIG,

@@ -80,6 +80,9 @@ static int read_footer(struct vpc *vpc, const struct image_file *file,
 		rc = image_file_read(file, 0, f, sizeof(*f));
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read the footer");
+	if (*file_size == 0)
+		return error_set(err, -EINVAL,
+				 "File too small for a VHD header");
 	if (has_cookie(f) && be32toh(f->type) != VHD_FIXED)
 		return 0;
 	if (*file_size < sizeof(*f))

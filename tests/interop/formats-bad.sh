@@ -287,7 +287,7 @@ test_luks() {
 		luks 164 "$(be32 1000)" 212 "$(be32 0xffffffff)"
 	head -c 500 good.img >short.img
 	mv short.img good.img
-	bad 'LUKS header past end of file' luks
+	bad 'Volume is not in LUKS format' luks
 }
 
 # make_dmg PATCH...: a.img as good.img with a field changed.
