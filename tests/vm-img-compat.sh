@@ -424,6 +424,7 @@ qemu-img create -q -f qcow2 v.qcow2 1M; for v in 0 2 3 4; do printf "\\0\\0\\0\\
 for s in 2M +1 1025 0 1000000000G; do qemu-img create -q -f qed r.qed 1M; qemu-img resize r.qed $s; qemu-img resize --shrink r.qed $s; done
 qemu-img create -f vmdk z.vmdk 0; qemu-img info z.vmdk
 qemu-img create -f parallels big 8191P 2>&1 | tail -1
+for i in z.vmdk b.qcow top.qed f.vdi; do for o in -c -a -d; do qemu-img snapshot $o a $i; done; qemu-img snapshot -l $i; qemu-img convert -l a $i x; qemu-img measure -l a $i; done
 EOF
 }
 

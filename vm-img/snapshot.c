@@ -217,8 +217,11 @@ int snapshot_load_or_report(struct image *image, const char *param)
 {
 	struct error err = ERROR_INIT;
 	unsigned index = 0;
-	int rc = find_by_param(image, param, &index);
+	int rc = 0;
 
+	/* Which one does not matter then. */
+	if (image_has_snapshots(image))
+		rc = find_by_param(image, param, &index);
 	if (rc == -EINVAL)
 		return rc;
 	if (rc == -ENOENT)
@@ -234,7 +237,8 @@ int snapshot_load_or_report(struct image *image, const char *param)
 static int apply(struct image *image, const char *name, struct error *err)
 {
 	unsigned index = 0;
-	int rc = find(image, name, true, &index);
+	int rc = image_has_snapshots(image) ? find(image, name, true, &index)
+					    : 0;
 
 	if (rc < 0)
 		error_set_errno(err, rc, "Failed to load snapshot");

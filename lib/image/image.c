@@ -583,8 +583,13 @@ static int check_snapshots(const struct image *image, struct error *err)
 
 	if (rc == 0 && image->format->snapshot_create == NULL)
 		rc = error_set(err, -ENOTSUP,
-			       "This image format has no snapshots");
+			       "Block driver does not support snapshots");
 	return rc;
+}
+
+bool image_has_snapshots(const struct image *image)
+{
+	return image->format->snapshot_load != NULL;
 }
 
 int image_snapshot_create(struct image *image,
@@ -613,8 +618,11 @@ int image_snapshot_delete(struct image *image, unsigned index,
 
 int image_snapshot_load(struct image *image, unsigned index, struct error *err)
 {
-	if (image->format->snapshot_load == NULL)
+	if (!image_has_snapshots(image))
 		return error_set(err, -ENOTSUP,
-				 "This image format has no snapshots");
+				 "Block format '%s' used by device '' does not "
+				 "support temporarily loading internal "
+				 "snapshots",
+				 image->format->name);
 	return image->format->snapshot_load(image, index, err);
 }

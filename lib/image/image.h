@@ -449,6 +449,7 @@ int image_get_node(const struct image *image, unsigned index,
  * create takes name, date, clock, vm_state_size and icount from what, and
  * makes the id. apply gives the disk the snapshot's content and size.
  */
+bool image_has_snapshots(const struct image *image);
 int image_snapshot_create(struct image *image,
 			  const struct image_snapshot_info *what,
 			  struct error *err);
