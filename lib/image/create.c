@@ -157,17 +157,17 @@ int image_create(const char *path, const struct image_create_options *options,
 		return error_set(err, -EFBIG,
 				 "Image size must be less than "
 				 "8 EiB!");
+	if (!format->preallocates)
+		rc = file_options_check_preallocation(
+			image_option_find(options, "preallocation"), err);
+	if (rc < 0)
+		return rc;
 	list = calloc(o.n_options + 1, sizeof(*list));
 	if (list == NULL)
 		return -ENOMEM;
 	if (o.n_options > 0)
 		memcpy(list, o.options, o.n_options * sizeof(*list));
 	o.options = list;
-	if (!format->preallocates)
-		rc = file_options_check_preallocation(
-			image_option_find(&o, "preallocation"), err);
-	if (rc < 0)
-		return rc;
 	existed = access(path, F_OK) == 0;
 	if (!image_name_has_protocol(path))
 		rc = file_options_apply(path, &o, err);

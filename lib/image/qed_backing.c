@@ -49,11 +49,12 @@ static int write_header(struct qed *q, const struct qed_wire_header *w,
 {
 	const struct image_file *file = q->blocks.file;
 	uint8_t bytes[sizeof(*w) + QED_NAME_MAX];
-	size_t len = strlen(name);
+	size_t len = le32toh(w->backing_len);
 	int rc;
 
 	memcpy(bytes, w, sizeof(*w));
-	memcpy(bytes + sizeof(*w), name, len);
+	if (len > 0)
+		memcpy(bytes + sizeof(*w), name, len);
 	rc = image_file_flush(file);
 	if (rc == 0)
 		rc = image_file_write(file, 0, bytes, sizeof(*w) + len);
@@ -91,7 +92,7 @@ int qed_change_backing(struct image *image, const char *name,
 	pthread_mutex_lock(&q->blocks.lock);
 	w = q->header;
 	set_backing(&w, name, format);
-	rc = write_header(q, &w, name != NULL ? name : "");
+	rc = write_header(q, &w, name);
 	if (rc == 0)
 		q->header = w;
 	pthread_mutex_unlock(&q->blocks.lock);
