@@ -217,16 +217,25 @@ static int open_source(struct image **image, struct source *source,
 		.cache_size = flags & IMAGE_READ_ONLY ? CACHE_ONE_PASS : 0,
 		.secrets = object_secrets(),
 		.key_secret = source->key_secret,
-		.blkdebug = source->blkdebug,
+		.layers = source_layers(source),
+		.data_path = source->data_path,
 		.null = source->null,
 		.found = report_found,
 		.under = source_under(source),
 	};
+	int rc;
 
 	if (source->is_backing_empty && has_image_opts)
 		report_warning("Use of \"backing\": \"\" is deprecated; use "
 			       "\"backing\": null instead");
-	return image_open(image, source->path, &options, err);
+	rc = image_open(image, source->path, &options, err);
+	if (rc == 0)
+		rc = source_finish(source, *image, err);
+	else
+		return rc;
+	if (rc < 0)
+		image_abandon(*image);
+	return rc;
 }
 
 /* Who opens no image under this one has no use for what is said of it. */

@@ -32,6 +32,7 @@ vm-img_SRCS := \
 	vm-img/map.c \
 	vm-img/measure.c \
 	vm-img/object.c \
+	vm-img/object_throttle.c \
 	vm-img/progress.c \
 	vm-img/rate.c \
 	vm-img/rebase.c \
@@ -40,7 +41,9 @@ vm-img_SRCS := \
 	vm-img/snapshot.c \
 	vm-img/source.c \
 	vm-img/source_blkdebug.c \
+	vm-img/source_name.c \
 	vm-img/source_nbd.c \
+	vm-img/source_node.c \
 	vm-img/source_null.c \
 	vm-img/standard.c \
 	vm-img/status.c \

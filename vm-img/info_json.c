@@ -151,7 +151,7 @@ void info_json(struct json *json, struct image *image,
 		json_close(json, ']');
 	}
 	json_number(json, "virtual-size", image_size(image));
-	json_text(json, "filename", image_path(image));
+	json_text(json, "filename", image_name(image));
 	if (info->cluster_size > 0)
 		json_number(json, "cluster-size", info->cluster_size);
 	json_text(json, "format", image_format_name(image));

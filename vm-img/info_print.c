@@ -108,7 +108,7 @@ void info_print(struct image *image, const struct image_info *info,
 
 	printf("image: %s\nfile format: %s\n"
 	       "virtual size: %s (%llu bytes)\ndisk size: %s\n",
-	       image_path(image), image_format_name(image),
+	       image_name(image), image_format_name(image),
 	       size_format(image_size(image), virtual, sizeof(virtual)),
 	       (unsigned long long)image_size(image),
 	       info->actual_size == UINT64_MAX

@@ -84,33 +84,38 @@ static unsigned next_character(const unsigned char **text)
 	return value;
 }
 
-static void put_character(unsigned c)
+static void put_character(FILE *to, unsigned c)
 {
 	static const char escapes[] = "\"\"\\\\\bb\ff\nn\rr\tt";
 
 	for (size_t i = 0; i + 1 < sizeof(escapes) - 1; i += 2)
 		if ((unsigned char)escapes[i] == c) {
-			printf("\\%c", escapes[i + 1]);
+			fprintf(to, "\\%c", escapes[i + 1]);
 			return;
 		}
 	if (c >= 0x20 && c < 0x7f)
-		putchar((int)c);
+		fputc((int)c, to);
 	else if (c < 0x10000)
-		printf("\\u%04X", c);
+		fprintf(to, "\\u%04X", c);
 	else /* UTF-16, as JSON has it */
-		printf("\\u%04X\\u%04X", 0xd800 + ((c - 0x10000) >> 10),
-		       0xdc00 + (c & 0x3ff));
+		fprintf(to, "\\u%04X\\u%04X", 0xd800 + ((c - 0x10000) >> 10),
+			0xdc00 + (c & 0x3ff));
+}
+
+void json_write_string(FILE *to, const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	fputc('"', to);
+	while (*p != '\0')
+		put_character(to, next_character(&p));
+	fputc('"', to);
 }
 
 void json_text(struct json *json, const char *key, const char *text)
 {
-	const unsigned char *p = (const unsigned char *)text;
-
 	begin_member(json, key);
-	putchar('"');
-	while (*p != '\0')
-		put_character(next_character(&p));
-	putchar('"');
+	json_write_string(stdout, text);
 }
 
 void json_number(struct json *json, const char *key, uint64_t number)

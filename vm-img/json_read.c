@@ -397,7 +397,8 @@ static int read_keyword(struct reader *r, const char *name)
 	for (unsigned i = 0; i < array_size(words); i++)
 		if (strlen(words[i][0]) == r->token.len &&
 		    strncmp(words[i][0], r->token.text, r->token.len) == 0)
-			return r->found(r->context, name, words[i][1], r->err);
+			return r->found(r->context, name, words[i][1], false,
+					r->err);
 	return error_set(r->err, -EINVAL,
 			 "JSON parse error, invalid keyword '%.*s'",
 			 (int)r->token.len, r->token.text);
@@ -405,16 +406,17 @@ static int read_keyword(struct reader *r, const char *name)
 
 static int read_scalar(struct reader *r, const char *name)
 {
+	bool is_text = *r->token.text == '\'' || *r->token.text == '"';
 	_cleanup_free_ char *text = NULL;
 	int rc = 0;
 
-	if (*r->token.text == '\'' || *r->token.text == '"')
+	if (is_text)
 		rc = read_string(r, &text);
 	else
 		text = strndup(r->token.text, r->token.len);
 	if (rc == 0 && text == NULL)
 		rc = -ENOMEM;
-	return rc < 0 ? rc : r->found(r->context, name, text, r->err);
+	return rc < 0 ? rc : r->found(r->context, name, text, is_text, r->err);
 }
 
 static int read_value(struct reader *r, const char *name)

@@ -13,10 +13,10 @@ struct error;
 /*
  * Told of each value that is neither object nor array: by the names on the way
  * to it, with dots between them ("a.0.b"), as text. Truth is "on" or "off",
- * null "". < 0 ends the reading.
+ * null ""; is_text: it was a string. < 0 ends the reading.
  */
 typedef int json_found(void *context, const char *name, const char *value,
-		       struct error *err);
+		       bool is_text, struct error *err);
 
 /* 1: text is an object; 0: it is JSON of another kind. found is called as
  * values are read, and perhaps before an error. */

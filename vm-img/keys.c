@@ -10,9 +10,11 @@
 #include <string.h>
 
 static int add(struct keys *keys, const char *name, const char *value,
-	       struct error *err)
+	       bool is_text, struct error *err)
 {
-	struct key key = { .name = strdup(name), .value = strdup(value) };
+	struct key key = { .name = strdup(name),
+			   .value = strdup(value),
+			   .is_text = is_text };
 
 	if (key.name == NULL || key.value == NULL || keys->n == KEYS_MAX) {
 		free(key.name);
@@ -34,9 +36,10 @@ int keys_parse(struct keys *keys, const char *text, const char *first,
 		return -ENOMEM;
 	while (rc == 0 && suboption_next(&cursor, &name, &value)) {
 		if (value == NULL && first != NULL)
-			rc = add(keys, first, name, err);
+			rc = add(keys, first, name, true, err);
 		else
-			rc = add(keys, name, value != NULL ? value : "on", err);
+			rc = add(keys, name, value != NULL ? value : "on", true,
+				 err);
 		first = NULL;
 	}
 	explicit_bzero(copy, strlen(text));
@@ -44,9 +47,9 @@ int keys_parse(struct keys *keys, const char *text, const char *first,
 }
 
 static int found(void *context, const char *name, const char *value,
-		 struct error *err)
+		 bool is_text, struct error *err)
 {
-	return add(context, name, value, err);
+	return add(context, name, value, is_text, err);
 }
 
 int keys_parse_json(struct keys *keys, const char *text, struct error *err)
@@ -120,7 +123,7 @@ int keys_move(struct keys *keys, const char *prefix, struct keys *to,
 		if (strncmp(key->name, prefix, len) != 0)
 			continue;
 		key->is_taken = true;
-		rc = add(to, key->name + len, key->value, err);
+		rc = add(to, key->name + len, key->value, key->is_text, err);
 	}
 	return rc;
 }

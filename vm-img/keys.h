@@ -18,6 +18,7 @@ struct keys {
 	struct key {
 		char *name, *value; /* ours */
 		bool is_taken;
+		bool is_text; /* else a number or a word of JSON */
 	} list[KEYS_MAX];
 	unsigned n;
 };

@@ -33,6 +33,7 @@ void object_deinit(void)
 {
 	secrets_free(secrets);
 	secrets = NULL;
+	object_throttle_deinit();
 }
 
 static int read_file(const char *path, struct bytes *bytes, struct error *err)
@@ -141,13 +142,37 @@ static int load(struct keys *keys, struct bytes *bytes, struct error *err)
 	return rc;
 }
 
-static int add(struct keys *keys, struct bytes *bytes, struct error *err)
+static int add_secret(struct keys *keys, const char *id, struct bytes *bytes,
+		      struct error *err)
+{
+	int rc = load(keys, bytes, err);
+
+	if (rc == 0 && secrets == NULL && (secrets = secrets_new()) == NULL)
+		rc = -ENOMEM;
+	return rc == 0 ? secrets_add(secrets, id, bytes->data, bytes->len, err)
+		       : rc;
+}
+
+static int add_other(struct keys *keys, const char *id, bool is_json,
+		     struct error *err)
+{
+	struct secret secret;
+
+	if (object_throttle(id) != NULL ||
+	    secrets_find(secrets, id, &secret, NULL) == 0)
+		return -EEXIST;
+	return object_throttle_add(keys, id, is_json, err);
+}
+
+static int add(struct keys *keys, struct bytes *bytes, bool is_json,
+	       struct error *err)
 {
 	const char *type = keys_take(keys, "qom-type");
 	const char *id = keys_take(keys, "id");
 	int rc;
 
-	if (type == NULL || strcmp(type, "secret") != 0)
+	if (type == NULL || (strcmp(type, "secret") != 0 &&
+			     strcmp(type, "throttle-group") != 0))
 		return error_set(err, -EINVAL,
 				 "Parameter 'qom-type' does not accept value "
 				 "'%s'",
@@ -157,11 +182,12 @@ static int add(struct keys *keys, struct bytes *bytes, struct error *err)
 	if (!is_identifier(id))
 		return error_set(err, -EINVAL,
 				 "Parameter 'id' expects an identifier");
-	rc = load(keys, bytes, err);
-	if (rc == 0 && secrets == NULL && (secrets = secrets_new()) == NULL)
-		rc = -ENOMEM;
-	if (rc == 0)
-		rc = secrets_add(secrets, id, bytes->data, bytes->len, err);
+	if (strcmp(type, "secret") != 0)
+		rc = add_other(keys, id, is_json, err);
+	else if (object_throttle(id) != NULL)
+		rc = -EEXIST;
+	else
+		rc = add_secret(keys, id, bytes, err);
 	if (rc == -EEXIST)
 		rc = error_set(err, rc,
 			       "attempt to add duplicate property '%s' to "
@@ -180,7 +206,7 @@ void object_add(const char *text)
 
 	bytes.len = 0;
 	if (rc >= 0)
-		rc = add(&keys, &bytes, &err);
+		rc = add(&keys, &bytes, text[0] == '{', &err);
 	explicit_bzero(&bytes, sizeof(bytes));
 	keys_deinit(&keys);
 	if (rc == 0)

@@ -7,6 +7,7 @@
 #include "lib/image/image.h"
 #include "vm-img/format_options.h"
 #include "vm-img/keys.h"
+#include "vm-img/source_node.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,26 +22,6 @@
 static const char *const ignored[] = {
 	"cache.writeback", "cache.no-flush", "discard",
 	"detect-zeroes",   "auto-read-only", "node-name",
-};
-static const char *const ignored_of_file[] = {
-	"cache.writeback",
-	"cache.no-flush",
-	"discard",
-	"detect-zeroes",
-	"auto-read-only",
-	"read-only",
-	"node-name",
-	"aio",
-	"aio-max-batch",
-	"drop-cache",
-	"x-check-cache-dropped",
-	"pr-manager",
-};
-/* Of what stands between the two. */
-static const char *const ignored_of_layer[] = {
-	"file.cache.writeback", "file.cache.no-flush", "file.discard",
-	"file.detect-zeroes",	"file.auto-read-only", "file.read-only",
-	"file.node-name",
 };
 static const char *const ignored_of_qcow2[] = {
 	"lazy-refcounts",	  "pass-discard-request",
@@ -87,18 +68,6 @@ static int take_flags(struct keys *keys, struct source *source,
 	return 0;
 }
 
-static bool is_blkdebug(const char *driver)
-{
-	return strcmp(driver, "blkdebug") == 0;
-}
-
-static bool is_protocol(const char *driver)
-{
-	return strcmp(driver, "file") == 0 ||
-	       strcmp(driver, "host_device") == 0 ||
-	       strcmp(driver, "nbd") == 0 || source_is_null(driver);
-}
-
 static int replace(char **text, const char *with)
 {
 	char *copy = strdup(with);
@@ -108,123 +77,6 @@ static int replace(char **text, const char *with)
 	free(*text);
 	*text = copy;
 	return 0;
-}
-
-/* The value of prefix and name in one. */
-static const char *take(struct keys *keys, const char *prefix, const char *name)
-{
-	char full[64];
-
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	return keys_take(keys, full);
-}
-
-static bool has_any(const struct keys *keys, const char *prefix)
-{
-	for (unsigned i = 0; i < keys->n; i++)
-		if (!keys->list[i].is_taken &&
-		    strncmp(keys->list[i].name, prefix, strlen(prefix)) == 0)
-			return true;
-	return false;
-}
-
-/* A child by the name of node, whose options begin with prefix. */
-static int check_child(struct keys *keys, const char *node, const char *prefix,
-		       struct error *err)
-{
-	const char *name = keys_take(keys, node);
-
-	if (name != NULL && *name == '\0')
-		name = NULL;
-	if (name != NULL && has_any(keys, prefix))
-		return error_set(err, -EINVAL,
-				 "Cannot reference an existing block device "
-				 "with additional options or a new filename");
-	if (name != NULL)
-		return error_set(err, -EINVAL,
-				 "Cannot find device='%s' nor node-name='%s'",
-				 name, name);
-	if (!has_any(keys, prefix))
-		return error_set(err, -EINVAL,
-				 "A block device must be specified for "
-				 "\"%s\"",
-				 strrchr(node, '.') != NULL
-					 ? strrchr(node, '.') + 1
-					 : node);
-	return 0;
-}
-
-static int take_locking(struct keys *keys, const char *prefix,
-			struct source *source, struct error *err)
-{
-	const char *locking = take(keys, prefix, "locking");
-
-	if (locking == NULL || strcmp(locking, "on") == 0 ||
-	    strcmp(locking, "auto") == 0)
-		return 0;
-	if (strcmp(locking, "off") != 0)
-		return error_set(err, -EINVAL, "invalid parameter value: %s",
-				 locking);
-	source->flags |= IMAGE_NO_LOCK;
-	return 0;
-}
-
-static int take_path(struct keys *keys, const char *prefix, const char *driver,
-		     struct source *source, struct error *err)
-{
-	const char *name;
-
-	if (driver != NULL && !is_protocol(driver))
-		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
-	if (source_is_null(driver))
-		return source_take_null(keys, prefix, driver, source, err);
-	for (unsigned i = 0; i < array_size(ignored_of_file); i++)
-		take(keys, prefix, ignored_of_file[i]);
-	if (driver != NULL && strcmp(driver, "nbd") == 0) {
-		free(source->path);
-		source->path = NULL;
-		return source_take_nbd(keys, prefix, &source->path, err);
-	}
-	name = take(keys, prefix, "filename");
-	if (name == NULL)
-		return error_set(err, -EINVAL,
-				 "The 'file' block driver requires a file "
-				 "name");
-	if (take_locking(keys, prefix, source, err) < 0)
-		return -EINVAL;
-	return replace(&source->path, name);
-}
-
-/* blkdebug, whose options begin with prefix, and the file under it. */
-static int take_blkdebug(struct keys *keys, const char *prefix,
-			 struct source *source, struct error *err)
-{
-	char image[32], under[32];
-	int rc = source_take_blkdebug(keys, prefix, source, err);
-
-	snprintf(image, sizeof(image), "%simage", prefix);
-	snprintf(under, sizeof(under), "%simage.", prefix);
-	if (rc == 0)
-		rc = check_child(keys, image, under, err);
-	if (rc < 0)
-		return rc;
-	return take_path(keys, under, take(keys, under, "driver"), source, err);
-}
-
-/* The file under a format. */
-static int take_file(struct keys *keys, struct source *source,
-		     struct error *err)
-{
-	const char *driver;
-	int rc = check_child(keys, "file", "file.", err);
-
-	if (rc < 0)
-		return rc;
-	driver = keys_take(keys, "file.driver");
-	if (driver == NULL || !is_blkdebug(driver))
-		return take_path(keys, "file.", driver, source, err);
-	ignore(keys, ignored_of_layer, array_size(ignored_of_layer));
-	return take_blkdebug(keys, "file.", source, err);
 }
 
 static int take_under(struct keys *keys, struct source **under,
@@ -263,15 +115,19 @@ static int take_backing(struct keys *keys, struct source *source,
 		      : 0;
 }
 
-static int take_format(struct keys *keys, struct source *source,
-		       const char *driver, struct error *err)
+static int take_format(struct source_reader *r, const char *driver,
+		       struct error *err)
 {
 	bool is_luks = driver != NULL && strcmp(driver, "luks") == 0;
+	struct source *source = r->source;
+	struct keys *keys = r->keys;
 	const char *secret;
-	int rc = take_file(keys, source, err);
+	int rc = source_read_top(r, driver, &source->name, err);
 
 	if (rc == 0)
 		rc = take_backing(keys, source, err);
+	if (rc == 0 && (driver == NULL || strcmp(driver, "qcow2") == 0))
+		rc = source_read_data_file(r, err);
 	if (rc < 0)
 		return rc;
 	ignore(keys, ignored_of_qcow2, array_size(ignored_of_qcow2));
@@ -281,65 +137,38 @@ static int take_format(struct keys *keys, struct source *source,
 	return driver != NULL ? replace(&source->format, driver) : 0;
 }
 
-static int take_protocol(struct keys *keys, struct source *source,
-			 const char *driver, struct error *err)
+static int take_protocol(struct source_reader *r, const char *driver,
+			 struct error *err)
 {
-	int rc;
+	struct source *source = r->source;
+	int rc = source_read_node(r, "", driver, &source->name, err);
 
-	if (is_blkdebug(driver))
-		rc = take_blkdebug(keys, "", source, err);
-	else
-		rc = take_path(keys, "", driver, source, err);
-	return rc == 0 ? replace(&source->format,
-				 source_is_null(driver) ? driver : "raw")
-		       : rc;
+	return rc == 0 ? replace(&source->format, driver) : rc;
 }
 
-static int refuse_left(const struct keys *keys, const char *driver,
-		       bool has_blkdebug, struct error *err)
+static int take_keys(struct source_reader *r, struct error *err)
 {
-	static const char *const under[] = { "file.image.", "image.", "file." };
-	const char *left = keys_left(keys);
-
-	if (left == NULL)
-		return 0;
-	for (unsigned i = has_blkdebug ? 0 : 2; i < array_size(under); i++)
-		if (strncmp(left, under[i], strlen(under[i])) == 0)
-			return error_set(err, -EINVAL,
-					 "Block protocol '%s' doesn't support "
-					 "the option '%s'",
-					 has_blkdebug && i == 2 ? "blkdebug"
-								: "file",
-					 left + strlen(under[i]));
-	return error_set(err, -EINVAL,
-			 "Block format '%s' does not support the option '%s'",
-			 driver != NULL ? driver : "raw", left);
-}
-
-static int take_keys(struct keys *keys, struct source *source,
-		     struct error *err)
-{
-	const char *driver = keys_take(keys, "driver");
+	const char *driver = keys_take(r->keys, "driver");
+	struct source *source = r->source;
 	int rc;
 
-	if (driver == NULL && !keys_has_prefix(keys, "file.") &&
-	    keys_take(keys, "file") == NULL)
+	if (driver == NULL && !keys_has_prefix(r->keys, "file.") &&
+	    keys_take(r->keys, "file") == NULL)
 		return error_set(err, -EINVAL,
 				 "Must specify either driver or file");
-	if (driver != NULL && !is_protocol(driver) && !is_blkdebug(driver) &&
-	    !format_options_is_format(driver))
-		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
-	rc = take_flags(keys, source, err);
+	rc = source_check_driver(driver, err);
+	if (rc == 0)
+		rc = take_flags(r->keys, source, err);
 	if (rc < 0)
 		return rc;
-	ignore(keys, ignored, array_size(ignored));
-	if (driver != NULL && (is_protocol(driver) || is_blkdebug(driver)))
-		rc = take_protocol(keys, source, driver, err);
+	ignore(r->keys, ignored, array_size(ignored));
+	source->has_name = true;
+	source->has_no_driver = driver == NULL;
+	if (driver != NULL && source_driver_is_file(driver))
+		rc = take_protocol(r, driver, err);
 	else
-		rc = take_format(keys, source, driver, err);
-	return rc == 0 ? refuse_left(keys, driver, source->blkdebug != NULL,
-				     err)
-		       : rc;
+		rc = take_format(r, driver, err);
+	return rc == 0 ? source_refuse_left(r, err) : rc;
 }
 
 static void link_under(struct source *source)
@@ -350,7 +179,8 @@ static void link_under(struct source *source)
 		.path = source->path,
 		.format = source->format,
 		.key_secret = source->key_secret,
-		.blkdebug = source->blkdebug,
+		.layers = source_layers(source),
+		.data_path = source->data_path,
 		.null = source->null,
 		.flags = source->flags,
 		.under = under != NULL ? &under->how : NULL,
@@ -358,37 +188,36 @@ static void link_under(struct source *source)
 }
 
 /* What the image above says of the file and the format need not be said. */
-static int fill_under(struct keys *keys, struct source *source,
-		      struct error *err)
+static int fill_under(struct source_reader *r, struct error *err)
 {
-	const char *driver = keys_take(keys, "driver"), *secret, *other;
-	bool has_file = keys_has_prefix(keys, "file");
-	int rc;
+	const char *driver = keys_take(r->keys, "driver"), *secret, *other;
+	bool has_file = keys_has_prefix(r->keys, "file");
+	struct source *source = r->source;
+	int rc = source_check_driver(driver, err);
 
-	if (driver != NULL && !is_protocol(driver) && !is_blkdebug(driver) &&
-	    !format_options_is_format(driver))
-		return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
-	rc = take_flags(keys, source, err);
+	if (rc == 0)
+		rc = take_flags(r->keys, source, err);
 	if (rc < 0)
 		return rc;
-	ignore(keys, ignored, array_size(ignored));
-	ignore(keys, ignored_of_qcow2, array_size(ignored_of_qcow2));
-	if (driver != NULL && (is_protocol(driver) || is_blkdebug(driver)))
-		return take_protocol(keys, source, driver, err);
+	ignore(r->keys, ignored, array_size(ignored));
+	ignore(r->keys, ignored_of_qcow2, array_size(ignored_of_qcow2));
+	if (driver != NULL && source_driver_is_file(driver))
+		return take_protocol(r, driver, err);
 	if (has_file)
-		rc = take_file(keys, source, err);
+		rc = source_read_top(r, driver != NULL ? driver : "qcow2",
+				     &source->name, err);
 	if (rc == 0)
-		rc = take_backing(keys, source, err);
+		rc = take_backing(r->keys, source, err);
 	if (rc == 0 && driver != NULL)
 		rc = replace(&source->format, driver);
-	secret = keys_take(keys, "encrypt.key-secret");
-	other = keys_take(keys, "key-secret");
+	secret = keys_take(r->keys, "encrypt.key-secret");
+	other = keys_take(r->keys, "key-secret");
 	if (rc == 0 && (secret != NULL || other != NULL))
 		rc = replace(&source->key_secret,
 			     secret != NULL ? secret : other);
-	return rc == 0 ? refuse_left(keys, driver != NULL ? driver : "qcow2",
-				     source->blkdebug != NULL, err)
-		       : rc;
+	if (rc == 0 && !has_file)
+		rc = source_add_top(r, driver != NULL ? driver : "qcow2", err);
+	return rc == 0 ? source_refuse_left(r, err) : rc;
 }
 
 static int take_under(struct keys *keys, struct source **under,
@@ -399,7 +228,8 @@ static int take_under(struct keys *keys, struct source **under,
 	*under = source;
 	if (source == NULL)
 		return -ENOMEM;
-	return fill_under(keys, source, err);
+	return fill_under(
+		&(struct source_reader){ .keys = keys, .source = source }, err);
 }
 
 /* One word alone is the name of a device, and there are none. */
@@ -475,7 +305,9 @@ int source_parse(struct source *source, const char *name, const char *format,
 	else if (is_json)
 		rc = parse_json(&keys, name + strlen(JSON_PREFIX), err);
 	if (rc == 0 && (is_options || is_json)) {
-		rc = take_keys(&keys, source, err);
+		rc = take_keys(&(struct source_reader){ .keys = &keys,
+							.source = source },
+			       err);
 	} else if (rc == 0) {
 		rc = take_name(source, name, err);
 	}
@@ -496,13 +328,76 @@ const struct image_under *source_under(struct source *source)
 	return &source->under->how;
 }
 
+struct source_layer *source_push(struct source *source,
+				 enum image_layer_kind kind)
+{
+	struct source_layer *layer = calloc(1, sizeof(*layer));
+	struct source_layer *above = source->layers;
+
+	if (layer == NULL)
+		return NULL;
+	layer->layer.kind = kind;
+	while (above != NULL && above->under != NULL)
+		above = above->under;
+	if (above == NULL) {
+		source->layers = layer;
+	} else {
+		above->under = layer;
+		above->layer.under = &layer->layer;
+	}
+	return layer;
+}
+
+const struct image_layer *source_layers(const struct source *source)
+{
+	return source->layers != NULL ? &source->layers->layer : NULL;
+}
+
+static void pop_all(struct source *source)
+{
+	while (source->layers != NULL) {
+		struct source_layer *layer = source->layers;
+
+		source->layers = layer->under;
+		blkdebug_free(layer->blkdebug);
+		free(layer->format);
+		free(layer->key_secret);
+		free(layer);
+	}
+}
+
+int source_finish(struct source *source, struct image *image, struct error *err)
+{
+	const char *format = image_format_name(image), *unknown;
+	_cleanup_free_ char *shown = NULL;
+
+	unknown = source->unknown;
+	if (source->has_no_driver && source->data_path != NULL &&
+	    strcmp(format, "qcow2") != 0)
+		unknown = "data-file.filename";
+	if (unknown != NULL)
+		return error_set(err, -EINVAL,
+				 "Block format '%s' does not support the "
+				 "option '%s'",
+				 format, unknown);
+	if (!source->has_name)
+		return 0;
+	if (source->has_no_driver)
+		source_name_add(&source->name, "driver", format);
+	shown = source_name_show(&source->name);
+	return shown != NULL ? image_set_name(image, shown) : -ENOMEM;
+}
+
 void source_deinit(struct source *source)
 {
 	free(source->path);
 	free(source->format);
 	free(source->key_secret);
-	blkdebug_free(source->blkdebug);
+	free(source->data_path);
+	free(source->unknown);
 	free(source->null);
+	pop_all(source);
+	source_name_deinit(&source->name);
 	free(source->under_name);
 	if (source->under != NULL)
 		source_deinit(source->under);

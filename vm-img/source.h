@@ -9,6 +9,8 @@
 #define VM_IMG_SOURCE_H
 
 #include "lib/image/image.h"
+#include "lib/image/layer.h"
+#include "vm-img/source_name.h"
 
 #include <stdbool.h>
 
@@ -16,11 +18,23 @@ struct blkdebug;
 struct error;
 struct keys;
 
+/* One of those over the file, with what is its own. */
+struct source_layer {
+	struct image_layer layer;
+	struct blkdebug *blkdebug; /* ours, as is what follows */
+	char *format, *key_secret;
+	struct source_layer *under;
+};
+
 struct source {
 	/* Ours, NULL: not said. */
-	char *path, *format, *key_secret;
-	struct blkdebug *blkdebug;
+	char *path, *format, *key_secret, *data_path;
+	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;
+	struct source_name name;
+	bool has_name;
+	bool has_no_driver;    /* and name does not say which it is */
+	char *unknown;	       /* an option that the format ought to know */
 	bool is_share_denied;  /* "force-share=off" */
 	unsigned flags;	       /* enum image_open_flags, to be added */
 	bool is_backing_empty; /* "backing=", which QEMU warns of */
@@ -41,7 +55,7 @@ int source_check_new(const char *name, struct error *err);
 /* blkdebug's own options, whose names begin with prefix.
  * source_blkdebug.c */
 int source_take_blkdebug(struct keys *keys, const char *prefix,
-			 struct source *source, struct error *err);
+			 struct blkdebug **d, struct error *err);
 /* null-co and null-aio, and their options. source_null.c */
 bool source_is_null(const char *driver);
 int source_take_null(struct keys *keys, const char *prefix, const char *driver,
@@ -53,7 +67,15 @@ int source_take_nbd(struct keys *keys, const char *prefix, char **uri,
 /* "nbd:unix:PATH" or "nbd:HOST:PORT", as a URI. */
 bool source_is_old_nbd(const char *name);
 int source_parse_old_nbd(const char *name, char **uri, struct error *err);
+/* One more under those there are; NULL: out of memory. */
+struct source_layer *source_push(struct source *source,
+				 enum image_layer_kind kind);
 /* For image_open_options, as long as source lives. */
+const struct image_layer *source_layers(const struct source *source);
+/* What was opened: its name, and whether it is what the options are for. */
+int source_finish(struct source *source, struct image *image,
+		  struct error *err);
+/* As source lives. */
 const struct image_under *source_under(struct source *source);
 void source_deinit(struct source *source);
 

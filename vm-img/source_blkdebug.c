@@ -219,11 +219,8 @@ static int take_all(struct keys *keys, const char *prefix, struct blkdebug *d,
 }
 
 int source_take_blkdebug(struct keys *keys, const char *prefix,
-			 struct source *source, struct error *err)
+			 struct blkdebug **d, struct error *err)
 {
-	blkdebug_free(source->blkdebug);
-	source->blkdebug = blkdebug_new();
-	if (source->blkdebug == NULL)
-		return -ENOMEM;
-	return take_all(keys, prefix, source->blkdebug, err);
+	*d = blkdebug_new();
+	return *d != NULL ? take_all(keys, prefix, *d, err) : -ENOMEM;
 }

@@ -14,6 +14,7 @@ LIB_SRCS += \
 	lib/image/create.c \
 	lib/image/crypt.c \
 	lib/image/crypt_legacy.c \
+	lib/image/disk.c \
 	lib/image/dmg.c \
 	lib/image/dmg_table.c \
 	lib/image/file.c \
@@ -26,6 +27,7 @@ LIB_SRCS += \
 	lib/image/guid.c \
 	lib/image/image.c \
 	lib/image/iov.c \
+	lib/image/layer.c \
 	lib/image/library.c \
 	lib/image/limits.c \
 	lib/image/lock.c \
@@ -95,6 +97,7 @@ LIB_SRCS += \
 	lib/image/raw.c \
 	lib/image/secret.c \
 	lib/image/table.c \
+	lib/image/throttle.c \
 	lib/image/trace.c \
 	lib/image/utf16.c \
 	lib/image/vdi.c \
@@ -112,4 +115,5 @@ LIB_SRCS += \
 	lib/image/vpc_create.c \
 	lib/image/vpc_parent.c \
 	lib/image/vpc_sectors.c \
-	lib/image/vpc_write.c
+	lib/image/vpc_write.c \
+	lib/image/window.c

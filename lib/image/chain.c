@@ -117,7 +117,8 @@ static int open_under(struct image *image,
 		under.flags &= ~(unsigned)(IMAGE_NBD | IMAGE_BLKDEBUG);
 	under.flags |= IMAGE_READ_ONLY;
 	under.key_secret = NULL;
-	under.blkdebug = NULL;
+	under.layers = NULL;
+	under.data_path = NULL;
 	under.null = NULL;
 	under.under = NULL;
 	if (how != NULL) {
@@ -125,7 +126,8 @@ static int open_under(struct image *image,
 			under.format = how->format;
 		under.flags |= how->flags;
 		under.key_secret = how->key_secret;
-		under.blkdebug = how->blkdebug;
+		under.layers = how->layers;
+		under.data_path = how->data_path;
 		under.null = how->null;
 		under.under = how->under;
 	}

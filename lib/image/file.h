@@ -24,6 +24,7 @@ struct image_file {
 	int fd; /* -1: it is another host's, or under a layer */
 	bool is_read_only, is_block_device, is_direct;
 	uint32_t alignment; /* of offset, length and memory: 1 if buffered */
+	uint64_t base; /* where it begins in the file that it is a part of */
 	/* Told of each step of a format's work; NULL: nobody listens. */
 	void (*hear)(const struct image_file *file, enum image_event event);
 };

@@ -110,7 +110,7 @@ struct image_format {
 struct image {
 	const struct image_format *format;
 	struct image_file *file;
-	char *path;
+	char *path, *name;
 	unsigned flags;
 	bool is_probed; /* format guessed: block 0 is guarded */
 	uint64_t size;
@@ -122,7 +122,7 @@ struct image {
 	void *policy_context;
 	/* While it is being opened: the caller's, or NULL. */
 	const struct secrets *secrets;
-	const char *key_secret;
+	const char *key_secret, *data_path;
 	void (*found)(void *context, const char *line); /* or NULL */
 	void *found_context;
 	/* Names as stored, and the path they resolve to; or NULL. */
@@ -191,5 +191,10 @@ extern const struct image_format image_format_luks;
 extern const struct image_format image_format_dmg;
 extern const struct image_format image_format_null_co;
 extern const struct image_format image_format_null_aio;
+extern const struct image_format image_format_file;
+extern const struct image_format image_format_host_device;
+extern const struct image_format image_format_nbd;
+extern const struct image_format image_format_blkdebug;
+extern const struct image_format image_format_throttle;
 
 #endif

@@ -23,6 +23,11 @@ const struct image_format *const image_formats[] = {
 	&image_format_dmg,
 	&image_format_null_co,
 	&image_format_null_aio,
+	&image_format_file,
+	&image_format_host_device,
+	&image_format_nbd,
+	&image_format_blkdebug,
+	&image_format_throttle,
 	NULL,
 };
 

@@ -7,9 +7,9 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/image/blkdebug.h"
 #include "lib/image/chain.h"
 #include "lib/image/format.h"
+#include "lib/image/layer.h"
 #include "lib/image/limits.h"
 #include "lib/image/null.h"
 #include "lib/image/trace.h"
@@ -26,6 +26,17 @@ static const struct image_open_options default_options;
 static void abandon(struct image **image)
 {
 	image_abandon(*image);
+}
+
+static int replace_text(char **text, const char *with)
+{
+	char *copy = NULL;
+
+	if (with != NULL && (copy = strdup(with)) == NULL)
+		return -ENOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
 }
 
 static unsigned file_flags(unsigned flags)
@@ -94,7 +105,7 @@ static int take_locks(const struct image *image, struct error *err)
 	if (image->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK))
 		return 0;
 	if (image->flags & IMAGE_METADATA_ONLY &&
-	    image->format == &image_format_raw)
+	    image->format->readv == image_format_raw.readv)
 		return 0;
 	return image_file_lock(image->file, image->path, err);
 }
@@ -131,6 +142,7 @@ int image_open_file(struct image **opened, struct image_file *file,
 	image->path = strdup(path);
 	if (image->path == NULL)
 		return -ENOMEM;
+	image->data_path = options->data_path;
 	rc = choose_format(image, options->format, err);
 	if (rc == 0)
 		image_trace_open(image, path, image->format->name,
@@ -145,6 +157,7 @@ int image_open_file(struct image **opened, struct image_file *file,
 		rc = chain_open_backing(image, options, above, err);
 	image->secrets = NULL;
 	image->key_secret = NULL;
+	image->data_path = NULL;
 	if (rc == 0)
 		*opened = steal_ptr(&image);
 	return rc;
@@ -173,9 +186,9 @@ int image_open_path(struct image **image, const char *path,
 	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)
 		rc = image_file_open(&file, path, flags & ~IMAGE_FILE_DIRECT,
 				     err);
-	if (rc == 0 && options->blkdebug != NULL)
-		rc = blkdebug_put_over(&file, path, options->blkdebug, flags,
-				       err);
+	if (rc == 0)
+		rc = layer_put_over(&file, path, options->layers, options,
+				    flags, err);
 	if (rc < 0) {
 		image_file_close(file);
 		return rc;
@@ -230,6 +243,7 @@ int image_close(struct image *image, struct error *err)
 	free(image->backing_format);
 	free(image->backing_path);
 	free(image->path);
+	free(image->name);
 	free(image);
 	return rc;
 }
@@ -242,6 +256,16 @@ void image_abandon(struct image *image)
 const char *image_path(const struct image *image)
 {
 	return image->path;
+}
+
+const char *image_name(const struct image *image)
+{
+	return image->name != NULL ? image->name : image->path;
+}
+
+int image_set_name(struct image *image, const char *name)
+{
+	return replace_text(&image->name, name);
 }
 
 const char *image_format_name(const struct image *image)
@@ -442,17 +466,6 @@ int image_resize(struct image *image, uint64_t size,
 				 "Shrinking deletes data: it must be asked "
 				 "for");
 	return image->format->resize(image, size, options, err);
-}
-
-static int replace_text(char **text, const char *with)
-{
-	char *copy = NULL;
-
-	if (with != NULL && (copy = strdup(with)) == NULL)
-		return -ENOMEM;
-	free(*text);
-	*text = copy;
-	return 0;
 }
 
 int image_change_backing(struct image *image, const char *name,

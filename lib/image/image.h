@@ -26,9 +26,9 @@
 /* What may follow an error of a qcow image, as a line of its own. */
 #define IMAGE_QCOW2_HINT "Try the 'qcow2' driver instead."
 
-struct blkdebug;
 struct error;
 struct image;
+struct image_layer;
 struct secrets;
 
 enum image_open_flags {
@@ -79,7 +79,8 @@ struct image_under {
 	const char *format; /* NULL: as the image says */
 	unsigned flags; /* IMAGE_DIRECT, _FORCE_SHARE, _NO_BACKING, _NO_LOCK */
 	const char *key_secret;
-	const struct blkdebug *blkdebug; /* as below */
+	const struct image_layer *layers; /* as below */
+	const char *data_path;		  /* as below */
 	const struct image_null *null;
 	const struct image_under *under; /* NULL: as they say themselves */
 };
@@ -95,8 +96,12 @@ struct image_open_options {
 	 * is this image's. NULL: none. */
 	const struct secrets *secrets;
 	const char *key_secret;
-	/* Errors to make in this image's own file (blkdebug.h); NULL: none. */
-	const struct blkdebug *blkdebug;
+	/* Over this image's own file, the uppermost one (layer.h); NULL: none.
+	 */
+	const struct image_layer *layers;
+	/* Of the file with its data, instead of the one that it names; the
+	 * caller's own, so no policy is asked. NULL: as the image says. */
+	const char *data_path;
 	/* Instead of the file at path, which is for messages then; or NULL. */
 	const struct image_null *null;
 	/* An image that was left dirty is repaired when it is opened for
@@ -126,6 +131,10 @@ int image_close(struct image *image, struct error *err);
 void image_abandon(struct image *image);
 
 const char *image_path(const struct image *image);
+/* What the image is called when it is told of: what the caller said, or the
+ * path. */
+const char *image_name(const struct image *image);
+int image_set_name(struct image *image, const char *name);
 const char *image_format_name(const struct image *image);
 uint64_t image_size(const struct image *image);
 bool image_is_read_only(const struct image *image);

@@ -52,15 +52,26 @@ static bool is_same_file(const struct image_file *a, const struct image_file *b)
 	       x.st_ino == y.st_ino;
 }
 
+/* What the user says comes before what the image does. */
+static int find(const struct qcow2 *q, char **path, struct error *err)
+{
+	const struct image *image = q->image;
+
+	if (image->data_path == NULL)
+		return resolve(image->path, q->header.data_file, path, err);
+	*path = strdup(image->data_path);
+	return *path == NULL ? -ENOMEM : 0;
+}
+
 static int open_file(struct qcow2 *q, struct error *err)
 {
 	const struct image *image = q->image;
 	_cleanup_free_ char *path = NULL;
-	int rc = resolve(image->path, q->header.data_file, &path, err);
+	int rc = find(q, &path, err);
 
 	if (rc < 0)
 		return rc;
-	if (image->may_open != NULL &&
+	if (image->data_path == NULL && image->may_open != NULL &&
 	    !image->may_open(image->policy_context, path))
 		return error_set(err, -EACCES, "Data file '%s' is not allowed",
 				 path);
@@ -74,14 +85,23 @@ static int open_file(struct qcow2 *q, struct error *err)
 	return 0;
 }
 
+static int refuse_path(const struct image *image, struct error *err)
+{
+	if (image->data_path == NULL || image->flags & IMAGE_METADATA_ONLY)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "'data-file' can only be set for images with an "
+			 "external data file");
+}
+
 int qcow2_external_open(struct qcow2 *q, struct error *err)
 {
 	q->data_file = q->file;
 	if (!(q->header.incompatible & QCOW2_INCOMPATIBLE_DATA_FILE))
-		return 0;
+		return refuse_path(q->image, err);
 	q->has_data_file = true;
 	q->is_data_raw = q->header.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
-	if (q->header.data_file == NULL)
+	if (q->header.data_file == NULL && q->image->data_path == NULL)
 		return error_set(err, -EINVAL,
 				 "'data-file' is required for this image");
 	if (q->image->flags & IMAGE_METADATA_ONLY)

@@ -291,7 +291,7 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 		.offset = offset,
 		.len = len,
 		.has_host_offset = true,
-		.host_offset = offset,
+		.host_offset = image->file->base + offset,
 		.is_writable_in_place = true,
 	};
 	if (image->is_probed && offset < IMAGE_PROBE_LEN) {
@@ -326,6 +326,8 @@ static int set_length(struct image_file *file, uint64_t size, struct error *err)
 
 	if (rc == -ENOSPC && file->is_block_device)
 		return error_set(err, rc, "Cannot grow device files");
+	if (rc == -ENOTSUP)
+		return error_set(err, rc, "Cannot resize fixed-size raw disks");
 	return rc < 0 ? error_set_errno(err, rc, "Could not resize file") : 0;
 }
 
@@ -426,6 +428,27 @@ static int open_null(struct image *image, struct error *err)
 	return raw_open(image, err);
 }
 
+/* Nor has a file that is nowhere on its own a format; there is something under
+ * that. */
+static int open_layer(struct image *image, struct error *err)
+{
+	if (image->file->fd >= 0)
+		return error_set(err, -EINVAL,
+				 "A block device must be specified for "
+				 "\"file\"");
+	return raw_open(image, err);
+}
+
+static int open_host_device(struct image *image, struct error *err)
+{
+	if (!image->file->is_block_device)
+		return error_set(err, -EINVAL,
+				 "'host_device' driver requires '%s' to be "
+				 "either a character or block device",
+				 image->path);
+	return raw_open(image, err);
+}
+
 /* clang-format off */
 #define RAW_OPERATIONS \
 	.close = raw_close, \
@@ -460,5 +483,48 @@ const struct image_format image_format_null_aio = {
 	.name = "null-aio",
 	.probe = probe_nothing,
 	.open = open_null,
+	RAW_OPERATIONS,
+};
+
+/* The file itself, as QEMU calls it where it is asked for without a format. */
+const struct image_format image_format_file = {
+	.name = "file",
+	.probe = probe_nothing,
+	.open = raw_open,
+	.create = raw_create,
+	.create_specs = create_specs,
+	.resize = raw_resize,
+	RAW_OPERATIONS,
+};
+
+const struct image_format image_format_host_device = {
+	.name = "host_device",
+	.probe = probe_nothing,
+	.open = open_host_device,
+	.resize = raw_resize,
+	RAW_OPERATIONS,
+};
+
+const struct image_format image_format_nbd = {
+	.name = "nbd",
+	.probe = probe_nothing,
+	.open = open_layer,
+	.resize = raw_resize,
+	RAW_OPERATIONS,
+};
+
+const struct image_format image_format_blkdebug = {
+	.name = "blkdebug",
+	.probe = probe_nothing,
+	.open = open_layer,
+	.resize = raw_resize,
+	RAW_OPERATIONS,
+};
+
+const struct image_format image_format_throttle = {
+	.name = "throttle",
+	.probe = probe_nothing,
+	.open = open_layer,
+	.resize = raw_resize,
 	RAW_OPERATIONS,
 };

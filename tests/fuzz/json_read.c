@@ -15,10 +15,11 @@ enum {
 };
 
 static int take(void *context, const char *name, const char *value,
-		struct error *err)
+		bool is_text, struct error *err)
 {
 	unsigned *n = context;
 
+	(void)is_text;
 	/* Reads all of both. */
 	if (strlen(name) + strlen(value) == SIZE_MAX)
 		abort();

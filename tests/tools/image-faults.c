@@ -29,6 +29,7 @@
 #include "lib/base/log.h"
 #include "lib/image/blkdebug.h"
 #include "lib/image/format.h"
+#include "lib/image/layer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -306,12 +307,14 @@ static int act(struct image *image, struct error *err)
  */
 static int perform(const char *text, bool is_again, struct error *err)
 {
+	struct blkdebug *d = blkdebug_new();
+	const struct image_layer layer = { .kind = IMAGE_LAYER_BLKDEBUG,
+					   .blkdebug = d };
 	const struct image_open_options how = {
 		.format = "qcow2",
 		.flags = run.is_broken ? IMAGE_CHECK : 0,
-		.blkdebug = blkdebug_new(),
+		.layers = &layer,
 	};
-	struct blkdebug *d = (struct blkdebug *)(uintptr_t)how.blkdebug;
 	struct image *image;
 	int rc, close_rc;
 

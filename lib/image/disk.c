@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The disk of an image as a file, so that another format or a window may look
+ * into it: an image within an image, or a partition of one.
+ */
+#include "lib/image/chain.h"
+#include "lib/image/layer.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/file_internal.h"
+
+#include <string.h>
+
+struct disk_file {
+	struct file_state state; /* first */
+	struct image *image;
+};
+
+static struct image *image_of(const struct image_file *file)
+{
+	return container_of(file, struct disk_file, state.file)->image;
+}
+
+static int disk_size(const struct image_file *file, uint64_t *size)
+{
+	*size = image_size(image_of(file));
+	return 0;
+}
+
+static int disk_usage(const struct image_file *file, uint64_t *usage)
+{
+	return image_file_usage(image_of(file)->file, usage);
+}
+
+/* What is beyond its end is zeroes. */
+static int disk_readv(const struct image_file *file, uint64_t offset,
+		      const struct iovec *iov, unsigned n_iov)
+{
+	struct image *image = image_of(file);
+	uint64_t size = image_size(image);
+
+	if (offset <= size && iov_total(iov, n_iov) <= size - offset)
+		return image_readv(image, offset, iov, n_iov, NULL);
+	for (; n_iov > 0; iov++, n_iov--) {
+		uint64_t left = offset < size ? size - offset : 0;
+		size_t n = iov->iov_len < left ? iov->iov_len : (size_t)left;
+		int rc = image_read(image, offset < size ? offset : size,
+				    iov->iov_base, n, NULL);
+
+		if (rc < 0)
+			return rc;
+		memset((char *)iov->iov_base + n, 0, iov->iov_len - n);
+		offset += iov->iov_len;
+	}
+	return 0;
+}
+
+static int grow(struct image *image, uint64_t offset, uint64_t len)
+{
+	static const struct image_resize_options options;
+
+	if (offset <= image_size(image) && len <= image_size(image) - offset)
+		return 0;
+	return image_resize(image, offset + len, &options, NULL);
+}
+
+static int disk_writev(const struct image_file *file, uint64_t offset,
+		       const struct iovec *iov, unsigned n_iov)
+{
+	struct image *image = image_of(file);
+	int rc = grow(image, offset, iov_total(iov, n_iov));
+
+	return rc < 0 ? rc : image_writev(image, offset, iov, n_iov, NULL);
+}
+
+static int disk_zero(const struct image_file *file, uint64_t offset,
+		     uint64_t len, bool keep_space)
+{
+	struct image *image = image_of(file);
+	int rc = grow(image, offset, len);
+
+	return rc < 0 ? rc
+		      : image_write_zeroes(
+				image, offset, len,
+				keep_space ? 0 : IMAGE_ZERO_MAY_UNMAP, NULL);
+}
+
+/* A hole in a file is zeroes, which what is discarded need not be. */
+static int disk_punch(const struct image_file *file, uint64_t offset,
+		      uint64_t len)
+{
+	struct image *image = image_of(file);
+
+	if (offset > image_size(image) || len > image_size(image) - offset)
+		return -EOPNOTSUPP;
+	return image_write_zeroes(image, offset, len, IMAGE_ZERO_MAY_UNMAP,
+				  NULL);
+}
+
+static int disk_flush(const struct image_file *file)
+{
+	return image_flush(image_of(file), NULL);
+}
+
+static int disk_extent(const struct image_file *file, uint64_t offset,
+		       uint64_t len, bool *is_data, uint64_t *extent_len)
+{
+	struct image *image = image_of(file);
+	uint64_t size = image_size(image);
+	struct image_extent extent;
+	int rc;
+
+	*is_data = false;
+	*extent_len = len;
+	if (offset >= size)
+		return 0;
+	if (len > size - offset)
+		len = size - offset;
+	rc = image_map(image, offset, len, IMAGE_MAP_CHAIN, &extent, NULL);
+	if (rc < 0)
+		return rc;
+	*is_data = extent.kind == IMAGE_EXTENT_DATA ||
+		   extent.kind == IMAGE_EXTENT_COMPRESSED;
+	*extent_len = extent.len;
+	return 0;
+}
+
+static int disk_truncate(const struct image_file *file, uint64_t size)
+{
+	static const struct image_resize_options options = { .may_shrink =
+								     true };
+
+	return image_resize(image_of(file), size, &options, NULL);
+}
+
+static int disk_identify(const struct image_file *file, struct stat *st)
+{
+	return image_file_identify(image_of(file)->file, st);
+}
+
+static void disk_close(struct image_file *file)
+{
+	struct disk_file *d = container_of(file, struct disk_file, state.file);
+
+	image_abandon(d->image);
+	free(d);
+}
+
+/* Its image has taken the locks that it needs. */
+static const struct file_ops ops = {
+	.size = disk_size,
+	.usage = disk_usage,
+	.readv = disk_readv,
+	.writev = disk_writev,
+	.zero = disk_zero,
+	.punch = disk_punch,
+	.flush = disk_flush,
+	.extent = disk_extent,
+	.truncate = disk_truncate,
+	.identify = disk_identify,
+	.close = disk_close,
+};
+
+int disk_put_over(struct image_file **file, const char *path,
+		  const struct image_layer *layer,
+		  const struct image_open_options *options, struct error *err)
+{
+	struct image_open_options under = *options;
+	struct disk_file *d;
+	int rc;
+
+	under.format = layer->format;
+	under.key_secret = layer->key_secret;
+	under.layers = NULL;
+	under.under = NULL;
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_NO_BACKING |
+				   IMAGE_METADATA_ONLY);
+	d = calloc(1, sizeof(*d));
+	if (d == NULL)
+		return -ENOMEM;
+	rc = image_open_file(&d->image, *file, path, &under, NULL, err);
+	*file = NULL;
+	if (rc < 0) {
+		free(d);
+		return rc;
+	}
+	d->state.ops = &ops;
+	d->state.is_unsafe = under.flags & IMAGE_UNSAFE;
+	d->state.file = (struct image_file){
+		.fd = -1,
+		.is_read_only = image_is_read_only(d->image),
+		.alignment = 1,
+	};
+	*file = &d->state.file;
+	return 0;
+}

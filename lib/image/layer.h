@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What the user puts between a format and the file that it is in: files over
+ * a file, each of which changes what is under it. The lowest stands over the
+ * file at the path.
+ */
+#ifndef LIB_IMAGE_LAYER_H
+#define LIB_IMAGE_LAYER_H
+
+#include "lib/image/image.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct blkdebug;
+struct error;
+struct image_file;
+struct throttle;
+
+enum image_layer_kind {
+	IMAGE_LAYER_BLKDEBUG, /* errors where a test wants them */
+	IMAGE_LAYER_WINDOW,   /* a part, as of a partition */
+	IMAGE_LAYER_THROTTLE, /* not too fast */
+	IMAGE_LAYER_DISK,     /* what an image holds, rather than its file */
+};
+
+struct image_window {
+	uint64_t offset, size; /* of the part, in bytes */
+	bool has_size;	       /* else up to the end, wherever that is */
+};
+
+/* One that is not meant has NULLs and zeroes. */
+struct image_layer {
+	enum image_layer_kind kind;
+	const struct blkdebug *blkdebug;
+	struct image_window window;
+	struct throttle *throttle; /* shared: it counts */
+	const char *format;	   /* of the disk's image; NULL: probe */
+	const char *key_secret;
+	const struct image_layer *under; /* NULL: the file */
+};
+
+/* Over *file, which becomes the new one: layer and all under it; flags are
+ * enum image_file_flags. If it fails *file is what could be put, to be
+ * closed. */
+int layer_put_over(struct image_file **file, const char *path,
+		   const struct image_layer *layer,
+		   const struct image_open_options *options, unsigned flags,
+		   struct error *err);
+
+/* window.c, throttle.c, disk.c. If they fail *file stays as it is; but disk
+ * takes it in any case. */
+int window_put_over(struct image_file **file, const char *path,
+		    const struct image_window *window, unsigned flags,
+		    struct error *err);
+int throttle_put_over(struct image_file **file, const char *path,
+		      struct throttle *throttle, unsigned flags,
+		      struct error *err);
+int disk_put_over(struct image_file **file, const char *path,
+		  const struct image_layer *layer,
+		  const struct image_open_options *options, struct error *err);
+
+#endif

@@ -1,0 +1,208 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Options that put more than a format over a file: parts of files, images in
+# images, limits of rates, other data files; and what an image that was opened
+# by options is called. All as qemu-img does it.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	img_dir
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2
+	truncate -s 1M r.raw
+	head -c 64k /dev/zero | tr '\0' x |
+		dd of=r.raw bs=64k seek=1 conv=notrunc status=none
+}
+
+tearDown() {
+	img_cleanup
+}
+
+test_names() {
+	while read -r options; do
+		same info --image-opts "$options"
+	done <<'END'
+driver=file,filename=r.raw
+driver=file,filename=r.raw,foo=1
+driver=host_device,filename=r.raw
+driver=raw,file.filename=r.raw
+driver=qcow2,file.filename=a.qcow2,file.locking=off,lazy-refcounts=on
+driver=qcow2,file.filename=b.qcow2,node-name=foo
+driver=qcow2,file.driver=raw,file.file.filename=a.qcow2
+driver=qcow2,file.driver=raw,file.offset=0,file.file.filename=a.qcow2
+file.driver=raw,file.offset=64k,file.file.filename=r.raw
+driver=null-co,size=1M
+driver=null-aio,size=1M,read-zeroes=on,latency-ns=1
+driver=null-co,latency-ns=1
+driver=raw,file.driver=null-co
+driver=raw,file.driver=null-co,file.size=1M
+driver=null-co,filename=null-co://
+driver=blkdebug,image.filename=a.qcow2
+driver=qcow2,file.driver=blkdebug,file.align=512,file.image.filename=a.qcow2
+driver=qcow2,file.driver=blkdebug,file.inject-error.0.event=read_aio,file.inject-error.0.errno=5,file.inject-error.0.once=off,file.set-state.0.event=l2_load,file.set-state.0.new_state=2,file.image.filename=a.qcow2
+driver=blkdebug,image.driver=raw,image.file.filename=a.qcow2
+driver=copy-on-read,file.filename=r.raw
+offset=65536,file.filename=a.qcow2
+driver=qcow2,file.driver=raw
+driver=qcow2,file.driver=raw,file.file=x
+driver=qcow2,file.driver=xyz
+driver=qcow2,file.driver=raw,file.foo=1,file.file.filename=a.qcow2
+driver=qcow2,file.driver=raw,file.file.foo=1,file.file.filename=a.qcow2
+END
+	while read -r json; do
+		same info "json:$json"
+		same info --output=json "json:$json"
+	done <<'END'
+{"file.filename": "a.qcow2"}
+{"driver": "raw", "offset": 512, "size": "1k", "file": {"filename": "r.raw"}}
+{"driver": "null-co", "size": 1024, "read-zeroes": true}
+{"driver": "qcow2", "file": {"driver": "blkdebug", "inject-error": [{"event": "read_aio", "once": true}, {"state": 1}], "image": {"driver": "file", "filename": "a.qcow2"}}}
+{"driver": "blkdebug", "image": {"driver": "raw", "file": {"driver": "file", "filename": "a.qcow2", "locking": "off", "aio": "threads", "discard": "unmap"}}, "discard": "unmap"}
+{"driver": "raw", "offset": 0, "file": {"driver": "file", "filename": "r.raw", "node-name": "foo", "read-only": true}}
+END
+	cp r.raw 'ä"\.raw'
+	same info --image-opts 'driver=raw,offset=512,file.filename=ä"\.raw'
+}
+
+test_windows() {
+	for w in offset=512,size=1000 offset=100 offset=1M offset=2M size=2M \
+		offset=512,size=1M size=0 offset=abc offset=-1 size= \
+		offset=512,offset=1k size=1M,foo=1 offset=1.5k; do
+		same info --image-opts "driver=raw,$w,file.filename=r.raw"
+	done
+	in=driver=raw,offset=32k,size=64k,file.filename=r.raw
+	same map --image-opts $in
+	same map --output=json --image-opts $in
+	same map --output=json --image-opts driver=raw,offset=32k,file.filename=r.raw
+	same measure -O qcow2 --image-opts $in
+	same check --image-opts $in
+	same info --output=json --image-opts $in
+	same convert -O raw --image-opts $in o.raw
+	assertEquals "the part" "$(tail -c +32769 r.raw | head -c 64k | sum)" \
+		"$(sum <o.raw)"
+	img convert -n --target-image-opts o.raw \
+		driver=raw,offset=512k,size=64k,file.filename=r.raw
+	assertTrue "written there" "cmp -n 64k -i 0:512k o.raw r.raw"
+	assertEquals "and nowhere else" 1048576 "$(stat -c %s r.raw)"
+}
+
+# shellcheck disable=SC2317 # before() is called by same()
+test_windows_have_one_size_or_that_of_the_file() {
+	before() {
+		truncate -s 0 w.raw
+		truncate -s 1M w.raw
+	}
+	same resize --image-opts driver=raw,offset=512,file.filename=w.raw +1M
+	same resize --image-opts driver=raw,size=1k,file.filename=w.raw +1M
+	same resize --image-opts driver=raw,size=1k,file.filename=w.raw \
+		--shrink 512
+	same resize --image-opts driver=raw,offset=1k,file.filename=w.raw \
+		--shrink 512
+	assertEquals "the file" 1536 "$(stat -c %s w.raw)"
+	before() { :; }
+}
+
+test_disks_within_disks() {
+	img convert -O qcow2 r.raw outer.qcow2
+	img create -q -f qcow2 part.qcow2 256k
+	size=$(stat -c %s part.qcow2)
+	img create -q -f raw whole.raw 2M
+	dd if=part.qcow2 of=whole.raw bs=64k seek=16 conv=notrunc status=none
+	img convert -O qcow2 whole.raw whole.qcow2
+	in=driver=qcow2,file.driver=raw,file.offset=1M,file.file.driver=qcow2
+	in=$in,file.file.file.filename=whole.qcow2
+	same info --image-opts $in
+	same check --image-opts $in
+	img convert -n --target-image-opts \
+		--image-opts driver=raw,size=256k,file.filename=r.raw "$in"
+	same compare --image-opts "$in" \
+		driver=raw,size=256k,file.filename=r.raw
+	qemu-img check -q whole.qcow2
+	assertEquals "the outer one" 0 $?
+	same convert -O raw --image-opts \
+		driver=raw,offset=64k,size=4k,file.driver=qcow2,file.file.filename=outer.qcow2 o.raw
+	assertTrue "a part of a disk" "cmp -n 4k -i 0:64k o.raw r.raw"
+	assertTrue "is larger" "[ $size -lt 2000000 ]"
+}
+
+test_throttle_groups() {
+	over=driver=throttle,throttle-group=g,file.filename=r.raw
+	for limit in limits.bps-total=1000000 x-bps-total=1M limits.bps-total=x \
+		limits.foo=1 limits.bps-total=1,limits.bps-read=1 \
+		limits.bps-total-max=5 limits.bps-total=-1 \
+		limits.bps-total=5,limits.bps-total-max-length=0 \
+		limits.bps-total=5,limits.bps-total-max=3 \
+		limits.bps-total=1000000000000001 limits.iops-size=5 \
+		limits.bps-total=5,limits.bps-total-max-length=2 \
+		limits.bps-total=5,limits.bps-total-max=1000000000000000,limits.bps-total-max-length=2; do
+		same info --object throttle-group,id=g,$limit --image-opts $over
+	done
+	same info --object throttle-group --image-opts $over
+	same info --object throttle-group,id=g --object throttle-group,id=g \
+		--image-opts $over
+	same info --object throttle-group,id=g --object secret,id=g,data=a \
+		--image-opts $over
+	same info --object secret,id=g,data=a --object throttle-group,id=g \
+		--image-opts $over
+	same info --object '{"qom-type": "throttle-group", "id": "g", "limits": {"bps-total": 1000}}' \
+		--image-opts $over
+	same info --object '{"qom-type": "throttle-group", "id": "g", "limits": {"bps-total": "1000"}}' \
+		--image-opts $over
+	group=throttle-group,id=g
+	same info --object $group --image-opts driver=throttle,file.filename=r.raw
+	same info --object $group --image-opts driver=throttle,throttle-group=g
+	same info --object $group --image-opts $over,foo=1
+	same info --object $group --image-opts $over,file.foo=1
+	same info --image-opts $over
+	same info --object $group --image-opts \
+		driver=qcow2,file.driver=throttle,file.throttle-group=g,file.file.filename=a.qcow2
+	same map --output=json --object $group --image-opts $over
+}
+
+test_throttled_files_take_their_time() {
+	start=$(date +%s%N)
+	img bench -c 12 -s 4k -d 1 \
+		--object throttle-group,id=g,limits.iops-total=20 \
+		--image-opts driver=throttle,throttle-group=g,file.filename=r.raw \
+		>/dev/null
+	assertEquals "bench" 0 $?
+	end=$(date +%s%N)
+	assertTrue "not at once" "[ $((end - start)) -gt 300000000 ]"
+}
+
+test_data_files() {
+	qemu-img create -q -f qcow2 -o data_file=d.data d.qcow2 1M
+	qemu-io -c 'write -P 7 0 64k' d.qcow2 >/dev/null
+	cp d.data e.data
+	dd if=r.raw bs=64k skip=1 count=1 of=e.data conv=notrunc status=none
+	while read -r options; do
+		same convert -O raw --image-opts "$options" o.raw
+	done <<'END'
+data-file=foo,file.filename=d.qcow2
+data-file.foo=foo,file.filename=d.qcow2
+data-file.filename=zz,file.filename=d.qcow2
+data-file.filename=d.data,file.filename=a.qcow2
+data-file.filename=d.data,file.filename=r.raw
+data-file.driver=foo,data-file.filename=d.data,file.filename=d.qcow2
+data-file.filename=d.data,data-file.x=1,file.filename=d.qcow2
+data-file.driver=raw,data-file.file.filename=e.data,file.filename=d.qcow2
+driver=qcow2,data-file.filename=e.data,file.filename=d.qcow2
+END
+	assertTrue "of the other one" "cmp -n 64k -i 0:64k o.raw r.raw"
+	same info --image-opts data-file.filename=e.data,file.filename=d.qcow2
+}
+
+test_files_as_formats() {
+	same info -f file r.raw
+	same create -f file x.raw 1M
+	same create -f file -o help x.raw
+	same convert -O file r.raw x.raw
+	same convert -f file -O qcow2 r.raw x.qcow2
+	same measure -O file r.raw
+	same check -f file r.raw
+}
+
+# shellcheck disable=SC1091 # not part of the tree
+. shunit2

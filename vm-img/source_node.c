@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: ISC */
+#include "vm-img/source_node.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/base/size.h"
+#include "vm-img/format_options.h"
+#include "vm-img/keys.h"
+#include "vm-img/object.h"
+#include "vm-img/source_name.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What QEMU can be told about how to do its work; here it makes no difference,
+ * or is done anyhow. */
+static const char *const ignored[] = {
+	"driver",      "cache.writeback", "cache.no-flush", "cache.direct",
+	"discard",     "detect-zeroes",	  "auto-read-only", "read-only",
+	"force-share", "node-name",
+};
+static const char *const ignored_of_file[] = {
+	"aio",	      "aio-max-batch", "drop-cache", "x-check-cache-dropped",
+	"pr-manager",
+};
+
+static const char *take(struct source_reader *r, const char *prefix,
+			const char *name)
+{
+	char full[2 * SOURCE_PREFIX_MAX];
+
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	return keys_take(r->keys, full);
+}
+
+static bool is(const char *driver, const char *name)
+{
+	return driver != NULL && strcmp(driver, name) == 0;
+}
+
+static bool is_host_file(const char *driver)
+{
+	return driver == NULL || is(driver, "file") ||
+	       is(driver, "host_device");
+}
+
+static bool is_protocol(const char *driver)
+{
+	return is_host_file(driver) || is(driver, "nbd") ||
+	       is(driver, "blkdebug") || source_is_null(driver);
+}
+
+bool source_driver_is_file(const char *driver)
+{
+	return driver != NULL &&
+	       (is_protocol(driver) || is(driver, "throttle") ||
+		is(driver, "copy-on-read"));
+}
+
+int source_check_driver(const char *driver, struct error *err)
+{
+	if (driver == NULL || source_driver_is_file(driver) ||
+	    format_options_is_format(driver))
+		return 0;
+	return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
+}
+
+static int replace(char **text, const char *with)
+{
+	char *copy = strdup(with);
+
+	if (copy == NULL)
+		return -ENOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+static bool has_any(const struct keys *keys, const char *prefix)
+{
+	for (unsigned i = 0; i < keys->n; i++)
+		if (!keys->list[i].is_taken &&
+		    strncmp(keys->list[i].name, prefix, strlen(prefix)) == 0)
+			return true;
+	return false;
+}
+
+/* A child by the name of node, whose options begin with prefix. */
+static int check_child(struct source_reader *r, const char *prefix,
+		       const char *child, const char *under, struct error *err)
+{
+	const char *name = take(r, prefix, child);
+
+	if (name != NULL && *name == '\0')
+		name = NULL;
+	if (name != NULL && has_any(r->keys, under))
+		return error_set(err, -EINVAL,
+				 "Cannot reference an existing block device "
+				 "with additional options or a new filename");
+	if (name != NULL)
+		return error_set(err, -EINVAL,
+				 "Cannot find device='%s' nor node-name='%s'",
+				 name, name);
+	if (!has_any(r->keys, under))
+		return error_set(err, -EINVAL,
+				 "A block device must be specified for "
+				 "\"%s\"",
+				 child);
+	return 0;
+}
+
+static int read_child(struct source_reader *r, const char *prefix,
+		      const char *child, struct source_name *name,
+		      struct error *err)
+{
+	char under[SOURCE_PREFIX_MAX + 16];
+	int rc;
+
+	snprintf(under, sizeof(under), "%s%s.", prefix, child);
+	rc = check_child(r, prefix, child, under, err);
+	if (rc == 0 && strlen(under) >= SOURCE_PREFIX_MAX)
+		rc = error_set(err, -E2BIG, "Too many nodes");
+	return rc < 0 ? rc
+		      : source_read_node(r, under, take(r, under, "driver"),
+					 name, err);
+}
+
+static int take_locking(struct source_reader *r, const char *prefix,
+			struct error *err)
+{
+	const char *locking = take(r, prefix, "locking");
+
+	if (locking == NULL || strcmp(locking, "on") == 0 ||
+	    strcmp(locking, "auto") == 0)
+		return 0;
+	if (strcmp(locking, "off") != 0)
+		return error_set(err, -EINVAL, "invalid parameter value: %s",
+				 locking);
+	r->source->flags |= IMAGE_NO_LOCK;
+	return 0;
+}
+
+static int read_file(struct source_reader *r, const char *prefix,
+		     const char *driver, struct source_name *name,
+		     struct error *err)
+{
+	const char *path = take(r, prefix, "filename");
+	int rc;
+
+	for (unsigned i = 0; i < array_size(ignored_of_file); i++)
+		take(r, prefix, ignored_of_file[i]);
+	if (path == NULL)
+		return error_set(err, -EINVAL,
+				 "The 'file' block driver requires a file "
+				 "name");
+	rc = take_locking(r, prefix, err);
+	if (rc == 0)
+		rc = replace(&r->source->path, path);
+	source_name_add(name, "driver", driver != NULL ? driver : "file");
+	source_name_add_option(name, r->keys, prefix, "filename");
+	source_name_set_exact(name, "%s", path);
+	return rc;
+}
+
+static int read_null(struct source_reader *r, const char *prefix,
+		     const char *driver, struct source_name *name,
+		     struct error *err)
+{
+	int rc = source_take_null(r->keys, prefix, driver, r->source, err);
+
+	source_name_add(name, "driver", driver);
+	source_name_add_option(name, r->keys, prefix, "size");
+	source_name_add_option(name, r->keys, prefix, "read-zeroes");
+	if (!name->is_strong)
+		source_name_set_exact(name, "%s://", driver);
+	return rc;
+}
+
+static int read_nbd(struct source_reader *r, const char *prefix,
+		    struct source_name *name, struct error *err)
+{
+	static const char *const options[] = { "path",	    "host",
+					       "port",	    "export",
+					       "tls-creds", "tls-hostname" };
+	static const char *const plain[] = { "type", "path", "host", "port" };
+	char server[SOURCE_PREFIX_MAX + 16];
+	int rc;
+
+	free(r->source->path);
+	r->source->path = NULL;
+	rc = source_take_nbd(r->keys, prefix, &r->source->path, err);
+	if (rc < 0)
+		return rc;
+	source_name_add(name, "driver", "nbd");
+	for (unsigned i = 0; i < array_size(options); i++)
+		source_name_add_option(name, r->keys, prefix, options[i]);
+	snprintf(server, sizeof(server), "%sserver.", prefix);
+	if (source_name_add_server(name, r->keys, server, plain,
+				   array_size(plain)) == 0)
+		source_name_set_exact(name, "%s", r->source->path);
+	return 0;
+}
+
+static struct source_layer *push(struct source_reader *r,
+				 enum image_layer_kind kind)
+{
+	return source_push(r->source, kind);
+}
+
+static int read_blkdebug(struct source_reader *r, const char *prefix,
+			 struct source_name *name, struct error *err)
+{
+	struct source_layer *layer = push(r, IMAGE_LAYER_BLKDEBUG);
+	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
+	const char *config = take(r, prefix, "config");
+	unsigned n;
+	int rc;
+
+	if (layer == NULL)
+		return -ENOMEM;
+	rc = source_take_blkdebug(r->keys, prefix, &layer->blkdebug, err);
+	layer->layer.blkdebug = layer->blkdebug;
+	if (rc == 0)
+		rc = read_child(r, prefix, "image", &under, err);
+	source_name_add(name, "driver", "blkdebug");
+	n = source_name_add_all(name, r->keys, prefix, "image.", ignored,
+				array_size(ignored));
+	source_name_add_child(name, "image", &under);
+	if (n == (config != NULL) && under.exact != NULL)
+		source_name_set_exact(name, "blkdebug:%s:%s",
+				      config != NULL ? config : "",
+				      under.exact);
+	return rc;
+}
+
+static int read_throttle(struct source_reader *r, const char *prefix,
+			 struct source_name *name, struct error *err)
+{
+	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
+	struct source_layer *layer = push(r, IMAGE_LAYER_THROTTLE);
+	const char *group = take(r, prefix, "throttle-group");
+	int rc;
+
+	if (layer == NULL)
+		return -ENOMEM;
+	rc = read_child(r, prefix, "file", &under, err);
+	if (rc < 0)
+		return rc;
+	if (group == NULL)
+		return error_set(err, -EINVAL,
+				 "Please specify a throttle group");
+	layer->layer.throttle = object_throttle(group);
+	if (layer->layer.throttle == NULL)
+		return error_set(err, -EINVAL,
+				 "Throttle group '%s' does not exist", group);
+	source_name_add(name, "driver", "throttle");
+	source_name_add_option(name, r->keys, prefix, "throttle-group");
+	source_name_add_child(name, "file", &under);
+	return 0;
+}
+
+static int take_size(struct source_reader *r, const char *prefix,
+		     const char *name, uint64_t *size, bool *has,
+		     struct error *err)
+{
+	const char *text = take(r, prefix, name);
+
+	*has = text != NULL;
+	if (text == NULL || size_parse(text, 'b', size) == 0)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "Parameter '%s' expects a non-negative number below "
+			 "2^64",
+			 name);
+}
+
+static int take_window(struct source_reader *r, const char *prefix,
+		       struct error *err)
+{
+	struct image_window window = { .offset = 0 };
+	struct source_layer *layer;
+	bool has_offset;
+	int rc = take_size(r, prefix, "offset", &window.offset, &has_offset,
+			   err);
+
+	if (rc == 0)
+		rc = take_size(r, prefix, "size", &window.size,
+			       &window.has_size, err);
+	if (rc < 0 || (!has_offset && !window.has_size))
+		return rc;
+	layer = push(r, IMAGE_LAYER_WINDOW);
+	if (layer == NULL)
+		return -ENOMEM;
+	layer->layer.window = window;
+	return 0;
+}
+
+/* What stands between a format and what is under it, and the name of both. */
+static int read_format(struct source_reader *r, const char *prefix,
+		       const char *driver, struct source_name *name,
+		       struct error *err)
+{
+	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
+	static const char *const options[] = { "offset", "size", "key-secret",
+					       "encrypt.key-secret" };
+	unsigned first = is(driver, "raw") ? 0 : 2;
+	unsigned end = is(driver, "raw") ? 2 : array_size(options);
+	int rc = 0;
+
+	if (is(driver, "raw"))
+		rc = take_window(r, prefix, err);
+	if (rc == 0)
+		rc = read_child(r, prefix, "file", &under, err);
+	if (rc < 0)
+		return rc;
+	if (driver != NULL)
+		source_name_add(name, "driver", driver);
+	for (unsigned i = first; i < end; i++)
+		source_name_add_option(name, r->keys, prefix, options[i]);
+	source_name_add_child(name, "file", &under);
+	if (!name->is_strong && under.exact != NULL && under.is_protocol)
+		source_name_set_exact(name, "%s", under.exact);
+	return 0;
+}
+
+/* Of a disk that is in another image's. */
+static int read_disk(struct source_reader *r, const char *prefix,
+		     const char *driver, struct source_name *name,
+		     struct error *err)
+{
+	bool is_luks = is(driver, "luks");
+	struct source_layer *layer;
+	const char *secret;
+
+	if (is(driver, "raw"))
+		return read_format(r, prefix, driver, name, err);
+	layer = push(r, IMAGE_LAYER_DISK);
+	secret = take(r, prefix, is_luks ? "key-secret" : "encrypt.key-secret");
+	take(r, prefix, "encrypt.format");
+	if (layer == NULL || replace(&layer->format, driver) < 0 ||
+	    (secret != NULL && replace(&layer->key_secret, secret) < 0))
+		return -ENOMEM;
+	layer->layer.format = layer->format;
+	layer->layer.key_secret = layer->key_secret;
+	return read_format(r, prefix, driver, name, err);
+}
+
+static int add_node(struct source_reader *r, const char *prefix,
+		    const char *driver, struct error *err)
+{
+	struct source_node *node = &r->nodes[r->n_nodes];
+
+	if (r->n_nodes == SOURCE_NODES_MAX)
+		return error_set(err, -E2BIG, "Too many nodes");
+	snprintf(node->prefix, sizeof(node->prefix), "%s", prefix);
+	node->driver = driver != NULL ? driver : "file";
+	node->is_protocol = is_protocol(driver);
+	r->n_nodes++;
+	return 0;
+}
+
+int source_read_node(struct source_reader *r, const char *prefix,
+		     const char *driver, struct source_name *name,
+		     struct error *err)
+{
+	int rc = source_check_driver(driver, err);
+
+	if (rc == 0)
+		rc = add_node(r, prefix, driver, err);
+	if (rc < 0)
+		return rc;
+	for (unsigned i = 0; i < array_size(ignored); i++)
+		take(r, prefix, ignored[i]);
+	name->is_protocol = is_protocol(driver);
+	if (is_host_file(driver))
+		return read_file(r, prefix, driver, name, err);
+	if (source_is_null(driver))
+		return read_null(r, prefix, driver, name, err);
+	if (is(driver, "nbd"))
+		return read_nbd(r, prefix, name, err);
+	if (is(driver, "blkdebug"))
+		return read_blkdebug(r, prefix, name, err);
+	if (is(driver, "throttle"))
+		return read_throttle(r, prefix, name, err);
+	/* It would write while it reads, which qemu-img never lets it. */
+	if (is(driver, "copy-on-read"))
+		return error_set(err, -EINVAL, "Block node is read-only");
+	return read_disk(r, prefix, driver, name, err);
+}
+
+int source_add_top(struct source_reader *r, const char *driver,
+		   struct error *err)
+{
+	int rc = add_node(r, "", driver, err);
+
+	r->nodes[0].is_protocol = false;
+	r->nodes[0].driver = driver;
+	return rc;
+}
+
+int source_read_top(struct source_reader *r, const char *driver,
+		    struct source_name *name, struct error *err)
+{
+	int rc = source_add_top(r, driver, err);
+
+	return rc < 0 ? rc : read_format(r, "", driver, name, err);
+}
+
+/* One whose format is said to be raw is the file under that. */
+static const char *find_data_file(struct source_reader *r, const char **prefix,
+				  const char **driver, struct error *err)
+{
+	const char *path;
+
+	*driver = take(r, *prefix, "driver");
+	if (is(*driver, "raw")) {
+		*prefix = "data-file.file.";
+		*driver = take(r, *prefix, "driver");
+	}
+	path = take(r, *prefix, "filename");
+	if (source_check_driver(*driver, err) < 0)
+		return NULL;
+	if (!is_host_file(*driver))
+		error_set(err, -EINVAL, "A data file must be a plain file");
+	else if (path == NULL)
+		error_set(err, -EINVAL, "Must specify either driver or file");
+	return is_host_file(*driver) ? path : NULL;
+}
+
+int source_read_data_file(struct source_reader *r, struct error *err)
+{
+	const char *name = keys_take(r->keys, "data-file");
+	const char *prefix = "data-file.", *driver, *path;
+	int rc;
+
+	if (name != NULL && *name != '\0')
+		return error_set(err, -EINVAL,
+				 "Cannot find device='%s' nor node-name='%s'",
+				 name, name);
+	if (!has_any(r->keys, prefix))
+		return 0;
+	path = find_data_file(r, &prefix, &driver, err);
+	if (path == NULL)
+		return -EINVAL;
+	rc = add_node(r, prefix, driver, err);
+	for (unsigned i = 0; i < array_size(ignored); i++)
+		take(r, prefix, ignored[i]);
+	return rc == 0 ? replace(&r->source->data_path, path) : rc;
+}
+
+static const char *find_left(const struct source_reader *r, const char *prefix)
+{
+	for (unsigned i = 0; i < r->keys->n; i++) {
+		const struct key *key = &r->keys->list[i];
+
+		if (!key->is_taken &&
+		    strncmp(key->name, prefix, strlen(prefix)) == 0)
+			return key->name + strlen(prefix);
+	}
+	return NULL;
+}
+
+/* Of the lowest node first, as that is opened first. */
+int source_refuse_left(const struct source_reader *r, struct error *err)
+{
+	for (unsigned i = r->n_nodes; i > 0; i--) {
+		const struct source_node *node = &r->nodes[i - 1];
+		const char *left = find_left(r, node->prefix);
+
+		if (left == NULL)
+			continue;
+		/* It is said when the format is known. */
+		if (node->driver == NULL)
+			return replace(&r->source->unknown, left);
+		return error_set(err, -EINVAL,
+				 node->is_protocol
+					 ? "Block protocol '%s' doesn't "
+					   "support the option '%s'"
+					 : "Block format '%s' does not "
+					   "support the option '%s'",
+				 node->driver, left);
+	}
+	return 0;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The nodes that options speak of, from the top down: "file.driver=throttle,
+ * file.file.filename=PATH" are two under a format. They become the source's
+ * path and the layers over it.
+ */
+#ifndef VM_IMG_SOURCE_NODE_H
+#define VM_IMG_SOURCE_NODE_H
+
+#include "vm-img/source.h"
+
+#include <stdbool.h>
+
+struct error;
+struct keys;
+struct source_name;
+
+enum {
+	SOURCE_NODES_MAX = 8,
+	SOURCE_PREFIX_MAX = 64,
+};
+
+struct source_reader {
+	struct keys *keys;
+	struct source *source;
+	struct source_node {
+		char prefix[SOURCE_PREFIX_MAX]; /* of its options */
+		const char *driver;
+		bool is_protocol;
+	} nodes[SOURCE_NODES_MAX];
+	unsigned n_nodes;
+};
+
+/* What a node can be besides a format: a file, or something over one. */
+bool source_driver_is_file(const char *driver);
+
+/* -EINVAL in QEMU's words, as below. */
+int source_check_driver(const char *driver, struct error *err);
+/* The node whose options begin with prefix, and all under it. driver NULL: a
+ * file. name, which is empty, becomes what it is called. */
+int source_read_node(struct source_reader *r, const char *prefix,
+		     const char *driver, struct source_name *name,
+		     struct error *err);
+/* A format at the top: its driver, which may be NULL, and what is under it. */
+int source_read_top(struct source_reader *r, const char *driver,
+		    struct source_name *name, struct error *err);
+/* The same of one whose file is not said. */
+int source_add_top(struct source_reader *r, const char *driver,
+		   struct error *err);
+/* "data-file.": a plain file. */
+int source_read_data_file(struct source_reader *r, struct error *err);
+/* Options that nobody took. */
+int source_refuse_left(const struct source_reader *r, struct error *err);
+
+#endif
