@@ -69,6 +69,57 @@ test_file() {
 	same info file:x.qcow2
 	same map file:x.qcow2
 	same info file:none
+	same create -f qcow2 file:a:b.qcow2 1M
+	same info file:a:b.qcow2
+	same create -f raw file: 1M
+	same create -f raw c:d.raw 1M
+	same convert -O qcow2 file:x.qcow2 file:./o:p.qcow2
+	same convert -n file:x.qcow2 file:r.raw
+	same dd if=file:x.qcow2 of=file:dd.raw
+	same convert x.qcow2 foo:out.qcow2
+	assertTrue 'made by their names' '[ -f a:b.qcow2 -a -f o:p.qcow2 -a -f dd.raw ]'
+}
+
+test_file_inside() {
+	mkdir sub
+	for image in top.qcow2 sub/top.qcow2; do
+		same create -f qcow2 -b file:x.qcow2 -F qcow2 $image
+		same info --output=json $image
+		same info --backing-chain $image
+		same map --output=json $image
+		same commit -b file:x.qcow2 file:$image
+	done
+	same rebase -b file:x.qcow2 -F qcow2 file:top.qcow2
+	same compare file:top.qcow2 file:x.qcow2
+	silent bitmap --add file:top.qcow2 b
+	same bitmap --add top.qcow2 ''
+	same create -f qcow2 -b top.qcow2 -F qcow2 file:im:age.qcow2
+	same info file:im:age.qcow2
+}
+
+test_no_name() {
+	same info ''
+	same info file:
+	same create -f qcow2 '' 1M
+	same convert x.qcow2 ''
+	same compare '' ''
+	same dd if= of=x
+	same rebase -b '' x.qcow2
+	same resize '' 1M
+	same bitmap --add '' x
+	same measure -O qcow2 ''
+}
+
+# A name counts from the folder of the image that has it.
+test_base_names() {
+	mkdir sub
+	qemu-img create -q -f qcow2 sub/base.qcow2 1M
+	qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 sub/mid.qcow2
+	qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 sub/top.qcow2
+	same commit -b mid.qcow2 sub/top.qcow2
+	same commit -b sub/mid.qcow2 sub/top.qcow2
+	same commit -b "$dir/sub/mid.qcow2" sub/top.qcow2
+	same commit -b base.qcow2 sub/top.qcow2
 }
 
 test_verbs() {

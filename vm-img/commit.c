@@ -249,12 +249,13 @@ static bool is_same_file(const char *a, const char *b)
 {
 	struct stat x, y;
 
-	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
+	return stat(image_plain_path(a), &x) == 0 &&
+	       stat(image_plain_path(b), &y) == 0 && x.st_dev == y.st_dev &&
 	       x.st_ino == y.st_ino;
 }
 
-/* By its name in the image above, or by any other path to it. */
-static bool is_base(const struct request *request,
+/* By its name in the image above, or by any other from that one's folder. */
+static bool is_base(const struct request *request, const char *above_path,
 		    const struct image_info *above)
 {
 	_cleanup_free_ char *path = NULL;
@@ -263,9 +264,8 @@ static bool is_base(const struct request *request,
 	    (above->backing_name != NULL &&
 	     strcmp(request->base, above->backing_name) == 0))
 		return true;
-	path = image_backing_resolve(request->path, request->base);
-	return is_same_file(request->base, above->backing_path) ||
-	       (path != NULL && is_same_file(path, above->backing_path));
+	path = image_backing_resolve(above_path, request->base);
+	return (path != NULL && is_same_file(path, above->backing_path));
 }
 
 static int complain(const struct request *request, const struct error *err,
@@ -320,7 +320,7 @@ static int open_next(struct run *run)
 	rc = check_loop(run, info.backing_path);
 	if (rc < 0)
 		return rc;
-	is_last = is_base(run->request, &info);
+	is_last = is_base(run->request, image_path(above), &info);
 	options.format = info.backing_format;
 	if (under != NULL) {
 		if (under->format != NULL)

@@ -51,7 +51,7 @@ static void end_job(struct job *job, const struct convert *request,
 		image_abandon(job->sources[i]);
 	free(job->sources);
 	if (!is_good && is_created)
-		remove_target(request->target);
+		remove_target(image_plain_path(request->target));
 }
 
 static struct image *open_source(const char *path, const char *format,
@@ -299,8 +299,10 @@ static bool is_zero_when_new(const struct convert *request)
 
 	if (strcmp(request->target_format, "luks") == 0)
 		return false;
-	return strcmp(request->target_format, "raw") != 0 ||
-	       (stat(request->target, &st) == 0 && S_ISREG(st.st_mode));
+	return (strcmp(request->target_format, "raw") != 0 &&
+		strcmp(request->target_format, "file") != 0) ||
+	       (stat(image_plain_path(request->target), &st) == 0 &&
+		S_ISREG(st.st_mode));
 }
 
 /* A server's replies take longer than the work for them. */

@@ -90,7 +90,7 @@ static int look_at(struct link *link, const struct request *request,
 		report_error("%s: %s", path, error_text(&err, rc));
 		return rc;
 	}
-	if (stat(path, &st) == 0) {
+	if (stat(image_plain_path(path), &st) == 0) {
 		link->device = st.st_dev;
 		link->inode = st.st_ino;
 	}
@@ -101,7 +101,7 @@ static bool is_loop(const struct link *links, unsigned n, const char *path)
 {
 	struct stat st;
 
-	if (stat(path, &st) < 0)
+	if (stat(image_plain_path(path), &st) < 0)
 		return false;
 	for (unsigned i = 0; i < n; i++)
 		if (links[i].device == st.st_dev && links[i].inode == st.st_ino)
@@ -111,7 +111,7 @@ static bool is_loop(const struct link *links, unsigned n, const char *path)
 
 static bool is_missing(const char *image, const char *what, const char *path)
 {
-	if (path == NULL || access(path, R_OK) == 0)
+	if (path == NULL || access(image_plain_path(path), R_OK) == 0)
 		return false;
 	report_error("%s: %s '%s' is missing: %s", image, what, path,
 		     strerror(errno));

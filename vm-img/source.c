@@ -15,7 +15,6 @@
 #include <string.h>
 
 #define JSON_PREFIX "json:"
-#define FILE_PREFIX "file:"
 
 /* What QEMU can be told about how to do its work; here it makes no difference,
  * or is done anyhow. */
@@ -258,7 +257,8 @@ static int check_protocol(const char *name, struct error *err)
 	size_t n = strcspn(name, ":/");
 
 	if (name[n] != ':' || image_name_is_nbd(name) ||
-	    image_name_is_null(name) || blkdebug_is_name(name))
+	    image_name_is_null(name) || blkdebug_is_name(name) ||
+	    image_plain_path(name) != name)
 		return 0;
 	return error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)n, name);
 }
@@ -281,15 +281,24 @@ int source_check_new(const char *name, struct error *err)
 
 static int take_name(struct source *source, const char *name, struct error *err)
 {
-	int rc = 0;
+	const char *plain;
+	int rc;
 
 	if (source_is_old_nbd(name))
 		return source_parse_old_nbd(name, &source->path, err);
-	if (strncmp(name, FILE_PREFIX, strlen(FILE_PREFIX)) == 0)
-		name += strlen(FILE_PREFIX);
-	else
-		rc = check_protocol(name, err);
-	return rc == 0 ? replace(&source->path, name) : rc;
+	rc = check_protocol(name, err);
+	if (rc < 0)
+		return rc;
+	plain = image_plain_path(name);
+	if (plain[0] == '\0')
+		return error_set(err, -EINVAL,
+				 "The 'file' block driver requires a file "
+				 "name");
+	/* Now it must not look like something else. */
+	if (plain != name && plain[strcspn(plain, ":/")] == ':' &&
+	    asprintf(&source->path, "./%s", plain) >= 0)
+		return 0;
+	return replace(&source->path, plain);
 }
 
 int source_parse(struct source *source, const char *name, const char *format,

@@ -51,7 +51,10 @@ int source_take_null(struct keys *keys, const char *prefix, const char *driver,
 	if (latency != NULL &&
 	    number_parse(latency, 0, INT64_MAX, &null.latency_ns) < 0)
 		return error_set(err, -EINVAL,
-				 "Parameter 'latency-ns' expects a number");
+				 latency[0] == '-'
+					 ? "latency-ns is invalid"
+					 : "Parameter 'latency-ns' expects a "
+					   "number");
 	snprintf(name, sizeof(name), "%s://", driver);
 	free(source->path);
 	free(source->null);

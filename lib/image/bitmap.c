@@ -29,6 +29,8 @@ int image_bitmap_add(struct image *image, const char *name,
 {
 	int rc = check(image, true, err);
 
+	if (rc == 0 && name[0] == '\0')
+		rc = error_set(err, -EINVAL, "Bitmap name cannot be empty");
 	return rc < 0 ? rc
 		      : image->format->bitmaps->add(image, name, granularity,
 						    is_enabled, err);

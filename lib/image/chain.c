@@ -22,6 +22,22 @@ bool image_name_has_protocol(const char *name)
 	return name[strcspn(name, ":/")] == ':';
 }
 
+const char *image_plain_path(const char *name)
+{
+	static const char prefix[] = "file:";
+
+	return strncmp(name, prefix, strlen(prefix)) == 0
+		       ? name + strlen(prefix)
+		       : name;
+}
+
+/* A name inside an image leads to a file of this host, and nowhere else. */
+bool image_name_is_foreign(const char *name)
+{
+	return image_name_has_protocol(name) && !image_name_is_null(name) &&
+	       image_plain_path(name) == name;
+}
+
 char *image_backing_resolve(const char *image_path, const char *name)
 {
 	const char *slash;
@@ -30,6 +46,8 @@ char *image_backing_resolve(const char *image_path, const char *name)
 	/* The folder is that of the file under it. */
 	while (image_path != NULL && blkdebug_is_name(image_path))
 		image_path = blkdebug_path(image_path);
+	if (image_path != NULL)
+		image_path = image_plain_path(image_path);
 	slash = image_path != NULL ? strrchr(image_path, '/') : NULL;
 	if (slash == NULL || name[0] == '/' || image_name_has_protocol(name))
 		return strdup(name);
@@ -43,8 +61,7 @@ static int check_policy(const struct image *image,
 			const struct image_open_options *options,
 			struct error *err)
 {
-	if (image_name_has_protocol(image->backing_name) &&
-	    !image_name_is_null(image->backing_name))
+	if (image_name_is_foreign(image->backing_name))
 		return error_set(err, -ENOTSUP,
 				 "Backing file name '%s' is not a plain path",
 				 image->backing_name);
@@ -66,7 +83,7 @@ static int check_loop(const struct chain_link *link, const char *path,
 		return error_set(err, -ELOOP,
 				 "Backing chain is longer than %d images",
 				 IMAGE_DEPTH_MAX);
-	if (stat(path, &st) < 0)
+	if (stat(image_plain_path(path), &st) < 0)
 		return 0; /* opening it tells why */
 	for (; link != NULL; link = link->above)
 		if (link->device == st.st_dev && link->inode == st.st_ino)

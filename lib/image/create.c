@@ -107,8 +107,7 @@ static int look_at_backing(const char *path, struct image_create_options *o,
 	struct image *backing;
 	int rc;
 
-	if (image_name_has_protocol(o->backing_path) &&
-	    !image_name_is_null(o->backing_path))
+	if (image_name_is_foreign(o->backing_path))
 		return error_set(err, -ENOTSUP,
 				 "Backing file name '%s' is not a plain path",
 				 o->backing_path);
@@ -134,6 +133,7 @@ int image_create(const char *path, const struct image_create_options *options,
 	bool existed;
 	int rc = 0;
 
+	path = image_plain_path(path);
 	if (format == NULL)
 		return error_set(err, -ENOENT, "Unknown file format '%s'",
 				 o.format);

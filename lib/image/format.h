@@ -161,6 +161,7 @@ int image_backing_readv(struct image *image, uint64_t offset,
 			struct error *err);
 /* "nbd://…", "json:…": not a file's name. */
 bool image_name_has_protocol(const char *name);
+bool image_name_is_foreign(const char *name);
 
 /* For a format's create: refuse, by name, options that neither specs nor a
  * file has. */

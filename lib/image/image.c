@@ -178,9 +178,11 @@ int image_open_path(struct image **image, const char *path,
 {
 	unsigned flags = file_flags(options->flags);
 	struct image_file *file = NULL;
-	int rc = options->null != NULL
-			 ? null_open(&file, options->null, flags, err)
-			 : image_file_open(&file, path, flags, err);
+	int rc;
+
+	path = image_plain_path(path);
+	rc = options->null != NULL ? null_open(&file, options->null, flags, err)
+				   : image_file_open(&file, path, flags, err);
 
 	/* No O_DIRECT here. */
 	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)

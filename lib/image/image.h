@@ -338,6 +338,8 @@ extern const struct image_option_spec image_file_specs[];
 bool image_name_is_nbd(const char *name);
 /* "null-co://" and "null-aio://": no files, wherever the name comes from. */
 bool image_name_is_null(const char *name);
+/* PATH, of "file:PATH"; any other is as it is. Within name. */
+const char *image_plain_path(const char *name);
 /* Names of formats, NULL-terminated. */
 const char *const *image_format_names(void);
 /* One of them, or what QEMU calls a kind of file, which an image may name as
