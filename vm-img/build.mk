@@ -33,6 +33,7 @@ vm-img_SRCS := \
 	vm-img/measure.c \
 	vm-img/object.c \
 	vm-img/object_throttle.c \
+	vm-img/object_tls.c \
 	vm-img/progress.c \
 	vm-img/rate.c \
 	vm-img/rebase.c \

@@ -84,6 +84,17 @@ static void print_json(const struct status *s)
 	printf("}");
 }
 
+/* A server's bitmap in place of what is there. */
+static void apply_marks(struct status *s)
+{
+	if (!s->has_marks)
+		return;
+	s->is_zero = s->marks & IMAGE_MARK_ZERO;
+	s->is_data = !(s->marks & IMAGE_MARK_HOLE);
+	s->is_present = s->is_zero || s->is_data;
+	s->has_offset = s->is_present;
+}
+
 static bool follows(const struct status *s, const struct status *next)
 {
 	return s->len > 0 && s->is_zero == next->is_zero &&
@@ -125,6 +136,7 @@ static int map(struct image *image, uint64_t start, uint64_t end, bool is_json)
 				     error_text(&err, rc));
 			return rc;
 		}
+		apply_marks(&next);
 		if (follows(&current, &next)) {
 			current.len += next.len;
 			continue;

@@ -34,6 +34,7 @@ void object_deinit(void)
 	secrets_free(secrets);
 	secrets = NULL;
 	object_throttle_deinit();
+	object_tls_deinit();
 }
 
 static int read_file(const char *path, struct bytes *bytes, struct error *err)
@@ -153,15 +154,13 @@ static int add_secret(struct keys *keys, const char *id, struct bytes *bytes,
 		       : rc;
 }
 
-static int add_other(struct keys *keys, const char *id, bool is_json,
-		     struct error *err)
+bool object_is_other(const char *id)
 {
 	struct secret secret;
 
-	if (object_throttle(id) != NULL ||
-	    secrets_find(secrets, id, &secret, NULL) == 0)
-		return -EEXIST;
-	return object_throttle_add(keys, id, is_json, err);
+	return object_throttle(id) != NULL ||
+	       (secrets != NULL &&
+		secrets_find(secrets, id, &secret, NULL) == 0);
 }
 
 static int add(struct keys *keys, struct bytes *bytes, bool is_json,
@@ -171,8 +170,9 @@ static int add(struct keys *keys, struct bytes *bytes, bool is_json,
 	const char *id = keys_take(keys, "id");
 	int rc;
 
-	if (type == NULL || (strcmp(type, "secret") != 0 &&
-			     strcmp(type, "throttle-group") != 0))
+	if (type == NULL ||
+	    (strcmp(type, "secret") != 0 &&
+	     strcmp(type, "throttle-group") != 0 && !object_tls_is_type(type)))
 		return error_set(err, -EINVAL,
 				 "Parameter 'qom-type' does not accept value "
 				 "'%s'",
@@ -182,12 +182,14 @@ static int add(struct keys *keys, struct bytes *bytes, bool is_json,
 	if (!is_identifier(id))
 		return error_set(err, -EINVAL,
 				 "Parameter 'id' expects an identifier");
-	if (strcmp(type, "secret") != 0)
-		rc = add_other(keys, id, is_json, err);
-	else if (object_throttle(id) != NULL)
+	if (object_is_other(id) || object_tls_has(id))
 		rc = -EEXIST;
-	else
+	else if (object_tls_is_type(type))
+		rc = object_tls_add(keys, id, type, err);
+	else if (strcmp(type, "secret") == 0)
 		rc = add_secret(keys, id, bytes, err);
+	else
+		rc = object_throttle_add(keys, id, is_json, err);
 	if (rc == -EEXIST)
 		rc = error_set(err, rc,
 			       "attempt to add duplicate property '%s' to "

@@ -15,6 +15,27 @@ struct throttle;
 void object_add(const char *text);
 /* A throttle-group; NULL: none of that name. */
 struct throttle *object_throttle(const char *id);
+/* How to speak TLS to a server; texts are NULL where they were not given. */
+struct object_tls {
+	enum object_tls_kind {
+		OBJECT_TLS_ANON,
+		OBJECT_TLS_PSK,
+		OBJECT_TLS_X509,
+	} kind;
+	char *id, *dir, *username;
+	bool is_unverified;
+	struct object_tls *next;
+};
+/* Borrowed. -EINVAL in QEMU's words. */
+int object_tls(const char *id, const struct object_tls **tls,
+	       struct error *err);
+bool object_tls_is_type(const char *type);
+bool object_tls_has(const char *id);
+int object_tls_add(struct keys *keys, const char *id, const char *type,
+		   struct error *err);
+void object_tls_deinit(void);
+/* Is there one of another kind? */
+bool object_is_other(const char *id);
 /* All of them; NULL: none. */
 const struct secrets *object_secrets(void);
 /* Forget them. */

@@ -180,6 +180,7 @@ static void link_under(struct source *source)
 		.key_secret = source->key_secret,
 		.layers = source_layers(source),
 		.data_path = source->data_path,
+		.nbd_context = source->nbd_context,
 		.null = source->null,
 		.flags = source->flags,
 		.under = under != NULL ? &under->how : NULL,
@@ -403,6 +404,7 @@ void source_deinit(struct source *source)
 	free(source->format);
 	free(source->key_secret);
 	free(source->data_path);
+	free(source->nbd_context);
 	free(source->unknown);
 	free(source->null);
 	pop_all(source);

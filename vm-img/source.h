@@ -28,7 +28,7 @@ struct source_layer {
 
 struct source {
 	/* Ours, NULL: not said. */
-	char *path, *format, *key_secret, *data_path;
+	char *path, *format, *key_secret, *data_path, *nbd_context;
 	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;
 	struct source_name name;
@@ -60,10 +60,10 @@ int source_take_blkdebug(struct keys *keys, const char *prefix,
 bool source_is_null(const char *driver);
 int source_take_null(struct keys *keys, const char *prefix, const char *driver,
 		     struct source *source, struct error *err);
-/* An NBD export's options, whose names begin with prefix, as a URI, to be
- * freed. source_nbd.c */
-int source_take_nbd(struct keys *keys, const char *prefix, char **uri,
-		    struct error *err);
+/* An NBD export's options, whose names begin with prefix. plain, to be freed,
+ * becomes its URI without what is between the server and us. source_nbd.c */
+int source_take_nbd(struct keys *keys, const char *prefix,
+		    struct source *source, char **plain, struct error *err);
 /* "nbd:unix:PATH" or "nbd:HOST:PORT", as a URI. */
 bool source_is_old_nbd(const char *name);
 int source_parse_old_nbd(const char *name, char **uri, struct error *err);

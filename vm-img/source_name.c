@@ -134,8 +134,9 @@ unsigned source_name_add_server(struct source_name *name,
 	unsigned n = 0;
 	char key[64];
 
-	for (unsigned i = 0; i < keys->n; i++) {
-		const struct key *from = &keys->list[i];
+	/* Here the earlier one comes first. */
+	for (unsigned i = keys->n; i > 0; i--) {
+		const struct key *from = &keys->list[i - 1];
 
 		if (!begins_with(from->name, prefix))
 			continue;

@@ -8,7 +8,9 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/size.h"
 #include "vm-img/keys.h"
+#include "vm-img/object.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -25,9 +27,12 @@ enum {
 };
 
 struct address {
-	const char *path;	 /* of a socket, or NULL: */
-	const char *host, *port; /* of another host */
-	const char *export;	 /* NULL: the one without a name */
+	const char *path;	      /* of a socket, or NULL: */
+	const char *host, *port;      /* of another host */
+	const char *export;	      /* NULL: the one without a name */
+	bool is_vsock;		      /* host is a number */
+	const struct object_tls *tls; /* NULL: without */
+	const char *tls_hostname;     /* NULL: host */
 };
 
 /* RFC 3986 §2.1, but for slashes, which mean nothing here. To be freed. */
@@ -47,26 +52,58 @@ static char *encode(const char *text)
 	return to;
 }
 
+/* What the URI says of TLS, as libnbd reads it. "" without. */
+static int write_tls(const struct address *a, char separator, char **text)
+{
+	const struct object_tls *tls = a->tls;
+	_cleanup_free_ char *dir = NULL;
+	int n;
+
+	if (tls == NULL) {
+		*text = strdup("");
+		return *text == NULL ? -ENOMEM : 0;
+	}
+	dir = encode(tls->dir != NULL ? tls->dir : "");
+	if (dir == NULL)
+		return -ENOMEM;
+	if (tls->kind == OBJECT_TLS_PSK)
+		n = asprintf(text, "%ctls-psk-file=%s/keys.psk", separator,
+			     dir);
+	else if (tls->kind == OBJECT_TLS_X509)
+		n = asprintf(text, "%ctls-certificates=%s%s", separator, dir,
+			     tls->is_unverified ? "&tls-verify-peer=false"
+						: "");
+	else
+		n = asprintf(text, "%s", "");
+	return n < 0 ? -ENOMEM : 0;
+}
+
 static int write_uri(const struct address *a, char **uri)
 {
-	_cleanup_free_ char *path = NULL, *export = NULL;
+	_cleanup_free_ char *path = NULL, *export = NULL, *tls = NULL;
+	_cleanup_free_ char *user = NULL;
+	bool has_user = a->tls != NULL && a->tls->username != NULL;
 	const char *slash = a->export != NULL ? "/" : "";
 	const char *host = a->host != NULL ? a->host : "";
+	const char *s = a->tls != NULL ? "s" : "", *at = has_user ? "@" : "";
 	int n;
 
 	export = encode(a->export != NULL ? a->export : "");
 	path = encode(a->path != NULL ? a->path : "");
-	if (export == NULL || path == NULL)
+	user = encode(has_user ? a->tls->username : "");
+	if (export == NULL || path == NULL || user == NULL ||
+	    write_tls(a, a->path != NULL ? '&' : '?', &tls) < 0)
 		return -ENOMEM;
 	if (a->path != NULL)
-		n = asprintf(uri, "nbd+unix://%s%s?socket=%s", slash, export,
-			     path);
+		n = asprintf(uri, "nbd%s+unix://%s%s%s%s?socket=%s%s", s, user,
+			     at, slash, export, path, tls);
 	else if (strchr(host, ':') != NULL)
-		n = asprintf(uri, "nbd://[%s]:%s%s%s", host, a->port, slash,
-			     export);
+		n = asprintf(uri, "nbd%s://%s%s[%s]:%s%s%s%s", s, user, at,
+			     host, a->port, slash, export, tls);
 	else
-		n = asprintf(uri, "nbd://%s:%s%s%s", host, a->port, slash,
-			     export);
+		n = asprintf(uri, "nbd%s%s://%s%s%s:%s%s%s%s", s,
+			     a->is_vsock ? "+vsock" : "", user, at, host,
+			     a->port, slash, export, tls);
 	if (n < 0) {
 		*uri = NULL;
 		return -ENOMEM;
@@ -82,39 +119,104 @@ static const char *take(struct keys *keys, const char *prefix, const char *name)
 	return keys_take(keys, full);
 }
 
+static int missing(const char *name, struct error *err)
+{
+	return error_set(err, -EINVAL, "Parameter '%s' is missing", name);
+}
+
+/* How the name is looked up, and such: as is usual. */
+static void ignore_inet(struct keys *keys, const char *prefix)
+{
+	static const char *const names[] = {
+		"server.numeric", "server.to",	  "server.ipv4",
+		"server.ipv6",	  "server.mptcp", "server.keep-alive",
+	};
+
+	for (unsigned i = 0; i < array_size(names); i++)
+		take(keys, prefix, names[i]);
+}
+
+static int take_typed(struct keys *keys, const char *prefix, const char *type,
+		      struct address *a, struct error *err)
+{
+	if (strcmp(type, "unix") == 0) {
+		a->path = take(keys, prefix, "server.path");
+		return a->path == NULL ? missing("path", err) : 0;
+	}
+	if (strcmp(type, "vsock") == 0) {
+		a->is_vsock = true;
+		a->host = take(keys, prefix, "server.cid");
+		if (a->host == NULL)
+			return missing("cid", err);
+	} else if (strcmp(type, "inet") == 0) {
+		ignore_inet(keys, prefix);
+		a->host = take(keys, prefix, "server.host");
+		if (a->host == NULL)
+			return missing("host", err);
+	} else {
+		return error_set(err, -EINVAL,
+				 "Parameter 'type' does not accept value '%s'",
+				 type);
+	}
+	a->port = take(keys, prefix, "server.port");
+	return a->port == NULL ? missing("port", err) : 0;
+}
+
 /* The server's address as it is written today: with its type. */
 static int take_server(struct keys *keys, const char *prefix, struct address *a,
 		       struct error *err)
 {
 	const char *type = take(keys, prefix, "server.type");
+	size_t len = strlen(prefix) + strlen("server.");
+	char server[NAME_MAX_LEN];
+	int rc;
 
-	if (type == NULL)
+	if (a->path != NULL || a->host != NULL || a->port != NULL)
 		return error_set(err, -EINVAL,
-				 "Parameter 'server.type' is missing");
-	if (strcmp(type, "unix") == 0) {
-		a->path = take(keys, prefix, "server.path");
-		if (a->path == NULL)
+				 "Cannot use 'server' and path/host/port at "
+				 "the same time");
+	rc = type == NULL ? missing("type", err)
+			  : take_typed(keys, prefix, type, a, err);
+	snprintf(server, sizeof(server), "%sserver.", prefix);
+	for (unsigned i = 0; rc == 0 && i < keys->n; i++)
+		if (!keys->list[i].is_taken &&
+		    strncmp(keys->list[i].name, server, len) == 0)
+			rc = error_set(err, -EINVAL,
+				       "Parameter '%s' is unexpected",
+				       keys->list[i].name + len);
+	return rc;
+}
+
+/* How long to try, which is not until the end of time either way. */
+static int take_times(struct keys *keys, const char *prefix, struct error *err)
+{
+	static const char *const names[] = { "reconnect-delay",
+					     "open-timeout" };
+	uint64_t seconds;
+
+	for (unsigned i = 0; i < array_size(names); i++) {
+		const char *text = take(keys, prefix, names[i]);
+
+		if (text != NULL &&
+		    number_parse(text, 0, UINT32_MAX, &seconds) < 0)
 			return error_set(err, -EINVAL,
-					 "Parameter 'server.path' is missing");
-		return 0;
+					 "Parameter '%s' expects a number",
+					 names[i]);
 	}
-	if (strcmp(type, "inet") != 0)
-		return error_set(
-			err, -EINVAL,
-			"Parameter 'server.type' does not accept value "
-			"'%s'",
-			type);
-	a->host = take(keys, prefix, "server.host");
-	a->port = take(keys, prefix, "server.port");
-	if (a->host == NULL || a->port == NULL)
-		return error_set(err, -EINVAL,
-				 "Parameter 'server.%s' is missing",
-				 a->host == NULL ? "host" : "port");
 	return 0;
 }
 
-int source_take_nbd(struct keys *keys, const char *prefix, char **uri,
+static int take_tls(struct keys *keys, const char *prefix, struct address *a,
 		    struct error *err)
+{
+	const char *id = take(keys, prefix, "tls-creds");
+
+	a->tls_hostname = take(keys, prefix, "tls-hostname");
+	return id == NULL ? 0 : object_tls(id, &a->tls, err);
+}
+
+int source_take_nbd(struct keys *keys, const char *prefix,
+		    struct source *source, char **plain, struct error *err)
 {
 	struct address a = {
 		.path = take(keys, prefix, "path"),
@@ -122,10 +224,13 @@ int source_take_nbd(struct keys *keys, const char *prefix, char **uri,
 		.port = take(keys, prefix, "port"),
 		.export = take(keys, prefix, "export"),
 	};
+	const char *context = take(keys, prefix, "x-dirty-bitmap");
 	char server[NAME_MAX_LEN];
-	int rc = 0;
+	int rc = take_times(keys, prefix, err);
 
 	snprintf(server, sizeof(server), "%sserver.", prefix);
+	if (rc < 0)
+		return rc;
 	if (a.path != NULL && a.host != NULL)
 		return error_set(err, -EINVAL,
 				 "path and host may not be used at the same "
@@ -134,9 +239,19 @@ int source_take_nbd(struct keys *keys, const char *prefix, char **uri,
 		rc = take_server(keys, prefix, &a, err);
 	else if (a.path == NULL && a.host == NULL)
 		return error_set(err, -EINVAL, "NBD server address missing");
+	if (rc == 0)
+		rc = take_tls(keys, prefix, &a, err);
+	if (rc < 0)
+		return rc;
 	if (a.port == NULL)
 		a.port = DEFAULT_PORT;
-	return rc < 0 ? rc : write_uri(&a, uri);
+	if (context != NULL && (source->nbd_context = strdup(context)) == NULL)
+		return -ENOMEM;
+	free(source->path);
+	source->path = NULL;
+	rc = write_uri(&a, &source->path);
+	a.tls = NULL;
+	return rc == 0 ? write_uri(&a, plain) : rc;
 }
 
 bool source_is_old_nbd(const char *name)
@@ -153,6 +268,8 @@ int source_parse_old_nbd(const char *name, char **uri, struct error *err)
 
 	if (copy == NULL)
 		return -ENOMEM;
+	if (*copy == '\0')
+		return error_set(err, -EINVAL, "NBD server address missing");
 	export = strstr(copy, OLD_EXPORT);
 	if (export != NULL) {
 		*export = '\0';

@@ -185,12 +185,10 @@ static int read_nbd(struct source_reader *r, const char *prefix,
 					       "port",	    "export",
 					       "tls-creds", "tls-hostname" };
 	static const char *const plain[] = { "type", "path", "host", "port" };
+	_cleanup_free_ char *uri = NULL;
 	char server[SOURCE_PREFIX_MAX + 16];
-	int rc;
+	int rc = source_take_nbd(r->keys, prefix, r->source, &uri, err);
 
-	free(r->source->path);
-	r->source->path = NULL;
-	rc = source_take_nbd(r->keys, prefix, &r->source->path, err);
 	if (rc < 0)
 		return rc;
 	source_name_add(name, "driver", "nbd");
@@ -199,7 +197,7 @@ static int read_nbd(struct source_reader *r, const char *prefix,
 	snprintf(server, sizeof(server), "%sserver.", prefix);
 	if (source_name_add_server(name, r->keys, server, plain,
 				   array_size(plain)) == 0)
-		source_name_set_exact(name, "%s", r->source->path);
+		source_name_set_exact(name, "%s", uri);
 	return 0;
 }
 

@@ -86,6 +86,8 @@ int status_get(struct image *image, uint64_t start, uint64_t len,
 		.layer = extent.layer,
 		.is_external = is_external(&extent),
 		.file_path = extent.host_path,
+		.has_marks = extent.has_marks,
+		.marks = extent.marks,
 	};
 	status->is_zero = !status->is_data;
 	status->is_data |= is_flat_hole(&extent);

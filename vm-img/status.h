@@ -25,6 +25,9 @@ struct status {
 	uint64_t offset;       /* in layer's file */
 	struct image *layer;   /* borrowed */
 	const char *file_path; /* of an extent's own file; NULL: layer's */
+	/* Data that is shown as something else. */
+	bool has_marks;
+	unsigned marks; /* enum image_marks */
 };
 
 /* Of the range that begins at start, at most len bytes of it; all of it lies

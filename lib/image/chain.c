@@ -136,6 +136,7 @@ static int open_under(struct image *image,
 	under.key_secret = NULL;
 	under.layers = NULL;
 	under.data_path = NULL;
+	under.nbd_context = NULL;
 	under.null = NULL;
 	under.under = NULL;
 	if (how != NULL) {
@@ -145,6 +146,7 @@ static int open_under(struct image *image,
 		under.key_secret = how->key_secret;
 		under.layers = how->layers;
 		under.data_path = how->data_path;
+		under.nbd_context = how->nbd_context;
 		under.null = how->null;
 		under.under = how->under;
 	}

@@ -92,7 +92,7 @@ int image_file_open(struct image_file **file, const char *path, unsigned flags,
 
 	if (flags & (IMAGE_FILE_NBD | IMAGE_FILE_CREATE) &&
 	    image_name_is_nbd(path)) {
-		rc = image_file_open_nbd(file, path, flags, err);
+		rc = image_file_open_nbd(file, path, NULL, flags, err);
 		if (rc == 0)
 			image_trace_open(*file, path, "nbd", flags);
 		return rc;
@@ -491,4 +491,14 @@ int image_file_extent(const struct image_file *file, uint64_t host_offset,
 	if (next > (off_t)host_offset && (uint64_t)next - host_offset < len)
 		*extent_len = (uint64_t)next - host_offset;
 	return 0;
+}
+
+int image_file_marks(const struct image_file *file, uint64_t host_offset,
+		     uint64_t len, unsigned *marks, uint64_t *run_len)
+{
+	const struct file_ops *ops = state_of(file)->ops;
+
+	if (ops == NULL || ops->marks == NULL)
+		return -ENOTSUP;
+	return ops->marks(file, host_offset, len, marks, run_len);
 }

@@ -24,7 +24,8 @@ struct image_file {
 	int fd; /* -1: it is another host's, or under a layer */
 	bool is_read_only, is_block_device, is_direct;
 	uint32_t alignment; /* of offset, length and memory: 1 if buffered */
-	uint64_t base; /* where it begins in the file that it is a part of */
+	uint64_t base;	/* where it begins in the file that it is a part of */
+	bool has_marks; /* image_file_marks() tells something */
 	/* Told of each step of a format's work; NULL: nobody listens. */
 	void (*hear)(const struct image_file *file, enum image_event event);
 };
@@ -110,5 +111,8 @@ int image_file_flush(const struct image_file *file);
  */
 int image_file_extent(const struct image_file *file, uint64_t host_offset,
 		      uint64_t len, bool *is_data, uint64_t *extent_len);
+/* What a server's bitmap says of [host_offset, …): enum image_marks. */
+int image_file_marks(const struct image_file *file, uint64_t host_offset,
+		     uint64_t len, unsigned *marks, uint64_t *run_len);
 
 #endif

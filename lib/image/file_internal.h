@@ -27,6 +27,9 @@ struct file_ops {
 	int (*flush)(const struct image_file *file);
 	int (*extent)(const struct image_file *file, uint64_t host_offset,
 		      uint64_t len, bool *is_data, uint64_t *extent_len);
+	/* NULL: it has none. */
+	int (*marks)(const struct image_file *file, uint64_t host_offset,
+		     uint64_t len, unsigned *marks, uint64_t *run_len);
 	/* NULL in the next four: it has one size, is no file of this host, and
 	 * its server's business to lock. */
 	int (*truncate)(const struct image_file *file, uint64_t size);
@@ -64,8 +67,9 @@ static inline uint64_t iov_total(const struct iovec *iov, unsigned n_iov)
 	return len;
 }
 
+/* context: of NBD, for image_file_marks(); NULL: none. */
 int image_file_open_nbd(struct image_file **file, const char *uri,
-			unsigned flags, struct error *err);
+			const char *context, unsigned flags, struct error *err);
 
 /* Will the kernel take it as it is? */
 bool image_file_is_aligned(const struct image_file *file, uint64_t host_offset,

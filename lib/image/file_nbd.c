@@ -31,7 +31,8 @@ struct nbd_file {
 	uint64_t size;
 	uint32_t alignment; /* of offset and length */
 	uint32_t part_max;
-	bool can_zero, can_trim, can_flush, has_allocation;
+	bool can_zero, can_trim, can_flush, has_context;
+	char *context; /* of its block status */
 	/* Held exclusively by a write that is not aligned; others share it. */
 	pthread_rwlock_t edges;
 	/* What is known of a file that is only read. */
@@ -274,34 +275,57 @@ static int nbd_file_flush(const struct image_file *file)
 	return n->can_flush ? nbd_link_do(&n->link, &request) : 0;
 }
 
-static int nbd_file_extent(const struct image_file *file, uint64_t offset,
-			   uint64_t len, bool *is_data, uint64_t *extent_len)
+static int find_status(const struct image_file *file, uint64_t offset,
+		       uint64_t len, unsigned *flags, uint64_t *run_len)
 {
 	struct nbd_file *n = nbd_of(file);
 	struct nbd_status fresh;
 	uint64_t start, end;
 	int rc = 0;
 
-	*is_data = offset < n->size;
-	*extent_len = len;
-	if (!*is_data || !n->has_allocation)
-		return 0;
 	pthread_mutex_lock(&n->status_lock);
 	if (file->is_read_only &&
-	    nbd_status_find(&n->status, offset, len, is_data, extent_len)) {
+	    nbd_status_find(&n->status, offset, len, flags, run_len)) {
 		pthread_mutex_unlock(&n->status_lock);
 		return 0;
 	}
 	pthread_mutex_unlock(&n->status_lock);
 	widen(n, offset, len < STATUS_MAX ? len : STATUS_MAX, &start, &end);
-	rc = nbd_status_ask(&n->link, start, end - start, &fresh);
+	rc = nbd_status_ask(&n->link, n->context, start, end - start, &fresh);
 	if (rc < 0)
 		return rc;
-	nbd_status_find(&fresh, offset, len, is_data, extent_len);
+	nbd_status_find(&fresh, offset, len, flags, run_len);
 	pthread_mutex_lock(&n->status_lock);
 	n->status = fresh;
 	pthread_mutex_unlock(&n->status_lock);
 	return 0;
+}
+
+static int nbd_file_extent(const struct image_file *file, uint64_t offset,
+			   uint64_t len, bool *is_data, uint64_t *extent_len)
+{
+	const struct nbd_file *n = nbd_of(file);
+	unsigned flags = 0;
+	int rc;
+
+	*is_data = offset < n->size;
+	*extent_len = len;
+	/* Another context tells nothing of zeroes. */
+	if (!*is_data || !n->has_context || file->has_marks)
+		return 0;
+	rc = find_status(file, offset, len, &flags, extent_len);
+	*is_data = !(flags & NBD_STATUS_ZERO);
+	return rc;
+}
+
+static int nbd_file_marks(const struct image_file *file, uint64_t offset,
+			  uint64_t len, unsigned *marks, uint64_t *run_len)
+{
+	*marks = 0;
+	*run_len = len;
+	return offset < nbd_of(file)->size
+		       ? find_status(file, offset, len, marks, run_len)
+		       : 0;
 }
 
 static void nbd_file_close(struct image_file *file)
@@ -311,6 +335,7 @@ static void nbd_file_close(struct image_file *file)
 	nbd_link_close(&n->link);
 	pthread_mutex_destroy(&n->status_lock);
 	pthread_rwlock_destroy(&n->edges);
+	free(n->context);
 	free(n);
 }
 
@@ -322,6 +347,7 @@ static const struct file_ops ops = {
 	.punch = nbd_file_punch,
 	.flush = nbd_file_flush,
 	.extent = nbd_file_extent,
+	.marks = nbd_file_marks,
 	.close = nbd_file_close,
 };
 
@@ -346,13 +372,15 @@ static int look_at_export(struct nbd_file *n, const char *uri,
 	n->can_zero = libnbd->nbd_can_zero(nbd) > 0;
 	n->can_trim = libnbd->nbd_can_trim(nbd) > 0;
 	n->can_flush = libnbd->nbd_can_flush(nbd) > 0;
-	n->has_allocation = libnbd->nbd_can_meta_context(
-				    nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) > 0;
+	n->has_context = libnbd->nbd_can_meta_context(nbd, n->context) > 0;
+	if (n->state.file.has_marks && !n->has_context)
+		return error_set(err, -EINVAL,
+				 "Could not open image: Invalid argument");
 	return 0;
 }
 
 int image_file_open_nbd(struct image_file **file, const char *uri,
-			unsigned flags, struct error *err)
+			const char *context, unsigned flags, struct error *err)
 {
 	struct nbd_file *n;
 	int rc = library_load_nbd(err);
@@ -371,8 +399,13 @@ int image_file_open_nbd(struct image_file **file, const char *uri,
 		.is_read_only = flags & IMAGE_FILE_READ_ONLY,
 		.is_block_device = true,
 		.alignment = 1,
+		.has_marks =
+			context != NULL &&
+			strcmp(context, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0,
 	};
-	rc = nbd_link_open(&n->link, uri, err);
+	n->context = strdup(context != NULL ? context
+					    : LIBNBD_CONTEXT_BASE_ALLOCATION);
+	rc = nbd_link_open(&n->link, uri, n->context, err);
 	if (rc == 0)
 		rc = look_at_export(n, uri, err);
 	if (rc == 0 && !(flags & IMAGE_FILE_READ_ONLY) &&

@@ -47,8 +47,9 @@ struct nbd_request {
 	nbd_extent_callback extents; /* of NBD_STATUS; with the link's lock */
 };
 
-/* A link that failed to open is closed too. */
-int nbd_link_open(struct nbd_link *link, const char *uri, struct error *err);
+/* context is that of NBD_STATUS. A link that failed to open is closed too. */
+int nbd_link_open(struct nbd_link *link, const char *uri, const char *context,
+		  struct error *err);
 /* Does not wait for the server. */
 void nbd_link_close(struct nbd_link *link);
 /* All of the request, or -errno: the first one of its parts'. Thread-safe. */
@@ -58,23 +59,30 @@ enum {
 	NBD_STATUS_RUNS_MAX = 256,
 };
 
-/* What a server said of [offset, offset + len): runs of data and of zeroes,
- * in order. */
+enum {
+	/* Of "base:allocation", and as QEMU takes any other context's. */
+	NBD_STATUS_HOLE = 1 << 0,
+	NBD_STATUS_ZERO = 1 << 1,
+};
+
+/* What a server said of [offset, offset + len): runs that are alike, in order.
+ */
 struct nbd_status {
+	const char *context; /* that is asked for */
 	uint64_t offset;
 	unsigned n_runs;
 	struct {
 		uint64_t len;
-		bool is_data;
+		unsigned flags; /* NBD_STATUS_… */
 	} runs[NBD_STATUS_RUNS_MAX];
 };
 
 /* May say less than was asked for, and nothing at all. */
-int nbd_status_ask(struct nbd_link *link, uint64_t offset, uint64_t len,
-		   struct nbd_status *status);
+int nbd_status_ask(struct nbd_link *link, const char *context, uint64_t offset,
+		   uint64_t len, struct nbd_status *status);
 /* The rest of the run that offset is in, len at most; false: not known, and
  * nothing is changed. */
 bool nbd_status_find(const struct nbd_status *status, uint64_t offset,
-		     uint64_t len, bool *is_data, uint64_t *run_len);
+		     uint64_t len, unsigned *flags, uint64_t *run_len);
 
 #endif

@@ -18,6 +18,7 @@
 #include "lib/base/error.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -271,17 +272,65 @@ static int wait_ready(struct nbd_link *link)
 	return 0;
 }
 
-static int connect_to(struct nbd_link *link, const char *uri)
+static int connect_to(struct nbd_link *link, const char *uri,
+		      const char *context)
 {
 	struct nbd_handle *nbd = link->nbd;
 
 	/* The user names the files of keys and certificates, too. */
 	if (libnbd->nbd_set_uri_allow_local_file(nbd, true) < 0 ||
-	    libnbd->nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) <
-		    0 ||
+	    libnbd->nbd_add_meta_context(nbd, context) < 0 ||
 	    libnbd->nbd_aio_connect_uri(nbd, uri) < 0)
 		return last_error();
 	return wait_ready(link);
+}
+
+/* PATH or HOST:PORT of a URI. */
+static void find_address(const char *uri, char *address, size_t len)
+{
+	static const char key[] = "socket=", port[] = ":10809";
+	const char *at = strstr(uri, "://"), *socket = strstr(uri, key);
+	size_t n;
+
+	if (strncmp(uri, "nbd+unix:", 9) == 0 && socket != NULL) {
+		snprintf(address, len, "%.*s",
+			 (int)strcspn(socket + strlen(key), "&"),
+			 socket + strlen(key));
+		return;
+	}
+	at = at != NULL ? at + 3 : uri;
+	at += strchr(at, '@') != NULL ? strcspn(at, "@") + 1 : 0;
+	n = strcspn(at, "/?");
+	snprintf(address, len, "%.*s%s", (int)n, at,
+		 memchr(at, ':', n) != NULL ? "" : port);
+}
+
+static bool has(const char *text, const char *part)
+{
+	return strstr(text, part) != NULL;
+}
+
+/* What QEMU has words of its own for. */
+static int tell_as_qemu(int rc, const char *text, const char *uri,
+			struct error *err)
+{
+	const char *reason = strrchr(text, ':');
+	char address[PATH_MAX];
+
+	reason = reason != NULL ? reason + strspn(reason, ": ") : text;
+	find_address(uri, address, sizeof(address));
+	if (has(text, "parse URI") || has(text, "socket parameter"))
+		return error_set(err, -EINVAL, "No valid URL specified");
+	if (has(text, "getaddrinfo:"))
+		return error_set(err, rc,
+				 "address resolution failed for %s: %s",
+				 address, reason);
+	if (has(text, "no export named"))
+		return error_set(err, rc, "Requested export not available");
+	if (has(text, "connect:"))
+		return error_set(err, rc, "Failed to connect to '%s': %s",
+				 address, reason);
+	return 0;
 }
 
 /* libnbd's words, without the name of its function; some are a server's. */
@@ -290,6 +339,7 @@ static int tell(int rc, const char *uri, struct error *err)
 	const char *text = libnbd->nbd_get_error();
 	const char *colon = text != NULL ? strchr(text, ':') : NULL;
 	char line[256];
+	int told;
 
 	if (colon == NULL || rc == -ETIMEDOUT)
 		return error_set_errno(err, rc, "Failed to connect to '%s'",
@@ -298,10 +348,14 @@ static int tell(int rc, const char *uri, struct error *err)
 	for (char *c = line; *c != '\0'; c++)
 		if ((unsigned char)*c < ' ')
 			*c = '?';
+	told = tell_as_qemu(rc, line, uri, err);
+	if (told < 0)
+		return told;
 	return error_set(err, rc, "Failed to connect to '%s': %s", uri, line);
 }
 
-int nbd_link_open(struct nbd_link *link, const char *uri, struct error *err)
+int nbd_link_open(struct nbd_link *link, const char *uri, const char *context,
+		  struct error *err)
 {
 	int rc;
 
@@ -311,7 +365,9 @@ int nbd_link_open(struct nbd_link *link, const char *uri, struct error *err)
 	if (link->wake_fd < 0)
 		return -errno;
 	link->nbd = libnbd->nbd_create();
-	rc = link->nbd != NULL ? connect_to(link, uri) : last_error();
+	if (context == NULL)
+		return -ENOMEM;
+	rc = link->nbd != NULL ? connect_to(link, uri, context) : last_error();
 	return rc < 0 ? tell(rc, uri, err) : 0;
 }
 

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Where an export has data, by NBD's "base:allocation". An answer's runs are
+ * Where an export has data, by NBD's "base:allocation", or what another
+ * context says. An answer's runs are
  * kept, as over a network each question costs as much as a request of data.
  */
 #include "lib/image/file_nbd.h"
 
 #include <string.h>
-
-enum {
-	ALLOCATION_ZERO = 1 << 1, /* of NBD's "base:allocation" */
-};
 
 /* What does not fit is not known. */
 static int take_extents(void *context, const char *name, uint64_t offset,
@@ -19,27 +16,28 @@ static int take_extents(void *context, const char *name, uint64_t offset,
 
 	(void)offset;
 	(void)error;
-	if (strcmp(name, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0)
+	if (strcmp(name, status->context) != 0)
 		return 0;
 	for (size_t i = 0; i + 1 < n_entries; i += 2) {
-		bool is_data = !(entries[i + 1] & ALLOCATION_ZERO);
+		unsigned flags =
+			entries[i + 1] & (NBD_STATUS_HOLE | NBD_STATUS_ZERO);
 		unsigned n = status->n_runs;
 
-		if (n > 0 && status->runs[n - 1].is_data == is_data) {
+		if (n > 0 && status->runs[n - 1].flags == flags) {
 			status->runs[n - 1].len += entries[i];
 			continue;
 		}
 		if (n == NBD_STATUS_RUNS_MAX)
 			break;
 		status->runs[n].len = entries[i];
-		status->runs[n].is_data = is_data;
+		status->runs[n].flags = flags;
 		status->n_runs++;
 	}
 	return 0;
 }
 
-int nbd_status_ask(struct nbd_link *link, uint64_t offset, uint64_t len,
-		   struct nbd_status *status)
+int nbd_status_ask(struct nbd_link *link, const char *context, uint64_t offset,
+		   uint64_t len, struct nbd_status *status)
 {
 	const struct nbd_request request = {
 		.operation = NBD_STATUS,
@@ -49,13 +47,14 @@ int nbd_status_ask(struct nbd_link *link, uint64_t offset, uint64_t len,
 		.extents = { .callback = take_extents, .user_data = status },
 	};
 
+	status->context = context;
 	status->offset = offset;
 	status->n_runs = 0;
 	return nbd_link_do(link, &request);
 }
 
 bool nbd_status_find(const struct nbd_status *status, uint64_t offset,
-		     uint64_t len, bool *is_data, uint64_t *run_len)
+		     uint64_t len, unsigned *flags, uint64_t *run_len)
 {
 	uint64_t end = status->offset;
 
@@ -65,7 +64,7 @@ bool nbd_status_find(const struct nbd_status *status, uint64_t offset,
 		end += status->runs[i].len;
 		if (offset >= end)
 			continue;
-		*is_data = status->runs[i].is_data;
+		*flags = status->runs[i].flags;
 		*run_len = end - offset < len ? end - offset : len;
 		return true;
 	}

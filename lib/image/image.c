@@ -8,6 +8,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/chain.h"
+#include "lib/image/file_internal.h"
 #include "lib/image/format.h"
 #include "lib/image/layer.h"
 #include "lib/image/limits.h"
@@ -181,8 +182,13 @@ int image_open_path(struct image **image, const char *path,
 	int rc;
 
 	path = image_plain_path(path);
-	rc = options->null != NULL ? null_open(&file, options->null, flags, err)
-				   : image_file_open(&file, path, flags, err);
+	if (options->null != NULL)
+		rc = null_open(&file, options->null, flags, err);
+	else if (options->nbd_context != NULL)
+		rc = image_file_open_nbd(&file, path, options->nbd_context,
+					 flags, err);
+	else
+		rc = image_file_open(&file, path, flags, err);
 
 	/* No O_DIRECT here. */
 	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)

@@ -79,8 +79,8 @@ struct image_under {
 	const char *format; /* NULL: as the image says */
 	unsigned flags; /* IMAGE_DIRECT, _FORCE_SHARE, _NO_BACKING, _NO_LOCK */
 	const char *key_secret;
-	const struct image_layer *layers; /* as below */
-	const char *data_path;		  /* as below */
+	const struct image_layer *layers;    /* as below */
+	const char *data_path, *nbd_context; /* as below */
 	const struct image_null *null;
 	const struct image_under *under; /* NULL: as they say themselves */
 };
@@ -102,6 +102,9 @@ struct image_open_options {
 	/* Of the file with its data, instead of the one that it names; the
 	 * caller's own, so no policy is asked. NULL: as the image says. */
 	const char *data_path;
+	/* Of an NBD export, what image_map() is to tell of: its metadata
+	 * context. NULL: its allocation. */
+	const char *nbd_context;
 	/* Instead of the file at path, which is for messages then; or NULL. */
 	const struct image_null *null;
 	/* An image that was left dirty is repaired when it is opened for
@@ -266,6 +269,12 @@ enum image_extent_kind {
 	IMAGE_EXTENT_COMPRESSED, /* host_offset is where it begins */
 };
 
+/* QEMU shows a bitmap's bits as if they were an allocation's. */
+enum image_marks {
+	IMAGE_MARK_HOLE = 1 << 0,
+	IMAGE_MARK_ZERO = 1 << 1,
+};
+
 struct image_extent {
 	enum image_extent_kind kind;
 	uint64_t offset, len; /* len > 0, clipped to what was asked */
@@ -278,6 +287,9 @@ struct image_extent {
 	 * has set. */
 	bool has_own_fd;
 	const char *host_path; /* with has_own_fd, where known; or NULL */
+	/* DATA of which something else is to be shown (nbd_context). */
+	bool has_marks;
+	unsigned marks; /* enum image_marks */
 	/* DATA that may be overwritten where it is, by pwrite() and without
 	 * any change of metadata (refcount 1, not read-only). */
 	bool is_writable_in_place;

@@ -301,8 +301,13 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 	}
 	if (flags & IMAGE_MAP_NOWAIT)
 		return map_nowait(image, offset, extent);
-	rc = image_file_extent(image->file, offset, extent->len, &is_data,
-			       &extent->len);
+	extent->has_marks = image->file->has_marks;
+	if (extent->has_marks)
+		rc = image_file_marks(image->file, offset, extent->len,
+				      &extent->marks, &extent->len);
+	else
+		rc = image_file_extent(image->file, offset, extent->len,
+				       &is_data, &extent->len);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not look for holes");
 	extent->kind = is_data ? IMAGE_EXTENT_DATA : IMAGE_EXTENT_ZERO;

@@ -77,6 +77,76 @@ test_names() {
 	same info nbd:a
 }
 
+# What is said of a server in the wrong way, and what of it is shown.
+test_server_options() {
+	serve_qemu -r -e 2 -f raw -x ex src
+	sock=driver=nbd,path=$dir/sock,export=ex
+	server=driver=nbd,server.type=unix,server.path=$dir/sock,export=ex
+	for options in $sock $server driver=raw,offset=512,file.$server \
+		driver=raw,offset=1k,file.driver=nbd,file.export=ex,file.path=$dir/sock \
+		$server,server.foo=1 $server,host=foo $sock,foo=1 \
+		driver=nbd,server.type=inet,server.host=localhost \
+		driver=nbd,server.type=inet,server.port=1 \
+		driver=nbd,server.type=unix driver=nbd,server.type=foo \
+		driver=nbd,server.path=a driver=nbd,server=a \
+		$sock,reconnect-delay=1,open-timeout=1 $sock,reconnect-delay=x \
+		$sock,tls-creds=x $sock,tls-hostname=x \
+		$sock,x-dirty-bitmap=foo $sock,x-dirty-bitmap=base:allocation \
+		driver=nbd,path=none; do
+		same info --image-opts "$options"
+	done
+	same info --object secret,id=x,data=a --image-opts "$sock,tls-creds=x"
+	same info "json:{'driver':'raw','size':512,'file':{'driver':'nbd','server':{'type':'unix','path':'$dir/sock'},'export':'ex'}}"
+	for name in nbd: nbd:foo nbd+unix:/// nbd+unix:///x?sockt=/a \
+		"nbd+unix:///?socket=none" nbd:unix:none; do
+		same info "$name"
+	done
+	stop qemu-nbd
+}
+
+# Bits of a bitmap are shown as if they were what is allocated.
+test_bitmaps_of_a_server() {
+	qemu-img create -q -f qcow2 b.qcow2 4M
+	qemu-io -c 'write -P 1 0 1M' b.qcow2 >/dev/null
+	qemu-img bitmap --add b.qcow2 b
+	qemu-io -c 'write -P 2 512k 192k' -c 'write -P 3 3M 64k' b.qcow2 >/dev/null
+	serve_qemu -r -e 2 -A -f qcow2 -B b -x ex b.qcow2
+	of=driver=nbd,path=$dir/sock,export=ex
+	for context in qemu:dirty-bitmap:b qemu:allocation-depth \
+		base:allocation qemu:dirty-bitmap:none; do
+		same map --output=json --image-opts \
+			$of,x-dirty-bitmap=$context
+		same map --output=json --image-opts \
+			driver=raw,file.$of,file.x-dirty-bitmap=$context
+	done
+	img convert -O raw --image-opts \
+		$of,x-dirty-bitmap=qemu:dirty-bitmap:b b.raw
+	img convert -O raw --image-opts $of c.raw
+	assertTrue 'all of it is read' 'cmp b.raw c.raw'
+	stop qemu-nbd
+}
+
+test_tls() {
+	echo qemu:0123456789abcdef0123456789abcdef >keys.psk
+	key=tls-creds-psk,id=x,dir=$dir
+	for object in tls-creds-x509,id=x tls-creds-x509,id=x,dir=/nope \
+		$key,endpoint=foo $key,endpoint=client,foo=1 \
+		tls-creds-x509,id=x,endpoint=client,verify-peer=foo; do
+		same info --object "$object" src
+	done
+	serve_qemu -r -e 2 -f raw -x ex --tls-creds x \
+		--object $key,endpoint=server src
+	of=driver=nbd,path=$dir/sock,export=ex,tls-creds=x
+	same info --object $key,endpoint=client --image-opts $of
+	same info --object $key,endpoint=client,username=qemu --image-opts $of
+	silent convert -O raw --object $key,endpoint=client --image-opts $of b.raw
+	assertTrue 'what was read' 'cmp src b.raw'
+	fails 'requires TLS' vm-img info --image-opts \
+		driver=nbd,path="$dir/sock",export=ex
+	fails 'foo' vm-img info --object $key,username=foo --image-opts $of
+	stop qemu-nbd
+}
+
 test_target() {
 	truncate -s 4M b.raw
 	serve file b.raw
@@ -146,9 +216,9 @@ test_errors() {
 	serve --filter=error memory 4M error-pwrite=ENOSPC error-pwrite-rate=100%
 	fails 'No space left' vm-img convert -n -f raw -O raw src "$uri"
 	stop nbdkit
-	fails "Failed to connect to '$uri'" vm-img info "$uri"
+	fails "Failed to connect to '$dir/sock': Connection refused" vm-img info "$uri"
 	port=$(free_port)
-	fails "Failed to connect to 'nbd://127.0.0.1:$port/'" \
+	fails "Failed to connect to '127.0.0.1:$port': Connection refused" \
 		vm-img info "nbd://127.0.0.1:$port/"
 }
 
