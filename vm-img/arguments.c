@@ -121,7 +121,7 @@ int arguments_next(struct arguments *a)
 	case '?':
 		refuse(a, false);
 	case OPTION_OBJECT:
-		object_add(a->value);
+		object_add(a->value, a->argv[0]);
 		return arguments_next(a);
 	case OPTION_IMAGE_OPTS:
 		has_image_opts = true;
@@ -251,6 +251,21 @@ static int refuse_under(const struct source *source, struct error *err)
 			 source->under_name);
 }
 
+/* An image whose format nobody said was taken for raw, and may be written. */
+static void report_guess(const struct image *image)
+{
+	if (strcmp(image_format_name(image), "raw") != 0)
+		return;
+	report_hint("WARNING: Image format was not specified for '%s' and "
+		    "probing guessed raw.",
+		    image_name(image));
+	report_hint("         Automatically detecting the format is dangerous "
+		    "for raw images, write operations on block 0 will be "
+		    "restricted.");
+	report_hint("         Specify the 'raw' format explicitly to remove "
+		    "the restrictions.");
+}
+
 static struct image *open_name(struct source *source, const char *name,
 			       const char *format, unsigned flags,
 			       bool is_options, bool is_layer)
@@ -274,6 +289,8 @@ static struct image *open_name(struct source *source, const char *name,
 		rc = refuse_under(source, &err);
 	if (rc == 0)
 		rc = open_source(&image, source, flags, &err);
+	if (rc == 0 && source->format == NULL && !image_is_read_only(image))
+		report_guess(image);
 	if (rc == 0)
 		return image;
 	report_error("Could not open '%s': %s", name, error_text(&err, rc));
@@ -377,18 +394,4 @@ struct image *open_or_report(const char *name, const char *format,
 			     unsigned flags)
 {
 	return open_target_or_report(name, format, flags, has_image_opts);
-}
-
-void report_guess(const struct image *image, const char *path)
-{
-	if (has_image_opts || strcmp(image_format_name(image), "raw") != 0)
-		return;
-	report_hint("WARNING: Image format was not specified for '%s' and "
-		    "probing guessed raw.",
-		    path);
-	report_hint("         Automatically detecting the format is dangerous "
-		    "for raw images, write operations on block 0 will be "
-		    "restricted.");
-	report_hint("         Specify the 'raw' format explicitly to remove "
-		    "the restrictions.");
 }

@@ -152,7 +152,7 @@ static int take_option(struct request *request, int id, const char *value)
 		request->format = value;
 		return 0;
 	case 'g':
-		return argument_number("granularity", value, 1, INT64_MAX,
+		return argument_number("granularity", value, 0, INT64_MAX,
 				       &request->granularity);
 	default:
 		add_action(request, id, value);
@@ -162,11 +162,11 @@ static int take_option(struct request *request, int id, const char *value)
 
 static const char *find_fault(const struct request *request, int n_operands)
 {
-	if (n_operands != 2)
-		return "Expecting filename and bitmap name";
 	if (request->n_actions == 0)
 		return "Need at least one of --add, --remove, --clear, "
 		       "--enable, --disable, or --merge";
+	if (n_operands != 2)
+		return "Expecting filename and bitmap name";
 	if (request->granularity != 0 && !request->adds)
 		return "granularity only supported with --add";
 	if (request->source_format != NULL && request->source_path == NULL)

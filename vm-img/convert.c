@@ -140,6 +140,14 @@ static int check_target_options(struct convert *request)
 		return -ENOENT;
 	if (!request->has_no_create && check_new_or_report(request->target) < 0)
 		return -EINVAL;
+	if (request->has_backing_format &&
+	    format_options_get(options, "backing_file") == NULL &&
+	    !has_option(specs, "backing_fmt")) {
+		report_error("Backing file format not supported for file "
+			     "format '%s'",
+			     request->target_format);
+		return -ENOTSUP;
+	}
 	if (format_options_get(options, "backing_file") != NULL) {
 		const char *text = NULL;
 

@@ -151,6 +151,7 @@ static int take_option(struct convert *request, int id, const char *value)
 		return format_options_set(&request->options, "backing_file",
 					  value);
 	case 'F':
+		request->has_backing_format = true;
 		return format_options_set(&request->options, "backing_fmt",
 					  value);
 	default:

@@ -5,6 +5,10 @@
 #include "lib/image/image.h"
 #include "vm-img/report.h"
 
+enum {
+	SALVAGE_PART = 4, /* of a range: what is tried next */
+};
+
 /* Up to len bytes of the piece. */
 static void cut(struct copy_piece *piece, uint64_t len)
 {
@@ -80,13 +84,21 @@ static void fit(const struct copy_run *run, struct copy_piece *piece,
 		piece->len = up - piece->start;
 }
 
-/* A map that cannot be read: block by block, whatever is there. */
-static int salvage_map(const struct copy_run *run, uint64_t offset,
-		       uint64_t left, struct image_extent *extent,
-		       const struct error *err, int rc)
+/* A map that cannot be read: less and less of it, down to one sector, whatever
+ * is there. */
+static int salvage_map(const struct copy_run *run, struct image *image,
+		       uint64_t offset, uint64_t left, unsigned flags,
+		       struct image_extent *extent, struct error *err, int rc)
 {
 	if (!run->copy->is_salvaged)
 		return rc;
+	while (rc < 0 && left > COPY_SECTOR) {
+		left = (left / COPY_SECTOR + SALVAGE_PART - 1) / SALVAGE_PART *
+		       COPY_SECTOR;
+		rc = image_map(image, offset, left, flags, extent, err);
+	}
+	if (rc == 0)
+		return 0;
 	if (!run->copy->is_quiet)
 		report_warning("error while reading block status at offset "
 			       "%llu: %s",
@@ -94,7 +106,7 @@ static int salvage_map(const struct copy_run *run, uint64_t offset,
 			       report_reason(err, rc));
 	*extent = (struct image_extent){
 		.kind = IMAGE_EXTENT_DATA,
-		.len = left < run->block_len ? left : run->block_len,
+		.len = left,
 	};
 	return 0;
 }
@@ -121,7 +133,8 @@ int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 	rc = image_map(copy->sources[run->source], offset, size - offset, flags,
 		       &extent, err);
 	if (rc < 0)
-		rc = salvage_map(run, offset, size - offset, &extent, err, rc);
+		rc = salvage_map(run, copy->sources[run->source], offset,
+				 size - offset, flags, &extent, err, rc);
 	if (rc < 0)
 		return rc;
 	piece->len = extent.len;

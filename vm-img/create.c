@@ -246,6 +246,7 @@ int create_run(int argc, char **argv)
 	struct arguments a = { .specs = create_options,
 			       .argc = argc,
 			       .argv = argv };
+	uint64_t size;
 	int id;
 
 	while ((id = arguments_next(&a)) >= 0)
@@ -258,6 +259,9 @@ int create_run(int argc, char **argv)
 		report_usage("Expecting image file name");
 	request.path = a.operands[0];
 	request.size = a.n_operands > 1 ? a.operands[1] : NULL;
+	if (a.n_operands > 2 &&
+	    argument_size("image size", request.size, &size) < 0)
+		return EXIT_FAILURE;
 	if (a.n_operands > 2)
 		report_usage("Unexpected argument: %s", a.operands[2]);
 	return run_request(&request);

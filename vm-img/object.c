@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum {
+	EXIT_NOT_COMPARED = 2,	/* 1 is that of images that differ */
 	SECRET_MAX = 64 * 1024, /* bytes: a key, not a file */
 };
 
@@ -170,13 +171,15 @@ static int add(struct keys *keys, struct bytes *bytes, bool is_json,
 	const char *id = keys_take(keys, "id");
 	int rc;
 
-	if (type == NULL ||
-	    (strcmp(type, "secret") != 0 &&
-	     strcmp(type, "throttle-group") != 0 && !object_tls_is_type(type)))
+	if (type == NULL)
+		return error_set(err, -EINVAL,
+				 "Parameter 'qom-type' is missing");
+	if (strcmp(type, "secret") != 0 &&
+	    strcmp(type, "throttle-group") != 0 && !object_tls_is_type(type))
 		return error_set(err, -EINVAL,
 				 "Parameter 'qom-type' does not accept value "
 				 "'%s'",
-				 type != NULL ? type : "");
+				 type);
 	if (id == NULL)
 		return error_set(err, -EINVAL, "Parameter 'id' is missing");
 	if (!is_identifier(id))
@@ -198,7 +201,7 @@ static int add(struct keys *keys, struct bytes *bytes, bool is_json,
 	return rc;
 }
 
-void object_add(const char *text)
+void object_add(const char *text, const char *verb)
 {
 	static struct bytes bytes;
 	struct keys keys = { .n = 0 };
@@ -215,5 +218,5 @@ void object_add(const char *text)
 		return;
 	report_error("%s", error_text(&err, rc));
 	report_hint_of(error_text(&err, rc));
-	exit(EXIT_FAILURE);
+	exit(strcmp(verb, "compare") == 0 ? EXIT_NOT_COMPARED : EXIT_FAILURE);
 }

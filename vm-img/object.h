@@ -11,8 +11,9 @@ struct keys;
 struct secrets;
 struct throttle;
 
-/* Take one in, or print a message and exit. The text is not kept. */
-void object_add(const char *text);
+/* Take one in, or print a message and exit as the verb does. The text is not
+ * kept. */
+void object_add(const char *text, const char *verb);
 /* A throttle-group; NULL: none of that name. */
 struct throttle *object_throttle(const char *id);
 /* How to speak TLS to a server; texts are NULL where they were not given. */

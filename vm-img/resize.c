@@ -72,7 +72,7 @@ static uint64_t new_size(const struct request *request, uint64_t now)
 static int check_shrink(const struct request *request, uint64_t now,
 			uint64_t size)
 {
-	if (size >= now)
+	if (size > now)
 		return 0;
 	if (request->preallocation != NULL &&
 	    strcmp(request->preallocation, "off") != 0) {
@@ -80,7 +80,7 @@ static int check_shrink(const struct request *request, uint64_t now,
 			     "images");
 		return -EINVAL;
 	}
-	if (request->may_shrink)
+	if (size == now || request->may_shrink)
 		return 0;
 	report_error("Use the --shrink option to perform a shrink operation.");
 	report_warning("Shrinking an image will delete all data beyond the "
@@ -121,8 +121,6 @@ static int run_request(const struct request *request)
 
 	if (image == NULL)
 		return EXIT_FAILURE;
-	if (request->format == NULL)
-		report_guess(image, request->path);
 	if (resize(image, request) < 0) {
 		image_abandon(image);
 		return EXIT_FAILURE;

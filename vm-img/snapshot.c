@@ -324,8 +324,6 @@ int snapshot_run(int argc, char **argv)
 	image = open_or_report(a.operands[0], format, flags);
 	if (image == NULL)
 		return EXIT_FAILURE;
-	if (format == NULL && strchr("cad", action) != NULL && action != 0)
-		report_guess(image, a.operands[0]);
 	rc = act(image, action, name);
 	if (rc < 0) {
 		image_abandon(image);

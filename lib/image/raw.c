@@ -331,6 +331,10 @@ static int set_length(struct image_file *file, uint64_t size, struct error *err)
 
 	if (rc == -ENOSPC && file->is_block_device)
 		return error_set(err, rc, "Cannot grow device files");
+	if (rc == -EFBIG)
+		return error_set(err, rc,
+				 "The image size is too large for file format "
+				 "'raw'");
 	if (rc == -ENOTSUP)
 		return error_set(err, rc, "Cannot resize fixed-size raw disks");
 	return rc < 0 ? error_set_errno(err, rc, "Could not resize file") : 0;

@@ -1,0 +1,83 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Command lines that nobody means: what is told of first, and with which
+# status, is what qemu-img tells.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	img_dir
+	qemu-img create -q -f qcow2 a 1M
+	truncate -s 1M r
+}
+
+tearDown() {
+	img_cleanup
+}
+
+test_objects() {
+	for verb in info check map compare; do
+		same $verb --object
+		same $verb --object '' a
+		same $verb --object '{}' a
+		same $verb --object secret a
+		same $verb --object foo a
+	done
+}
+
+test_operands() {
+	same bitmap
+	same bitmap --
+	same bitmap --add
+	same bitmap --add a
+	same bitmap -b a x y
+	same create a b c d
+	same create a 1M c d
+	same create a 1M c
+	same measure --size 1M --image-opts
+	silent bitmap -g 0 --add a x
+	same bitmap -g 9E --add a y
+}
+
+test_sizes() {
+	same create -f raw x 8191P
+	same resize --preallocation=full a 1M
+	same resize --preallocation=falloc a +0
+	same resize --preallocation=off a 1M
+	same resize a 1M
+	same convert -O raw -o backing_fmt=qcow2 a x
+	same convert -O raw -F qcow2 a x
+}
+
+# A map is asked for less and less, down to what cannot be told. QEMU asks
+# twice for all of it, and warns as often.
+test_salvage() {
+	rule='{"event":"none","iotype":"block-status","errno":5,"sector":1024}'
+	file='{"driver":"file","filename":"r"}'
+	img convert --salvage -O raw \
+		"json:{\"driver\":\"blkdebug\",\"inject-error\":[$rule],\"image\":$file}" \
+		x 2>err
+	assertEquals 'convert' 0 $?
+	assertEquals 'one warning' \
+		'qemu-img: warning: error while reading block status at offset 524288: Input/output error' \
+		"$(cat err)"
+	assertTrue 'all else is read' 'cmp r x'
+}
+
+# Whoever may write to it is told that it was taken for raw.
+test_guesses() {
+	for line in 'commit r' 'rebase -u -b a -F qcow2 r' \
+		'amend -o compat=1.1 r' 'check -r all r' 'check r' \
+		'snapshot -c x r' 'snapshot -l r' 'resize r 1M' \
+		'resize --image-opts file.filename=r 1M' \
+		'resize -f raw r 1M' 'convert -n a r' 'map r' \
+		'commit --image-opts file.filename=r' \
+		'commit --image-opts driver=raw,file.filename=r'; do
+		# shellcheck disable=SC2086 # a line is several words
+		same $line
+	done
+}
+
+# shellcheck disable=SC1091 # not part of the tree
+. shunit2
