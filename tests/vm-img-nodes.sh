@@ -192,6 +192,15 @@ driver=qcow2,data-file.filename=e.data,file.filename=d.qcow2
 END
 	assertTrue "of the other one" "cmp -n 64k -i 0:64k o.raw r.raw"
 	same info --image-opts data-file.filename=e.data,file.filename=d.qcow2
+	# An image that no longer says where its data is.
+	qemu-img amend -o data_file= --image-opts \
+		data-file.filename=d.data,file.filename=d.qcow2
+	same info d.qcow2
+	same info --image-opts data-file.filename=d.data,file.filename=d.qcow2
+	same info --output=json --image-opts \
+		data-file.filename=d.data,file.filename=d.qcow2
+	same compare --image-opts data-file.filename=d.data,file.filename=d.qcow2 \
+		driver=raw,file.filename=d.data
 }
 
 test_files_as_formats() {

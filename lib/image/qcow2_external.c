@@ -101,11 +101,11 @@ int qcow2_external_open(struct qcow2 *q, struct error *err)
 		return refuse_path(q->image, err);
 	q->has_data_file = true;
 	q->is_data_raw = q->header.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+	if (q->image->flags & IMAGE_METADATA_ONLY)
+		return 0;
 	if (q->header.data_file == NULL && q->image->data_path == NULL)
 		return error_set(err, -EINVAL,
 				 "'data-file' is required for this image");
-	if (q->image->flags & IMAGE_METADATA_ONLY)
-		return 0;
 	return open_file(q, err);
 }
 

@@ -51,7 +51,8 @@ static void add_rows(const struct qcow2_header *h, struct image_info *info)
 	add_number(info, "refcount bits", "refcount-bits",
 		   1U << h->refcount_order);
 	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE) {
-		add_text(info, "data file", "data-file", h->data_file);
+		if (h->data_file != NULL) /* or the caller says which */
+			add_text(info, "data file", "data-file", h->data_file);
 		add_bool(info, "data file raw", "data-file-raw",
 			 h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	}
