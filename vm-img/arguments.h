@@ -128,8 +128,6 @@ struct image *open_layer_or_report(const char *name, const char *format,
  * name that is no path. 0, or -errno with a text. */
 int open_backing(struct image **image, const char *of, const char *name,
 		 const char *format, unsigned flags, struct error *err);
-/* Was --image-opts given? */
-bool arguments_have_image_opts(void);
 /* May an image be made by this name? -EINVAL. */
 int check_new_or_report(const char *path);
 /* An image that was just made: its path, and the id of its secret or NULL. */

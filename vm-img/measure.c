@@ -11,6 +11,7 @@
 #include "vm-img/arguments.h"
 #include "vm-img/format_options.h"
 #include "vm-img/json.h"
+#include "vm-img/object.h"
 #include "vm-img/report.h"
 #include "vm-img/snapshot.h"
 #include "vm-img/status.h"
@@ -176,7 +177,6 @@ static int read_geometry(struct geometry *g, const struct request *request)
 	const char *cluster = get(request, "cluster_size");
 	const char *bits = get(request, "refcount_bits");
 	const char *extended = get(request, "extended_l2");
-	const char *encryption = get(request, "encrypt.format");
 	int rc;
 
 	*g = (struct geometry){
@@ -196,10 +196,46 @@ static int read_geometry(struct geometry *g, const struct request *request)
 		rc = read_version(g, get(request, "compat"));
 	if (rc == 0)
 		rc = check_refcounts(g);
-	if (rc == 0 && encryption != NULL && strcmp(encryption, "luks") == 0)
-		rc = refuse("measure of encrypt.format=luks is not available "
-			    "yet");
 	return rc;
+}
+
+static int find_luks_header(const struct request *request, const char *prefix,
+			    uint64_t *len)
+{
+	struct image_option list[FORMAT_OPTIONS_MAX];
+	struct image_create_options create = {
+		.format = request->target_format,
+		.secrets = object_secrets(),
+	};
+	struct error err = ERROR_INIT;
+	int rc;
+
+	format_options_apply(&request->options,
+			     format_options_of_new(request->target_format, true,
+						   NULL),
+			     list, &create);
+	rc = image_luks_measure(&create, prefix, len, &err);
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	return rc;
+}
+
+static int add_luks_header(struct measure *m, const struct request *request,
+			   const struct geometry *g)
+{
+	const char *encryption = get(request, "encrypt.format");
+	uint64_t len;
+	int rc;
+
+	if (encryption == NULL || strcmp(encryption, "luks") != 0)
+		return 0;
+	rc = find_luks_header(request, "encrypt.", &len);
+	if (rc < 0)
+		return rc;
+	len = round_up(len, g->cluster_len);
+	m->required += len;
+	m->fully_allocated += len;
+	return 0;
 }
 
 /* Bytes of clusters that hold something. */
@@ -256,6 +292,9 @@ static int measure_qcow2(struct measure *m, const struct request *request,
 		data = size;
 	m->fully_allocated = full_len(size, &g);
 	m->required = m->fully_allocated - size + data;
+	rc = add_luks_header(m, request, &g);
+	if (rc < 0)
+		return rc;
 	m->has_bitmaps = g.version >= 3 && source != NULL &&
 			 strcmp(image_format_name(source), "qcow2") == 0;
 	if (m->has_bitmaps)
@@ -284,23 +323,15 @@ static int check_target(struct request *request)
 	return rc;
 }
 
-/* The header and eight key slots, each of 4000 times the key. */
 static int measure_luks(struct measure *m, const struct request *request,
 			uint64_t size)
 {
-	const char *cipher = get(request, "cipher-alg");
-	const char *mode = get(request, "cipher-mode");
-	uint64_t key_len = 32;
+	uint64_t header;
+	int rc = find_luks_header(request, "", &header);
 
-	if (get(request, "key-secret") == NULL)
-		return refuse("Parameter 'key-secret' is required for cipher");
-	if (cipher != NULL && strcmp(cipher, "aes-128") == 0)
-		key_len = 16;
-	else if (cipher != NULL && strcmp(cipher, "aes-192") == 0)
-		key_len = 24;
-	if (mode == NULL || strcmp(mode, "xts") == 0)
-		key_len *= 2;
-	m->required = 4096 + 8 * round_up(key_len * 4000, 4096) + size;
+	if (rc < 0)
+		return rc;
+	m->required = header + size;
 	m->fully_allocated = m->required;
 	return 0;
 }

@@ -326,6 +326,14 @@ int image_create(const char *path, const struct image_create_options *options,
 		 struct error *err);
 
 /*
+ * Bytes in front of the data that LUKS would take with these options, whose
+ * names begin with prefix ("encrypt." of qcow2). -EINVAL: they cannot be, or
+ * there is no password.
+ */
+int image_luks_measure(const struct image_create_options *options,
+		       const char *prefix, uint64_t *len, struct error *err);
+
+/*
  * One row for each creation option of a format, in the order in which create
  * shows them. argument is the kind of the value, in qemu-img's words: "size",
  * "num", "bool (on/off)" or "str"; vm-img checks it and hands on sizes in

@@ -191,8 +191,9 @@ static int find_password(const struct image_create_options *o,
 				  password, err);
 }
 
-int luks_new(struct luks *luks, const struct image_create_options *options,
-	     const char *prefix, uint8_t *key, struct error *err)
+/* What the options say, and that there is a password. */
+static int set_all(struct luks *luks, const struct image_create_options *o,
+		   const char *prefix, struct error *err)
 {
 	struct secret password;
 	int rc;
@@ -200,14 +201,33 @@ int luks_new(struct luks *luks, const struct image_create_options *options,
 	*luks = (struct luks){ .payload_offset = 0 };
 	rc = library_load_crypto(err);
 	if (rc == 0)
-		rc = find_password(options, prefix, &password, err);
+		rc = find_password(o, prefix, &password, err);
 	if (rc == 0)
-		rc = set_cipher(luks, options, prefix, err);
+		rc = set_cipher(luks, o, prefix, err);
 	if (rc == 0)
-		rc = set_hash(luks->hash, options, prefix, "hash-alg", "sha256",
-			      err);
+		rc = set_hash(luks->hash, o, prefix, "hash-alg", "sha256", err);
 	if (rc == 0)
-		rc = set_iv(luks, options, prefix, err);
+		rc = set_iv(luks, o, prefix, err);
+	if (rc == 0)
+		lay_out(luks);
+	return rc;
+}
+
+int image_luks_measure(const struct image_create_options *options,
+		       const char *prefix, uint64_t *len, struct error *err)
+{
+	struct luks luks;
+	int rc = set_all(&luks, options, prefix, err);
+
+	*len = luks.payload_offset;
+	return rc;
+}
+
+int luks_new(struct luks *luks, const struct image_create_options *options,
+	     const char *prefix, uint8_t *key, struct error *err)
+{
+	int rc = set_all(luks, options, prefix, err);
+
 	if (rc == 0)
 		rc = luks_new_key(key, cipher_key_len(&luks->cipher));
 	if (rc == 0)
@@ -216,7 +236,6 @@ int luks_new(struct luks *luks, const struct image_create_options *options,
 		rc = count_master(luks, options, prefix, err);
 	if (rc < 0)
 		return rc;
-	lay_out(luks);
 	set_uuid(luks);
 	return luks_seal_master(luks, key);
 }
