@@ -187,6 +187,17 @@ test_bitmaps_stay() {
 	assertTrue 'cmp orig a.qcow2'
 }
 
+# An L1 entry at a time, the snapshot's after the image's.
+test_progress() {
+	qemu-img create -q -f qcow2 orig 4G
+	qemu-io -c 'write -z 1M 100k' -c 'write -z 3G 64k' orig >.io
+	same amend -p -o compat=0.10 a.qcow2
+	assertContains "$(cat .out)" '(12.50/100%)'
+	qemu-img snapshot -c one orig
+	same amend -p -o compat=0.10 a.qcow2
+	same amend -p -q -o compat=0.10 a.qcow2
+}
+
 test_usage() {
 	make_image compat=1.1
 	for arguments in 'a.qcow2' '-o help' '-o help -f qcow2' \

@@ -81,9 +81,15 @@ static int check_names(const struct format_options *options, const char *format)
 	return 0;
 }
 
+static void show(void *context, uint64_t done, uint64_t total)
+{
+	progress_show(context, done, total);
+}
+
 static int amend(struct image *image, const struct request *request)
 {
 	struct image_option list[FORMAT_OPTIONS_MAX];
+	struct progress progress;
 	const struct image_amend_options options = {
 		.options = list,
 		.n_options = format_options_list(
@@ -91,9 +97,9 @@ static int amend(struct image *image, const struct request *request)
 			image_amend_specs(image_format_name(image)), list),
 		.is_forced = request->is_forced,
 		.secrets = object_secrets(),
+		.progress = { show, &progress },
 	};
 	struct error err = ERROR_INIT;
-	struct progress progress;
 	int rc;
 
 	progress_begin(&progress,

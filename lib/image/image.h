@@ -246,11 +246,18 @@ int image_compact(struct image *image, struct error *err);
  * first is changed; each change is done or not done, whenever it is killed.
  * -ENOTSUP: the format has none.
  */
+/* Who wants to know how far something is that takes long; show may be NULL. */
+struct image_progress {
+	void (*show)(void *context, uint64_t done, uint64_t total);
+	void *context;
+};
+
 struct image_amend_options {
 	const struct image_option *options;
 	unsigned n_options;
 	bool is_forced; /* what may lock the user out */
 	const struct secrets *secrets;
+	struct image_progress progress;
 };
 int image_amend(struct image *image, const struct image_amend_options *options,
 		struct error *err);

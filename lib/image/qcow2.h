@@ -639,7 +639,8 @@ extern const struct image_option_spec qcow2_amend_specs[];
 int qcow2_amend_refcounts(struct qcow2 *q, uint32_t order, struct error *err);
 /* The same; no cluster is marked as zero afterwards.
  * qcow2_amend_expand.c */
-int qcow2_expand_zeroes(struct qcow2 *q, struct error *err);
+int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
+			struct error *err);
 
 /* What is to stand in the first cluster, beside what stands there already. */
 struct qcow2_new_header {

@@ -51,6 +51,7 @@ struct wish {
 	 */
 	const char *data_file;
 	bool is_data_raw;
+	const struct image_progress *progress;
 };
 
 static int take_version(struct wish *w, const char *text, struct error *err)
@@ -350,13 +351,14 @@ static int check_snapshots(struct qcow2 *q, struct error *err)
 	return rc;
 }
 
-static int go_down(struct qcow2 *q, struct error *err)
+static int go_down(struct qcow2 *q, const struct image_progress *progress,
+		   struct error *err)
 {
 	int rc = check_snapshots(q, err);
 
 	if (rc < 0)
 		return rc;
-	rc = qcow2_expand_zeroes(q, err);
+	rc = qcow2_expand_zeroes(q, progress, err);
 	if (rc < 0 && (!q->is_corrupt || q->image->found != NULL))
 		error_set_errno(err, rc,
 				"Failed to turn zero into data clusters");
@@ -441,7 +443,8 @@ static int alone(struct qcow2 *q, const struct wish *w,
 
 static int finish(struct qcow2 *q, const struct wish *w, struct error *err)
 {
-	return w->version < q->header.version ? go_down(q, err) : 0;
+	return w->version < q->header.version ? go_down(q, w->progress, err)
+					      : 0;
 }
 
 int qcow2_amend(struct image *image, const struct image_amend_options *options,
@@ -456,6 +459,7 @@ int qcow2_amend(struct image *image, const struct image_amend_options *options,
 	struct wish wish;
 	int rc = take_wish(q, &o, &wish, err);
 
+	wish.progress = &options->progress;
 	if (rc == 0 && wish.version < q->header.version)
 		rc = check_down(q, &wish, err);
 	/* Its header is nobody else's. */

@@ -24,6 +24,9 @@ struct expansion {
 	uint64_t offset, count; /* of the table */
 	bool is_changed;
 	uint64_t first; /* cluster of the disk */
+
+	const struct image_progress *progress;
+	uint64_t done, total; /* entries of L1 tables */
 };
 
 static int barrier(struct qcow2 *q, struct error *err)
@@ -142,6 +145,10 @@ static int expand_tables(struct expansion *x, const uint64_t *l1,
 		x->first = i << x->q->l2_bits;
 		if (x->offset != 0)
 			rc = expand_table(x, err);
+		x->done++;
+		if (rc == 0 && x->progress->show != NULL)
+			x->progress->show(x->progress->context, x->done,
+					  x->total);
 	}
 	return rc;
 }
@@ -155,15 +162,24 @@ static int expand_snapshot(struct expansion *x, const struct qcow2_snapshot *s,
 	return rc == 0 ? expand_tables(x, l1, s->l1_size, err) : rc;
 }
 
-int qcow2_expand_zeroes(struct qcow2 *q, struct error *err)
+int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
+			struct error *err)
 {
 	_cleanup_free_ uint64_t *l2 = malloc(q->cluster_len);
 	_cleanup_free_ uint64_t *old = malloc(q->cluster_len);
-	struct expansion x = { .q = q, .l2 = l2, .old = old };
+	struct expansion x = {
+		.q = q,
+		.l2 = l2,
+		.old = old,
+		.progress = progress,
+		.total = q->header.l1_size,
+	};
 	int rc;
 
 	if (l2 == NULL || old == NULL)
 		return -ENOMEM;
+	for (uint32_t i = 0; i < q->header.n_snapshots; i++)
+		x.total += q->snapshots[i].l1_size;
 	rc = expand_tables(&x, q->l1, q->header.l1_size, err);
 	for (uint32_t i = 0; rc == 0 && i < q->header.n_snapshots; i++)
 		rc = expand_snapshot(&x, &q->snapshots[i], err);
