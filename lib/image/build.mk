@@ -26,6 +26,7 @@ LIB_SRCS += \
 	lib/image/formats.c \
 	lib/image/guid.c \
 	lib/image/image.c \
+	lib/image/image_open.c \
 	lib/image/iov.c \
 	lib/image/layer.c \
 	lib/image/library.c \

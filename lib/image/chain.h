@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* Inside lib/image: between image.c, which opens one image, and chain.c. */
+/* Inside lib/image: between image_open.c, which opens one, and chain.c. */
 #ifndef LIB_IMAGE_CHAIN_H
 #define LIB_IMAGE_CHAIN_H
 

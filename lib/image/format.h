@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Inside lib/image: the table of operations that a format fills, and the
- * object that image.c and the formats share. Programs include image.h.
+ * object that image*.c and the formats share. Programs include image.h.
  */
 #ifndef LIB_IMAGE_FORMAT_H
 #define LIB_IMAGE_FORMAT_H
