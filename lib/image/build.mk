@@ -111,6 +111,7 @@ LIB_SRCS += \
 	lib/image/vmdk.c \
 	lib/image/vmdk_create.c \
 	lib/image/vmdk_descriptor.c \
+	lib/image/vmdk_open.c \
 	lib/image/vmdk_sparse.c \
 	lib/image/vpc.c \
 	lib/image/vpc_create.c \

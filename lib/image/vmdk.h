@@ -40,6 +40,10 @@ struct vmdk {
 	bool is_parent_checked;
 };
 
+/* vmdk_open.c: fills image->state. */
+int vmdk_open(struct image *image, struct error *err);
+void vmdk_free(struct vmdk *v);
+
 /* Its header says what it is: type, blocks.size and the tables are filled.
  * file may be for reading only. */
 int vmdk_sparse_open(struct vmdk_extent *extent, struct image *image,
