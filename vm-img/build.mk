@@ -37,6 +37,7 @@ vm-img_SRCS := \
 	vm-img/progress.c \
 	vm-img/rate.c \
 	vm-img/rebase.c \
+	vm-img/rebase_copy.c \
 	vm-img/report.c \
 	vm-img/resize.c \
 	vm-img/snapshot.c \

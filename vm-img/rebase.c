@@ -4,29 +4,19 @@
  * it holds nothing itself, and the old backing image reads other than the new
  * one, it is given what the old one says; then the name is changed. A kill on
  * the way leaves the old name, and an image that reads as it did.
- *
- * Workers take such ranges in turn; each compares cluster by cluster.
  */
-#include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/progress.h"
+#include "vm-img/rebase_copy.h"
 #include "vm-img/report.h"
-#include "vm-img/turns.h"
 #include "vm-img/verb.h"
-#include "vm-img/workers.h"
-#include "vm-img/zero.h"
 
-#include <pthread.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-enum {
-	PAGE = 4096,
-	N_WORKERS = 4,
-};
 
 const struct option_spec rebase_options[] = {
 	{ 'q', "quiet", NULL, "print errors only" },
@@ -52,337 +42,9 @@ struct request {
 
 struct run {
 	const struct request *request;
-	struct image *image, *old, *new; /* old and new may be NULL */
-	size_t piece_len;		 /* whole clusters */
-
-	pthread_mutex_t lock;
-	uint64_t cursor;
-	uint64_t n_given; /* pieces */
-	struct turns turns;
-	int result;
-	struct error error;
+	struct rebase_copy copy;
 	struct progress progress;
-	struct crew crew;
 };
-
-struct piece {
-	uint64_t start;
-	size_t len;
-	uint64_t turn;
-};
-
-static void fail(struct run *run, int rc, const char *what,
-		 const struct error *err)
-{
-	pthread_mutex_lock(&run->lock);
-	if (run->result == 0)
-		run->result = error_set(&run->error, rc, "%s: %s", what,
-					report_reason(err, rc));
-	turns_end(&run->turns);
-	pthread_mutex_unlock(&run->lock);
-}
-
-static uint64_t size_of(const struct image *image)
-{
-	return image != NULL ? image_size(image) : 0;
-}
-
-/* Where a range's content is; past the end and without an image: nowhere. */
-static int look(struct image *image, uint64_t start, uint64_t *len,
-		struct image_extent *extent, struct error *err)
-{
-	uint64_t size = size_of(image);
-	int rc;
-
-	*extent = (struct image_extent){ .kind = IMAGE_EXTENT_HOLE };
-	if (start >= size)
-		return 0;
-	if (*len > size - start)
-		*len = size - start;
-	rc = image_map(image, start, *len, IMAGE_MAP_CHAIN, extent, err);
-	if (rc == 0)
-		*len = extent->len;
-	return rc;
-}
-
-static bool is_empty(const struct image_extent *extent)
-{
-	return extent->kind == IMAGE_EXTENT_HOLE ||
-	       extent->kind == IMAGE_EXTENT_ZERO;
-}
-
-/* The same place of the same disk, in the same file: so the same bytes. */
-static bool is_shared(const struct image_extent *a,
-		      const struct image_extent *b)
-{
-	struct stat x, y;
-
-	return !is_empty(a) && !is_empty(b) && a->kind == b->kind &&
-	       strcmp(image_format_name(a->layer),
-		      image_format_name(b->layer)) == 0 &&
-	       fstat(a->host_fd, &x) == 0 && fstat(b->host_fd, &y) == 0 &&
-	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
-/* Do both read the same from cursor on? And how far, at most len. */
-static int compare_maps(const struct run *run, uint64_t *len, bool *is_same,
-			struct error *err)
-{
-	struct image_extent before, after;
-	int rc = look(run->old, run->cursor, len, &before, err);
-
-	if (rc == 0)
-		rc = look(run->new, run->cursor, len, &after, err);
-	if (rc == 0)
-		*is_same = (is_empty(&before) && is_empty(&after)) ||
-			   is_shared(&before, &after);
-	return rc;
-}
-
-/*
- * With the lock held. The next range, and whether there is nothing to do:
- * the image has it, or both backing images read the same. Other ranges are
- * whole clusters, or what is missing of one: each is written once.
- */
-static int look_up(struct run *run, uint64_t *len, bool *is_settled,
-		   struct error *err)
-{
-	uint64_t left = image_size(run->image) - run->cursor;
-	uint64_t cluster = image_cluster_size(run->image), end;
-	struct image_extent extent;
-	int rc = image_map(run->image, run->cursor, left, 0, &extent, err);
-
-	if (rc < 0)
-		return rc;
-	*len = left = extent.len;
-	*is_settled = extent.kind != IMAGE_EXTENT_HOLE;
-	if (*is_settled)
-		return 0;
-	rc = compare_maps(run, len, is_settled, err);
-	if (rc < 0 || *len == left)
-		return rc;
-	end = run->cursor + *len;
-	end -= end % cluster;
-	if (!*is_settled || end <= run->cursor) {
-		*is_settled = false;
-		end = run->cursor + *len + cluster - 1;
-		end -= end % cluster;
-	}
-	*len = end - run->cursor;
-	if (*len > left)
-		*len = left;
-	return 0;
-}
-
-static int take_locked(struct run *run, struct piece *piece, struct error *err)
-{
-	uint64_t size = image_size(run->image), len;
-	bool is_settled;
-
-	while (run->result == 0 && run->cursor < size) {
-		int rc = look_up(run, &len, &is_settled, err);
-
-		if (rc < 0)
-			return rc;
-		if (!is_settled &&
-		    len > run->piece_len - run->cursor % run->piece_len)
-			len = run->piece_len - run->cursor % run->piece_len;
-		*piece = (struct piece){ run->cursor, (size_t)len,
-					 run->n_given };
-		run->cursor += len;
-		progress_show(&run->progress, run->cursor, size);
-		if (!is_settled) {
-			run->n_given++;
-			return 1;
-		}
-	}
-	return 0;
-}
-
-static bool take(struct run *run, struct piece *piece)
-{
-	struct error err = ERROR_INIT;
-	int rc;
-
-	pthread_mutex_lock(&run->lock);
-	rc = take_locked(run, piece, &err);
-	pthread_mutex_unlock(&run->lock);
-	if (rc < 0)
-		fail(run, rc, "error while reading image metadata", &err);
-	return rc > 0;
-}
-
-static int read_padded(struct image *image, uint64_t start, uint8_t *buf,
-		       size_t len, struct error *err)
-{
-	uint64_t size = size_of(image);
-	size_t n = start < size ? len : 0;
-
-	if (n > 0 && n > size - start)
-		n = (size_t)(size - start);
-	memset(buf + n, 0, len - n);
-	return n > 0 ? image_read(image, start, buf, n, err) : 0;
-}
-
-/* len bytes of whole clusters, or what is missing of one. */
-static int write_range(const struct run *run, uint64_t start,
-		       const uint8_t *buf, size_t len, bool is_empty_range,
-		       struct error *err)
-{
-	size_t cluster = image_cluster_size(run->image);
-	int rc = 0;
-
-	if (is_empty_range)
-		return image_write_zeroes(run->image, start, len,
-					  IMAGE_ZERO_EXPLICIT, err);
-	if (!run->request->is_compressed || start % cluster != 0)
-		return image_write(run->image, start, buf, len, err);
-	for (size_t at = 0; rc == 0 && at < len; at += cluster) {
-		size_t n = len - at < cluster ? len - at : cluster;
-
-		if (n == cluster || start + len == image_size(run->image))
-			rc = image_write_compressed(run->image, start + at,
-						    buf + at, n, NULL, err);
-		else
-			rc = image_write(run->image, start + at, buf + at, n,
-					 err);
-	}
-	return rc;
-}
-
-enum change {
-	CHANGE_NONE,
-	CHANGE_ZERO, /* to zero */
-	CHANGE_DATA,
-};
-
-static enum change compare_cluster(const uint8_t *before, const uint8_t *after,
-				   size_t len)
-{
-	if (memcmp(before, after, len) == 0)
-		return CHANGE_NONE;
-	return is_zero(before, len) ? CHANGE_ZERO : CHANGE_DATA;
-}
-
-/* What differs of one piece: clusters in a row are written together. */
-static int write_differences(const struct run *run, const struct piece *piece,
-			     const uint8_t *before, const uint8_t *after,
-			     struct error *err)
-{
-	size_t cluster = image_cluster_size(run->image), first = 0, at = 0;
-	enum change last = CHANGE_NONE, change;
-	int rc = 0;
-
-	while (rc == 0 && at < piece->len) {
-		size_t len = cluster - (piece->start + at) % cluster;
-
-		if (len > piece->len - at)
-			len = piece->len - at;
-		change = compare_cluster(before + at, after + at, len);
-		if (change != last && last != CHANGE_NONE)
-			rc = write_range(run, piece->start + first,
-					 before + first, at - first,
-					 last == CHANGE_ZERO, err);
-		if (change != last)
-			first = at;
-		last = change;
-		at += len;
-	}
-	if (rc == 0 && last != CHANGE_NONE)
-		rc = write_range(run, piece->start + first, before + first,
-				 at - first, last == CHANGE_ZERO, err);
-	return rc;
-}
-
-/* Pieces are written in turn, so that clusters lie in the order of the disk;
- * what compresses is in no order. False: there was an error. */
-static bool await_turn(struct run *run, const struct piece *piece)
-{
-	bool is_good;
-
-	pthread_mutex_lock(&run->lock);
-	if (run->request->is_compressed)
-		is_good = !run->turns.is_over;
-	else
-		is_good = turns_await(&run->turns, piece->turn, &run->lock);
-	pthread_mutex_unlock(&run->lock);
-	return is_good;
-}
-
-static void pass_turn(struct run *run)
-{
-	pthread_mutex_lock(&run->lock);
-	turns_pass(&run->turns, 1);
-	pthread_mutex_unlock(&run->lock);
-}
-
-static bool do_piece(struct run *run, const struct piece *piece,
-		     uint8_t *before, uint8_t *after)
-{
-	struct error err = ERROR_INIT;
-	uint64_t since_ns = crew_now();
-	int rc = read_padded(run->old, piece->start, before, piece->len, &err);
-
-	if (rc < 0) {
-		fail(run, rc, "error while reading from old backing file",
-		     &err);
-		return false;
-	}
-	rc = read_padded(run->new, piece->start, after, piece->len, &err);
-	if (rc < 0) {
-		fail(run, rc, "error while reading from new backing file",
-		     &err);
-		return false;
-	}
-	crew_report(&run->crew, since_ns, 2 * piece->len);
-	if (!await_turn(run, piece))
-		return false;
-	rc = write_differences(run, piece, before, after, &err);
-	if (rc < 0)
-		fail(run, rc, "Error while writing to COW image", &err);
-	pass_turn(run);
-	return rc == 0;
-}
-
-static void *work(void *context)
-{
-	struct run *run = context;
-	_cleanup_free_ uint8_t *buf = aligned_alloc(PAGE, 2 * run->piece_len);
-	struct piece piece;
-
-	if (buf == NULL) {
-		fail(run, -ENOMEM, "rebase", NULL);
-		return NULL;
-	}
-	while (take(run, &piece) &&
-	       do_piece(run, &piece, buf, buf + run->piece_len))
-		;
-	return NULL;
-}
-
-/* At first; compressing, and writing that waits, pay in any case. */
-static bool works_alone(const struct run *run)
-{
-	return !run->request->is_compressed && !image_is_uncached(run->image);
-}
-
-static int copy_differences(struct run *run)
-{
-	unsigned n_workers = arguments_processors(N_WORKERS);
-
-	run->piece_len = image_cluster_size(run->image);
-	if (run->piece_len < image_transfer_len(run->image))
-		run->piece_len = image_transfer_len(run->image);
-	if (run->new != NULL && run->piece_len < image_transfer_len(run->new))
-		run->piece_len = image_transfer_len(run->new);
-	pthread_mutex_init(&run->lock, NULL);
-	crew_run(&run->crew, works_alone(run) ? 1 : n_workers, n_workers, work,
-		 run);
-	pthread_mutex_destroy(&run->lock);
-	if (run->result < 0)
-		report_error("%s", run->error.text);
-	return run->result;
-}
 
 static int change_name(const struct run *run)
 {
@@ -390,8 +52,9 @@ static int change_name(const struct run *run)
 	const char *format = run->request->backing_format;
 	struct error err = ERROR_INIT;
 	bool has_backing = name != NULL && name[0] != '\0';
-	int rc = image_change_backing(run->image, has_backing ? name : NULL,
-				      has_backing ? format : NULL, &err);
+	int rc =
+		image_change_backing(run->copy.image, has_backing ? name : NULL,
+				     has_backing ? format : NULL, &err);
 
 	if (rc == -ENOSPC)
 		report_error("Could not change the backing file to '%s': No "
@@ -443,7 +106,7 @@ static int open_new(struct run *run, unsigned flags)
 
 	if (request->backing[0] == '\0')
 		return 0;
-	rc = open_backing(&run->new, request->path, request->backing,
+	rc = open_backing(&run->copy.new, request->path, request->backing,
 			  request->backing_format, flags, &err);
 	if (rc < 0)
 		report_error("Could not open new backing file '%s': %s",
@@ -468,22 +131,26 @@ static int rebase(struct run *run, unsigned source_flags)
 	const struct request *request = run->request;
 	int rc = check_format(request);
 
-	run->old = image_backing(run->image);
+	run->copy.old = image_backing(run->copy.image);
 	if (rc == 0 && !request->is_unsafe)
 		rc = open_new(run, source_flags);
 	if (rc == 0)
 		rc = check_name(request);
 	if (rc == 0 && !request->is_unsafe)
-		rc = copy_differences(run);
+		rc = rebase_copy(&run->copy);
 	if (rc == 0)
 		rc = change_name(run);
-	image_abandon(run->new);
+	image_abandon(run->copy.new);
 	return rc;
 }
 
 static int run_request(const struct request *request)
 {
-	struct run run = { .request = request };
+	struct run run = {
+		.request = request,
+		.copy = { .is_compressed = request->is_compressed,
+			  .progress = &run.progress },
+	};
 	struct error err = ERROR_INIT;
 	unsigned flags = 0, source_flags = 0;
 	int rc = -EIO;
@@ -491,15 +158,15 @@ static int run_request(const struct request *request)
 	progress_begin(&run.progress,
 		       request->wants_progress && !request->is_quiet);
 	if (check_request(request, &flags, &source_flags) == 0)
-		run.image = open_or_report(
+		run.copy.image = open_or_report(
 			request->path, request->format,
 			flags | (request->is_unsafe ? IMAGE_NO_BACKING : 0));
-	if (run.image != NULL)
+	if (run.copy.image != NULL)
 		rc = rebase(&run, source_flags);
 	if (rc < 0)
-		image_abandon(run.image);
+		image_abandon(run.copy.image);
 	else
-		rc = image_close(run.image, &err);
+		rc = image_close(run.copy.image, &err);
 	if (err.text[0] != '\0')
 		report_error("%s", err.text);
 	progress_end(&run.progress, rc == 0);
