@@ -36,7 +36,7 @@ has_served() {
 test_killed_disk_is_no_error_to_the_guest() {
 	initramfs=$(guest_initramfs - \
 		--program="$B/tests/tools/disk-writer" <<-END
-		$B/tests/tools/disk-writer write /dev/vda 16 60
+		$B/tests/tools/disk-writer write /dev/vda 16 120
 	END
 	)
 	serve
@@ -56,7 +56,7 @@ test_killed_disk_is_no_error_to_the_guest() {
 	done
 	assertFalse 'it was all while the guest wrote' \
 		"file_has $dir/guest.log 'all there|GUEST-STATUS'"
-	status_of guest 180
+	status_of guest 240
 	assertEquals 'the guest powers off' 0 $?
 	assertEquals "$(tail -n 15 "$dir/guest.log")" 0 \
 		"$(guest_status "$dir/guest.log")"
