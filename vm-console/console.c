@@ -6,9 +6,9 @@
 #include "vm-console/viewer.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 
 #include <string.h>
-#include <time.h>
 
 enum {
 	GRACE_MS = 1000,
@@ -21,10 +21,7 @@ static void end_now(struct event_timer *timer)
 
 static uint64_t now_us(void)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	return clock_ns() / 1000;
 }
 
 /*

@@ -10,6 +10,7 @@
  * nothing: the top still covers what was half written under it.
  */
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 #include "lib/base/error.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
@@ -164,7 +165,7 @@ static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 	int rc = 0;
 
 	rate_sleep(piece->ready_ns);
-	since_ns = crew_now();
+	since_ns = clock_ns();
 	if (piece->layer != NULL)
 		rc = image_read(piece->layer, piece->start, buf,
 				(size_t)piece->len, &err);

@@ -18,6 +18,7 @@
 #include "vm-img/copy_internal.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 #include "lib/image/image.h"
 #include "vm-img/report.h"
 
@@ -152,7 +153,7 @@ static bool read_batch(struct copy_run *run, const struct batch *batch,
 		       uint8_t *buf)
 {
 	struct error err = ERROR_INIT;
-	uint64_t since_ns = crew_now(), len = 0;
+	uint64_t since_ns = clock_ns(), len = 0;
 
 	for (unsigned i = 0; i < batch->n; i++) {
 		const struct copy_piece *piece = &batch->pieces[i];

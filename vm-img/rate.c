@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 #include "vm-img/rate.h"
 
+#include "lib/base/clock.h"
+
 #include <errno.h>
 #include <time.h>
 
 enum {
 	NS_PER_S = 1000000000,
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
 
 /* What was not used is lost: the next bytes are no faster for it. */
 uint64_t rate_take(struct rate *rate, uint64_t len)
@@ -23,7 +17,7 @@ uint64_t rate_take(struct rate *rate, uint64_t len)
 
 	if (rate->limit == 0)
 		return 0;
-	now = now_ns();
+	now = clock_ns();
 	until = rate->next_ns > now ? rate->next_ns : now;
 	rate->next_ns = until + (uint64_t)((double)len * NS_PER_S /
 					   (double)rate->limit);

@@ -6,6 +6,7 @@
 #include "vm-img/rebase_copy.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 #include "lib/base/error.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
@@ -297,7 +298,7 @@ static bool do_piece(struct run *run, const struct piece *piece,
 		     uint8_t *before, uint8_t *after)
 {
 	struct error err = ERROR_INIT;
-	uint64_t since_ns = crew_now();
+	uint64_t since_ns = clock_ns();
 	int rc = read_padded(run->copy->old, piece->start, before, piece->len,
 			     &err);
 

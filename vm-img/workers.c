@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 #include "vm-img/workers.h"
 
-#include <time.h>
+#include "lib/base/clock.h"
 
 enum {
 	/* Memory is copied faster, even on a machine of little. */
@@ -58,17 +58,9 @@ void workers_run(unsigned n, void *(*work)(void *), void *context)
 	crew_run(&crew, n, n, work, context);
 }
 
-uint64_t crew_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 void crew_report(struct crew *crew, uint64_t since_ns, uint64_t len)
 {
-	uint64_t took_ns = crew_now() - since_ns;
+	uint64_t took_ns = clock_ns() - since_ns;
 	uint64_t fast_ns = len / FAST_BYTES_PER_NS;
 
 	if (took_ns <= fast_ns)

@@ -2,6 +2,7 @@
 #include "lib/image/throttle.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 #include "lib/base/error.h"
 #include "lib/image/file_internal.h"
 #include "lib/image/layer.h"
@@ -36,14 +37,6 @@ static struct throttled_file *file_of(const struct image_file *file)
 	return container_of(file, struct throttled_file, state.file);
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
-
 static double capacity(const struct throttle_rate *rate)
 {
 	uint64_t length = rate->burst_length > 0 ? rate->burst_length : 1;
@@ -56,7 +49,7 @@ static double capacity(const struct throttle_rate *rate)
 /* With the lock. */
 static void leak(struct throttle *t)
 {
-	uint64_t now = now_ns();
+	uint64_t now = clock_ns();
 	double seconds = (double)(now - t->looked_ns) / NS_PER_S;
 
 	t->looked_ns = now;
@@ -325,7 +318,7 @@ struct throttle *throttle_new(const struct throttle_config *config)
 	if (t == NULL)
 		return NULL;
 	t->config = *config;
-	t->looked_ns = now_ns();
+	t->looked_ns = clock_ns();
 	pthread_mutex_init(&t->lock, NULL);
 	return t;
 }

@@ -2,6 +2,7 @@
 #include "vm-img/workers.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/clock.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +32,7 @@ static void *work(void *context)
 
 	job->n_workers++;
 	while ((int)job->n_left-- > 0)
-		crew_report(&job->crew, crew_now() - SLOW_NS, job->len);
+		crew_report(&job->crew, clock_ns() - SLOW_NS, job->len);
 	return NULL;
 }
 
