@@ -3,6 +3,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/image/blkdebug.h"
 #include "lib/image/image.h"
 #include "vm-img/format_options.h"
@@ -67,17 +68,6 @@ static int take_flags(struct keys *keys, struct source *source,
 	return 0;
 }
 
-static int replace(char **text, const char *with)
-{
-	char *copy = strdup(with);
-
-	if (copy == NULL)
-		return -ENOMEM;
-	free(*text);
-	*text = copy;
-	return 0;
-}
-
 static int take_under(struct keys *keys, struct source **under,
 		      struct error *err);
 
@@ -105,7 +95,7 @@ static int take_backing(struct keys *keys, struct source *source,
 		return -ENOMEM;
 	rc = keys_move(keys, prefix, own, err);
 	if (rc == 0)
-		rc = replace(&source->under_name, own->list[0].name);
+		rc = text_replace(&source->under_name, own->list[0].name);
 	if (rc == 0)
 		rc = take_under(own, &source->under, err);
 	keys_deinit(own);
@@ -131,9 +121,9 @@ static int take_format(struct source_reader *r, const char *driver,
 		return rc;
 	ignore(keys, ignored_of_qcow2, array_size(ignored_of_qcow2));
 	secret = keys_take(keys, is_luks ? "key-secret" : "encrypt.key-secret");
-	if (secret != NULL && replace(&source->key_secret, secret) < 0)
+	if (secret != NULL && text_replace(&source->key_secret, secret) < 0)
 		return -ENOMEM;
-	return driver != NULL ? replace(&source->format, driver) : 0;
+	return driver != NULL ? text_replace(&source->format, driver) : 0;
 }
 
 static int take_protocol(struct source_reader *r, const char *driver,
@@ -142,7 +132,7 @@ static int take_protocol(struct source_reader *r, const char *driver,
 	struct source *source = r->source;
 	int rc = source_read_node(r, "", driver, &source->name, err);
 
-	return rc == 0 ? replace(&source->format, driver) : rc;
+	return rc == 0 ? text_replace(&source->format, driver) : rc;
 }
 
 static int take_keys(struct source_reader *r, struct error *err)
@@ -209,12 +199,12 @@ static int fill_under(struct source_reader *r, struct error *err)
 	if (rc == 0)
 		rc = take_backing(r->keys, source, err);
 	if (rc == 0 && driver != NULL)
-		rc = replace(&source->format, driver);
+		rc = text_replace(&source->format, driver);
 	secret = keys_take(r->keys, "encrypt.key-secret");
 	other = keys_take(r->keys, "key-secret");
 	if (rc == 0 && (secret != NULL || other != NULL))
-		rc = replace(&source->key_secret,
-			     secret != NULL ? secret : other);
+		rc = text_replace(&source->key_secret,
+				  secret != NULL ? secret : other);
 	if (rc == 0 && !has_file)
 		rc = source_add_top(r, driver != NULL ? driver : "qcow2", err);
 	return rc == 0 ? source_refuse_left(r, err) : rc;
@@ -299,7 +289,7 @@ static int take_name(struct source *source, const char *name, struct error *err)
 	if (plain != name && plain[strcspn(plain, ":/")] == ':' &&
 	    asprintf(&source->path, "./%s", plain) >= 0)
 		return 0;
-	return replace(&source->path, plain);
+	return text_replace(&source->path, plain);
 }
 
 int source_parse(struct source *source, const char *name, const char *format,
@@ -323,7 +313,7 @@ int source_parse(struct source *source, const char *name, const char *format,
 	}
 	keys_deinit(&keys);
 	if (rc == 0 && format != NULL)
-		rc = replace(&source->format, format);
+		rc = text_replace(&source->format, format);
 	if (rc < 0)
 		source_deinit(source);
 	return rc;

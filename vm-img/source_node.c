@@ -4,6 +4,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/size.h"
+#include "lib/base/text.h"
 #include "vm-img/format_options.h"
 #include "vm-img/keys.h"
 #include "vm-img/object.h"
@@ -65,17 +66,6 @@ int source_check_driver(const char *driver, struct error *err)
 	    format_options_is_format(driver))
 		return 0;
 	return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
-}
-
-static int replace(char **text, const char *with)
-{
-	char *copy = strdup(with);
-
-	if (copy == NULL)
-		return -ENOMEM;
-	free(*text);
-	*text = copy;
-	return 0;
 }
 
 static bool has_any(const struct keys *keys, const char *prefix)
@@ -157,7 +147,7 @@ static int read_file(struct source_reader *r, const char *prefix,
 				 "name");
 	rc = take_locking(r, prefix, err);
 	if (rc == 0)
-		rc = replace(&r->source->path, path);
+		rc = text_replace(&r->source->path, path);
 	source_name_add(name, "driver", driver != NULL ? driver : "file");
 	source_name_add_option(name, r->keys, prefix, "filename");
 	source_name_set_exact(name, "%s", path);
@@ -337,8 +327,8 @@ static int read_disk(struct source_reader *r, const char *prefix,
 	layer = push(r, IMAGE_LAYER_DISK);
 	secret = take(r, prefix, is_luks ? "key-secret" : "encrypt.key-secret");
 	take(r, prefix, "encrypt.format");
-	if (layer == NULL || replace(&layer->format, driver) < 0 ||
-	    (secret != NULL && replace(&layer->key_secret, secret) < 0))
+	if (layer == NULL || text_replace(&layer->format, driver) < 0 ||
+	    (secret != NULL && text_replace(&layer->key_secret, secret) < 0))
 		return -ENOMEM;
 	layer->layer.format = layer->format;
 	layer->layer.key_secret = layer->key_secret;
@@ -445,7 +435,7 @@ int source_read_data_file(struct source_reader *r, struct error *err)
 	rc = add_node(r, prefix, driver, err);
 	for (unsigned i = 0; i < array_size(ignored); i++)
 		take(r, prefix, ignored[i]);
-	return rc == 0 ? replace(&r->source->data_path, path) : rc;
+	return rc == 0 ? text_replace(&r->source->data_path, path) : rc;
 }
 
 static const char *find_left(const struct source_reader *r, const char *prefix)
@@ -471,7 +461,7 @@ int source_refuse_left(const struct source_reader *r, struct error *err)
 			continue;
 		/* It is said when the format is known. */
 		if (node->driver == NULL)
-			return replace(&r->source->unknown, left);
+			return text_replace(&r->source->unknown, left);
 		return error_set(err, -EINVAL,
 				 node->is_protocol
 					 ? "Block protocol '%s' doesn't "

@@ -9,6 +9,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -130,13 +131,6 @@ struct blkdebug_rule *blkdebug_add(struct blkdebug *d,
 	return &rules[d->n_rules++];
 }
 
-static int take_text(char **text, const char *value)
-{
-	free(*text);
-	*text = strdup(value);
-	return *text == NULL ? -ENOMEM : 0;
-}
-
 /* As strtoull() reads them: also 010 and 0x10, and -1 for the largest. */
 static int take_number(const char *name, const char *value, uint64_t *number,
 		       struct error *err)
@@ -213,7 +207,7 @@ int blkdebug_set(struct blkdebug_rule *rule, const char *name,
 	bool unused;
 
 	if (strcmp(name, "event") == 0)
-		return take_text(&rule->event_name, value);
+		return text_replace(&rule->event_name, value);
 	if (strcmp(name, "state") == 0)
 		return take_int(name, value, &rule->state, err);
 	if (rule->action == BLKDEBUG_SET_STATE)
@@ -221,7 +215,7 @@ int blkdebug_set(struct blkdebug_rule *rule, const char *name,
 			       ? take_int(name, value, &rule->new_state, err)
 			       : -ENOENT;
 	if (strcmp(name, "iotype") == 0)
-		return take_text(&rule->io_name, value);
+		return text_replace(&rule->io_name, value);
 	if (strcmp(name, "errno") == 0)
 		return take_error(rule, value, err);
 	if (strcmp(name, "sector") == 0)
@@ -329,7 +323,7 @@ static int take_id(struct reader *r, const char *id, struct error *err)
 			return error_set(err, -EEXIST,
 					 "Duplicate ID '%s' for %s", id,
 					 sections[r->rule->action]);
-	return take_text(&r->rule->id, id);
+	return text_replace(&r->rule->id, id);
 }
 
 /* [inject-error] or [inject-error "an-id"] */

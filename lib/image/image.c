@@ -6,6 +6,7 @@
 #include "lib/image/image.h"
 
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "lib/image/chain.h"
 #include "lib/image/format.h"
 #include "lib/image/limits.h"
@@ -20,17 +21,6 @@ enum {
 	TRANSFER_LEN_DIRECT = 2 << 20,
 };
 
-static int replace_text(char **text, const char *with)
-{
-	char *copy = NULL;
-
-	if (with != NULL && (copy = strdup(with)) == NULL)
-		return -ENOMEM;
-	free(*text);
-	*text = copy;
-	return 0;
-}
-
 const char *image_path(const struct image *image)
 {
 	return image->path;
@@ -43,7 +33,7 @@ const char *image_name(const struct image *image)
 
 int image_set_name(struct image *image, const char *name)
 {
-	return replace_text(&image->name, name);
+	return text_replace(&image->name, name);
 }
 
 const char *image_format_name(const struct image *image)
@@ -262,9 +252,9 @@ int image_change_backing(struct image *image, const char *name,
 				 "backing file");
 	rc = image->format->change_backing(image, name, format, err);
 	if (rc == 0)
-		rc = replace_text(&image->backing_name, name);
+		rc = text_replace(&image->backing_name, name);
 	if (rc == 0)
-		rc = replace_text(&image->backing_format, format);
+		rc = text_replace(&image->backing_format, format);
 	if (rc < 0)
 		return rc;
 	free(image->backing_path);
