@@ -163,6 +163,10 @@ int image_backing_readv(struct image *image, uint64_t offset,
 bool image_name_has_protocol(const char *name);
 bool image_name_is_foreign(const char *name);
 
+/* enum image_file_flags for another file of the image's: an extent, or the
+ * data file. */
+unsigned image_other_file_flags(const struct image *image);
+
 /* For a format's create: refuse, by name, options that neither specs nor a
  * file has. */
 int image_options_check(const struct image_create_options *options,

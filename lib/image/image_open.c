@@ -38,6 +38,22 @@ static unsigned file_flags(unsigned flags)
 	return result;
 }
 
+unsigned image_other_file_flags(const struct image *image)
+{
+	unsigned flags = 0;
+
+	if (image->file->is_read_only)
+		flags |= IMAGE_FILE_READ_ONLY;
+	if (image->flags & IMAGE_DIRECT && image->file->is_direct)
+		flags |= IMAGE_FILE_DIRECT;
+	if (image->flags & IMAGE_UNSAFE)
+		flags |= IMAGE_FILE_UNSAFE;
+	if (image->flags &
+	    (IMAGE_FORCE_SHARE | IMAGE_METADATA_ONLY | IMAGE_NO_LOCK))
+		flags |= IMAGE_FILE_NO_LOCK;
+	return flags;
+}
+
 /* What one is stands at its end: as QEMU, go by the name. */
 static bool is_dmg_name(const char *path)
 {

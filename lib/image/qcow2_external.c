@@ -17,21 +17,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static unsigned file_flags(const struct image *image)
-{
-	unsigned flags = 0;
-
-	if (image->file->is_read_only)
-		flags |= IMAGE_FILE_READ_ONLY;
-	if (image->flags & IMAGE_DIRECT && image->file->is_direct)
-		flags |= IMAGE_FILE_DIRECT;
-	if (image->flags & IMAGE_UNSAFE)
-		flags |= IMAGE_FILE_UNSAFE;
-	if (image->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK))
-		flags |= IMAGE_FILE_NO_LOCK;
-	return flags;
-}
-
 static int resolve(const char *image_path, const char *name, char **path,
 		   struct error *err)
 {
@@ -75,7 +60,8 @@ static int open_file(struct qcow2 *q, struct error *err)
 	    !image->may_open(image->policy_context, path))
 		return error_set(err, -EACCES, "Data file '%s' is not allowed",
 				 path);
-	rc = image_file_open(&q->own_data_file, path, file_flags(image), err);
+	rc = image_file_open(&q->own_data_file, path,
+			     image_other_file_flags(image), err);
 	if (rc < 0)
 		return rc;
 	if (is_same_file(q->own_data_file, q->file))

@@ -151,22 +151,6 @@ static int open_embedded(struct vmdk *v, struct image *image, struct error *err)
 	return add_extent(v, image, e, err);
 }
 
-static unsigned extent_file_flags(const struct image *image)
-{
-	unsigned flags = 0;
-
-	if (image->file->is_read_only)
-		flags |= IMAGE_FILE_READ_ONLY;
-	if (image->flags & IMAGE_DIRECT && image->file->is_direct)
-		flags |= IMAGE_FILE_DIRECT;
-	if (image->flags & IMAGE_UNSAFE)
-		flags |= IMAGE_FILE_UNSAFE;
-	if (image->flags &
-	    (IMAGE_FORCE_SHARE | IMAGE_METADATA_ONLY | IMAGE_NO_LOCK))
-		flags |= IMAGE_FILE_NO_LOCK;
-	return flags;
-}
-
 static int open_line(struct vmdk_extent *e, struct image *image,
 		     const struct vmdk_line *line, struct error *err)
 {
@@ -183,8 +167,8 @@ static int open_line(struct vmdk_extent *e, struct image *image,
 	e->path = image_backing_resolve(image->path, line->name);
 	if (e->path == NULL)
 		return -ENOMEM;
-	rc = image_file_open(&e->own_file, e->path, extent_file_flags(image),
-			     err);
+	rc = image_file_open(&e->own_file, e->path,
+			     image_other_file_flags(image), err);
 	if (rc < 0)
 		return rc;
 	if (line->type == VMDK_EXTENT_SPARSE ||
