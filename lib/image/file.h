@@ -91,9 +91,9 @@ int image_file_zero(const struct image_file *file, uint64_t host_offset,
 int image_file_write_zeroes(const struct image_file *file, uint64_t host_offset,
 			    uint64_t len);
 /*
- * The first block of a new file of that size, zeroes: who opens it with O_DIRECT learns from a read which alignment the
- * file system wants, and one that finds a hole there may allow anything (QEMU
- * and NFS, Gluster).
+ * The first block of a new file of that size, zeroes: who opens it with
+ * O_DIRECT learns from a read which alignment the file system wants, and one
+ * that finds a hole there may allow anything (QEMU and NFS, Gluster).
  */
 int image_file_write_first_block(const struct image_file *file, uint64_t size);
 /* Give the space back. Best effort: -EOPNOTSUPP where holes cannot be made. */
