@@ -105,6 +105,8 @@ clean:
 	rm -rf $(B)
 
 .PHONY: all install clean
-.SECONDARY:
+# Objects of the tests are kept; .SECONDARY would also leave out of an archive
+# a new file that is older than it.
+.PRECIOUS: $(B)/%.o
 .DELETE_ON_ERROR:
 -include $(patsubst %.c,$(B)/%.d,$(SRCS))
