@@ -76,6 +76,8 @@ test_windows() {
 	same map --image-opts $in
 	same map --output=json --image-opts $in
 	same map --output=json --image-opts driver=raw,offset=32k,file.filename=r.raw
+	same map --output=json --object throttle-group,id=t --image-opts \
+		driver=raw,offset=512,file.driver=throttle,file.throttle-group=t,file.file.driver=raw,file.file.offset=32k,file.file.file.filename=r.raw
 	same measure -O qcow2 --image-opts $in
 	same check --image-opts $in
 	same info --output=json --image-opts $in

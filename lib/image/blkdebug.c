@@ -10,16 +10,14 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/image/file_internal.h"
+#include "lib/image/filter.h"
 #include "lib/image/lock.h"
 
 #include <limits.h>
 #include <string.h>
 
 struct debug_file {
-	struct file_state state; /* first */
-	struct image_file *under;
-	char *path; /* of that */
+	struct filter_file filter; /* first */
 	uint64_t align, max_transfer;
 	uint64_t opt_write_zero, max_write_zero, opt_discard, max_discard;
 	unsigned taken, unshared;
@@ -36,7 +34,7 @@ struct debug_file {
 
 static struct debug_file *debug_of(const struct image_file *file)
 {
-	return container_of(file, struct debug_file, state.file);
+	return container_of(file, struct debug_file, filter.state.file);
 }
 
 /* With the lock. The first rule that sets the state counts. */
@@ -139,11 +137,6 @@ static uint64_t part_before(uint64_t offset, uint64_t len, uint64_t done)
 	return done - offset < len ? done - offset : len;
 }
 
-static int debug_size(const struct image_file *file, uint64_t *len)
-{
-	return image_file_size(debug_of(file)->under, len);
-}
-
 static int debug_readv(const struct image_file *file, uint64_t offset,
 		       const struct iovec *iov, unsigned n_iov)
 {
@@ -155,7 +148,7 @@ static int debug_readv(const struct image_file *file, uint64_t offset,
 	rc = judge_pieces(d, BLKDEBUG_IO_READ, round_down(offset, d->align),
 			  round_up(end, d->align), d->max_transfer, &done);
 	pthread_mutex_unlock(&d->lock);
-	return rc < 0 ? rc : image_file_readv(d->under, offset, iov, n_iov);
+	return rc < 0 ? rc : filter_readv(file, offset, iov, n_iov);
 }
 
 /* With the lock: blocks at the edges would be read first. */
@@ -181,7 +174,7 @@ static int judge_edges(struct debug_file *d, uint64_t offset, uint64_t end)
 }
 
 /* The first len bytes. */
-static int write_part(const struct debug_file *d, uint64_t offset,
+static int write_part(const struct image_file *file, uint64_t offset,
 		      const struct iovec *iov, uint64_t len)
 {
 	while (len > 0) {
@@ -190,7 +183,7 @@ static int write_part(const struct debug_file *d, uint64_t offset,
 
 		if (piece.iov_len > len)
 			piece.iov_len = len;
-		rc = image_file_writev(d->under, offset, &piece, 1);
+		rc = filter_writev(file, offset, &piece, 1);
 		if (rc < 0)
 			return rc;
 		offset += piece.iov_len;
@@ -218,9 +211,9 @@ static int debug_writev(const struct image_file *file, uint64_t offset,
 	}
 	pthread_mutex_unlock(&d->lock);
 	if (rc == 0)
-		write_rc = image_file_writev(d->under, offset, iov, n_iov);
+		write_rc = filter_writev(file, offset, iov, n_iov);
 	else
-		write_rc = write_part(d, offset, iov,
+		write_rc = write_part(file, offset, iov,
 				      part_before(offset, len, done));
 	hear(file, IMAGE_EVENT_PWRITEV_DONE);
 	return write_rc < 0 ? write_rc : rc;
@@ -263,7 +256,7 @@ static int debug_zero(const struct image_file *file, uint64_t offset,
 	pthread_mutex_unlock(&d->lock);
 	if (rc < 0)
 		len = part_before(offset, len, done);
-	zero_rc = image_file_zero(d->under, offset, len, keep_space);
+	zero_rc = filter_zero(file, offset, len, keep_space);
 	hear(file, IMAGE_EVENT_PWRITEV_DONE);
 	return zero_rc < 0 ? zero_rc : rc;
 }
@@ -285,8 +278,8 @@ static int debug_punch(const struct image_file *file, uint64_t offset,
 			  &done);
 	pthread_mutex_unlock(&d->lock);
 	if (rc == 0)
-		return image_file_punch(d->under, first, last - first);
-	(void)image_file_punch(d->under, first, done - first);
+		return filter_punch(file, first, last - first);
+	(void)filter_punch(file, first, done - first);
 	return rc;
 }
 
@@ -298,7 +291,7 @@ static int debug_flush(const struct image_file *file)
 	pthread_mutex_lock(&d->lock);
 	rc = judge(d, BLKDEBUG_IO_FLUSH, 0, 0);
 	pthread_mutex_unlock(&d->lock);
-	return rc < 0 ? rc : image_file_flush(d->under);
+	return rc < 0 ? rc : filter_flush(file);
 }
 
 static int debug_extent(const struct image_file *file, uint64_t offset,
@@ -311,24 +304,7 @@ static int debug_extent(const struct image_file *file, uint64_t offset,
 	rc = judge(d, BLKDEBUG_IO_BLOCK_STATUS, offset, len);
 	pthread_mutex_unlock(&d->lock);
 	return rc < 0 ? rc
-		      : image_file_extent(d->under, offset, len, is_data,
-					  extent_len);
-}
-
-static int debug_truncate(const struct image_file *file, uint64_t len)
-{
-	return image_file_truncate(debug_of(file)->under, len);
-}
-
-static int debug_allocate(const struct image_file *file, uint64_t offset,
-			  uint64_t len)
-{
-	return image_file_allocate(debug_of(file)->under, offset, len);
-}
-
-static int debug_identify(const struct image_file *file, struct stat *st)
-{
-	return image_file_identify(debug_of(file)->under, st);
+		      : filter_extent(file, offset, len, is_data, extent_len);
 }
 
 static int debug_lock(const struct image_file *file, struct error *err)
@@ -337,39 +313,33 @@ static int debug_lock(const struct image_file *file, struct error *err)
 	unsigned used =
 		file->is_read_only ? IMAGE_LOCK_READER : IMAGE_LOCK_WRITER;
 
-	if (d->under->fd < 0)
-		return image_file_lock(d->under, d->path, err);
-	return image_lock(d->under->fd, d->path, used | d->taken,
+	if (d->filter.under->fd < 0)
+		return filter_lock(file, err);
+	return image_lock(d->filter.under->fd, d->filter.path, used | d->taken,
 			  IMAGE_LOCK_UNSHARED | d->unshared, err);
-}
-
-static void release(struct debug_file *d)
-{
-	pthread_mutex_destroy(&d->lock);
-	free(d->rules);
-	free(d->path);
-	free(d);
 }
 
 static void debug_close(struct image_file *file)
 {
 	struct debug_file *d = debug_of(file);
 
-	image_file_close(d->under);
-	release(d);
+	filter_close(&d->filter);
+	pthread_mutex_destroy(&d->lock);
+	free(d->rules);
+	free(d);
 }
 
 static const struct file_ops ops = {
-	.size = debug_size,
+	.size = filter_size,
 	.readv = debug_readv,
 	.writev = debug_writev,
 	.zero = debug_zero,
 	.punch = debug_punch,
 	.flush = debug_flush,
 	.extent = debug_extent,
-	.truncate = debug_truncate,
-	.allocate = debug_allocate,
-	.identify = debug_identify,
+	.truncate = filter_truncate,
+	.allocate = filter_allocate,
+	.identify = filter_identify,
 	.lock = debug_lock,
 	.close = debug_close,
 };
@@ -412,14 +382,14 @@ static int check_limits(const struct blkdebug *d, const struct image_file *file,
 	return 0;
 }
 
-static struct debug_file *make(const char *path, const struct blkdebug *from)
+/* But for the filter. NULL: no memory. */
+static struct debug_file *make(const struct blkdebug *from)
 {
 	struct debug_file *d = calloc(1, sizeof(*d));
 
 	if (d == NULL)
 		return NULL;
 	*d = (struct debug_file){
-		.path = strdup(path),
 		.align = from->align,
 		.max_transfer = from->max_transfer,
 		.opt_write_zero = from->opt_write_zero,
@@ -432,9 +402,8 @@ static struct debug_file *make(const char *path, const struct blkdebug *from)
 		.n_rules = from->n_rules,
 		.rules = calloc(from->n_rules + 1UL, sizeof(*d->rules)),
 	};
-	pthread_mutex_init(&d->lock, NULL);
-	if (d->path == NULL || d->rules == NULL) {
-		release(d);
+	if (d->rules == NULL) {
+		free(d);
 		return NULL;
 	}
 	for (unsigned i = 0; i < d->n_rules; i++)
@@ -446,28 +415,24 @@ int blkdebug_put_over(struct image_file **file, const char *path,
 		      const struct blkdebug *from, unsigned flags,
 		      struct error *err)
 {
-	struct image_file *under = *file;
 	struct debug_file *d;
-	int rc = check_limits(from, under, err);
+	int rc = check_limits(from, *file, err);
 
 	if (rc < 0)
 		return rc;
-	d = make(path, from);
+	d = make(from);
 	if (d == NULL)
 		return -ENOMEM;
-	d->under = under;
-	d->state.ops = &ops;
-	d->state.is_unsafe = flags & IMAGE_FILE_UNSAFE;
-	d->state.file = (struct image_file){
-		.fd = -1,
-		.is_read_only = under->is_read_only,
-		.is_block_device = under->is_block_device,
-		.is_direct = under->is_direct,
-		.alignment = under->alignment,
-		.hear = hear,
-	};
+	rc = filter_init(&d->filter, *file, path, &ops, flags);
+	if (rc < 0) {
+		free(d->rules);
+		free(d);
+		return rc;
+	}
+	pthread_mutex_init(&d->lock, NULL);
+	d->filter.state.file.hear = hear;
 	wake(d, IMAGE_EVENT_NONE);
-	*file = &d->state.file;
+	*file = &d->filter.state.file;
 	return 0;
 }
 

@@ -23,8 +23,7 @@ int layer_put_over(struct image_file **file, const char *path,
 	case IMAGE_LAYER_WINDOW:
 		return window_put_over(file, path, &layer->window, flags, err);
 	case IMAGE_LAYER_THROTTLE:
-		return throttle_put_over(file, path, layer->throttle, flags,
-					 err);
+		return throttle_put_over(file, path, layer->throttle, flags);
 	case IMAGE_LAYER_DISK:
 		return disk_put_over(file, path, layer, options, err);
 	}

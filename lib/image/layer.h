@@ -54,8 +54,7 @@ int window_put_over(struct image_file **file, const char *path,
 		    const struct image_window *window, unsigned flags,
 		    struct error *err);
 int throttle_put_over(struct image_file **file, const char *path,
-		      struct throttle *throttle, unsigned flags,
-		      struct error *err);
+		      struct throttle *throttle, unsigned flags);
 int disk_put_over(struct image_file **file, const char *path,
 		  const struct image_layer *layer,
 		  const struct image_open_options *options, struct error *err);

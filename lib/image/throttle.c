@@ -4,7 +4,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/error.h"
-#include "lib/image/file_internal.h"
+#include "lib/image/filter.h"
 #include "lib/image/layer.h"
 
 #include <string.h>
@@ -26,15 +26,13 @@ struct throttle {
 };
 
 struct throttled_file {
-	struct file_state state; /* first */
-	struct image_file *under;
-	char *path; /* of that */
+	struct filter_file filter; /* first */
 	struct throttle *throttle;
 };
 
 static struct throttled_file *file_of(const struct image_file *file)
 {
-	return container_of(file, struct throttled_file, state.file);
+	return container_of(file, struct throttled_file, filter.state.file);
 }
 
 static double capacity(const struct throttle_rate *rate)
@@ -119,23 +117,13 @@ static void take(struct throttle *t, bool is_write, uint64_t len)
 	pthread_mutex_unlock(&t->lock);
 }
 
-static int throttled_size(const struct image_file *file, uint64_t *size)
-{
-	return image_file_size(file_of(file)->under, size);
-}
-
-static int throttled_usage(const struct image_file *file, uint64_t *usage)
-{
-	return image_file_usage(file_of(file)->under, usage);
-}
-
 static int throttled_readv(const struct image_file *file, uint64_t offset,
 			   const struct iovec *iov, unsigned n_iov)
 {
 	struct throttled_file *f = file_of(file);
 
 	take(f->throttle, false, iov_total(iov, n_iov));
-	return image_file_readv(f->under, offset, iov, n_iov);
+	return filter_readv(file, offset, iov, n_iov);
 }
 
 static int throttled_writev(const struct image_file *file, uint64_t offset,
@@ -144,7 +132,7 @@ static int throttled_writev(const struct image_file *file, uint64_t offset,
 	struct throttled_file *f = file_of(file);
 
 	take(f->throttle, true, iov_total(iov, n_iov));
-	return image_file_writev(f->under, offset, iov, n_iov);
+	return filter_writev(file, offset, iov, n_iov);
 }
 
 static int throttled_zero(const struct image_file *file, uint64_t offset,
@@ -153,7 +141,7 @@ static int throttled_zero(const struct image_file *file, uint64_t offset,
 	struct throttled_file *f = file_of(file);
 
 	take(f->throttle, true, len);
-	return image_file_zero(f->under, offset, len, keep_space);
+	return filter_zero(file, offset, len, keep_space);
 }
 
 static int throttled_punch(const struct image_file *file, uint64_t offset,
@@ -162,94 +150,45 @@ static int throttled_punch(const struct image_file *file, uint64_t offset,
 	struct throttled_file *f = file_of(file);
 
 	take(f->throttle, true, len);
-	return image_file_punch(f->under, offset, len);
-}
-
-static int throttled_flush(const struct image_file *file)
-{
-	return image_file_flush(file_of(file)->under);
-}
-
-static int throttled_extent(const struct image_file *file, uint64_t offset,
-			    uint64_t len, bool *is_data, uint64_t *extent_len)
-{
-	return image_file_extent(file_of(file)->under, offset, len, is_data,
-				 extent_len);
-}
-
-static int throttled_truncate(const struct image_file *file, uint64_t size)
-{
-	return image_file_truncate(file_of(file)->under, size);
-}
-
-static int throttled_allocate(const struct image_file *file, uint64_t offset,
-			      uint64_t len)
-{
-	return image_file_allocate(file_of(file)->under, offset, len);
-}
-
-static int throttled_identify(const struct image_file *file, struct stat *st)
-{
-	return image_file_identify(file_of(file)->under, st);
-}
-
-static int throttled_lock(const struct image_file *file, struct error *err)
-{
-	return image_file_lock(file_of(file)->under, file_of(file)->path, err);
+	return filter_punch(file, offset, len);
 }
 
 static void throttled_close(struct image_file *file)
 {
 	struct throttled_file *f = file_of(file);
 
-	image_file_close(f->under);
-	free(f->path);
+	filter_close(&f->filter);
 	free(f);
 }
 
 static const struct file_ops ops = {
-	.size = throttled_size,
-	.usage = throttled_usage,
+	.size = filter_size,
+	.usage = filter_usage,
 	.readv = throttled_readv,
 	.writev = throttled_writev,
 	.zero = throttled_zero,
 	.punch = throttled_punch,
-	.flush = throttled_flush,
-	.extent = throttled_extent,
-	.truncate = throttled_truncate,
-	.allocate = throttled_allocate,
-	.identify = throttled_identify,
-	.lock = throttled_lock,
+	.flush = filter_flush,
+	.extent = filter_extent,
+	.truncate = filter_truncate,
+	.allocate = filter_allocate,
+	.identify = filter_identify,
+	.lock = filter_lock,
 	.close = throttled_close,
 };
 
 int throttle_put_over(struct image_file **file, const char *path,
-		      struct throttle *throttle, unsigned flags,
-		      struct error *err)
+		      struct throttle *throttle, unsigned flags)
 {
 	struct throttled_file *f = calloc(1, sizeof(*f));
-	struct image_file *under = *file;
 
-	(void)err;
-	if (f == NULL)
-		return -ENOMEM;
-	f->path = strdup(path);
-	if (f->path == NULL) {
+	if (f == NULL ||
+	    filter_init(&f->filter, *file, path, &ops, flags) < 0) {
 		free(f);
 		return -ENOMEM;
 	}
-	f->under = under;
 	f->throttle = throttle;
-	f->state.ops = &ops;
-	f->state.is_unsafe = flags & IMAGE_FILE_UNSAFE;
-	f->state.file = (struct image_file){
-		.fd = -1,
-		.is_read_only = under->is_read_only,
-		.is_block_device = under->is_block_device,
-		.is_direct = under->is_direct,
-		.alignment = under->alignment,
-	};
-	*file = &f->state.file;
+	*file = &f->filter.state.file;
 	return 0;
 }
 

@@ -7,27 +7,25 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/image/file_internal.h"
+#include "lib/image/filter.h"
 #include "lib/image/format.h"
 
 #include <string.h>
 
 struct window_file {
-	struct file_state state; /* first */
-	struct image_file *under;
-	char *path; /* of that */
+	struct filter_file filter; /* first */
 	struct image_window window;
 };
 
 static struct window_file *window_of(const struct image_file *file)
 {
-	return container_of(file, struct window_file, state.file);
+	return container_of(file, struct window_file, filter.state.file);
 }
 
 static int window_size(const struct image_file *file, uint64_t *size)
 {
 	const struct window_file *w = window_of(file);
-	int rc = image_file_size(w->under, size);
+	int rc = image_file_size(w->filter.under, size);
 
 	if (rc < 0)
 		return rc;
@@ -50,11 +48,6 @@ static int check_end(const struct window_file *w, uint64_t offset, uint64_t len)
 	return offset > INT64_MAX - w->window.offset ? -EFBIG : 0;
 }
 
-static int window_usage(const struct image_file *file, uint64_t *usage)
-{
-	return image_file_usage(window_of(file)->under, usage);
-}
-
 /* Of iov what is before the end is read, and the rest is zeroes. */
 static int read_head(const struct window_file *w, uint64_t offset,
 		     const struct iovec *iov, unsigned n_iov, uint64_t len)
@@ -64,7 +57,7 @@ static int read_head(const struct window_file *w, uint64_t offset,
 		int rc = 0;
 
 		if (n > 0)
-			rc = image_file_read(w->under,
+			rc = image_file_read(w->filter.under,
 					     w->window.offset + offset,
 					     iov->iov_base, n);
 		if (rc < 0)
@@ -85,8 +78,7 @@ static int window_readv(const struct image_file *file, uint64_t offset,
 	if (check_end(w, offset, iov_total(iov, n_iov)) == -ENOSPC)
 		return read_head(w, offset, iov, n_iov,
 				 offset < size ? size - offset : 0);
-	return image_file_readv(w->under, w->window.offset + offset, iov,
-				n_iov);
+	return filter_readv(file, w->window.offset + offset, iov, n_iov);
 }
 
 static int window_writev(const struct image_file *file, uint64_t offset,
@@ -96,8 +88,8 @@ static int window_writev(const struct image_file *file, uint64_t offset,
 	int rc = check_end(w, offset, iov_total(iov, n_iov));
 
 	return rc < 0 ? rc
-		      : image_file_writev(w->under, w->window.offset + offset,
-					  iov, n_iov);
+		      : filter_writev(file, w->window.offset + offset, iov,
+				      n_iov);
 }
 
 static int window_zero(const struct image_file *file, uint64_t offset,
@@ -107,8 +99,8 @@ static int window_zero(const struct image_file *file, uint64_t offset,
 	int rc = check_end(w, offset, len);
 
 	return rc < 0 ? rc
-		      : image_file_zero(w->under, w->window.offset + offset,
-					len, keep_space);
+		      : filter_zero(file, w->window.offset + offset, len,
+				    keep_space);
 }
 
 static int window_punch(const struct image_file *file, uint64_t offset,
@@ -117,14 +109,7 @@ static int window_punch(const struct image_file *file, uint64_t offset,
 	const struct window_file *w = window_of(file);
 	int rc = check_end(w, offset, len);
 
-	return rc < 0 ? rc
-		      : image_file_punch(w->under, w->window.offset + offset,
-					 len);
-}
-
-static int window_flush(const struct image_file *file)
-{
-	return image_file_flush(window_of(file)->under);
+	return rc < 0 ? rc : filter_punch(file, w->window.offset + offset, len);
 }
 
 static int window_extent(const struct image_file *file, uint64_t offset,
@@ -132,8 +117,8 @@ static int window_extent(const struct image_file *file, uint64_t offset,
 {
 	const struct window_file *w = window_of(file);
 
-	return image_file_extent(w->under, w->window.offset + offset, len,
-				 is_data, extent_len);
+	return filter_extent(file, w->window.offset + offset, len, is_data,
+			     extent_len);
 }
 
 static int window_truncate(const struct image_file *file, uint64_t size)
@@ -144,7 +129,7 @@ static int window_truncate(const struct image_file *file, uint64_t size)
 		return -ENOTSUP;
 	if (size > INT64_MAX - w->window.offset)
 		return -EFBIG;
-	return image_file_truncate(w->under, w->window.offset + size);
+	return filter_truncate(file, w->window.offset + size);
 }
 
 static int window_allocate(const struct image_file *file, uint64_t offset,
@@ -154,43 +139,30 @@ static int window_allocate(const struct image_file *file, uint64_t offset,
 	int rc = check_end(w, offset, len);
 
 	return rc < 0 ? rc
-		      : image_file_allocate(w->under, w->window.offset + offset,
-					    len);
-}
-
-static int window_identify(const struct image_file *file, struct stat *st)
-{
-	return image_file_identify(window_of(file)->under, st);
-}
-
-static int window_lock(const struct image_file *file, struct error *err)
-{
-	return image_file_lock(window_of(file)->under, window_of(file)->path,
-			       err);
+		      : filter_allocate(file, w->window.offset + offset, len);
 }
 
 static void window_close(struct image_file *file)
 {
 	struct window_file *w = window_of(file);
 
-	image_file_close(w->under);
-	free(w->path);
+	filter_close(&w->filter);
 	free(w);
 }
 
 static const struct file_ops ops = {
 	.size = window_size,
-	.usage = window_usage,
+	.usage = filter_usage,
 	.readv = window_readv,
 	.writev = window_writev,
 	.zero = window_zero,
 	.punch = window_punch,
-	.flush = window_flush,
+	.flush = filter_flush,
 	.extent = window_extent,
 	.truncate = window_truncate,
 	.allocate = window_allocate,
-	.identify = window_identify,
-	.lock = window_lock,
+	.identify = filter_identify,
+	.lock = filter_lock,
 	.close = window_close,
 };
 
@@ -226,32 +198,19 @@ int window_put_over(struct image_file **file, const char *path,
 		    const struct image_window *window, unsigned flags,
 		    struct error *err)
 {
-	struct image_file *under = *file;
 	struct window_file *w;
-	int rc = check(under, window, err);
+	int rc = check(*file, window, err);
 
 	if (rc < 0)
 		return rc;
 	w = calloc(1, sizeof(*w));
-	if (w == NULL)
-		return -ENOMEM;
-	w->path = strdup(path);
-	if (w->path == NULL) {
+	if (w == NULL ||
+	    filter_init(&w->filter, *file, path, &ops, flags) < 0) {
 		free(w);
 		return -ENOMEM;
 	}
-	w->under = under;
 	w->window = *window;
-	w->state.ops = &ops;
-	w->state.is_unsafe = flags & IMAGE_FILE_UNSAFE;
-	w->state.file = (struct image_file){
-		.fd = -1,
-		.is_read_only = under->is_read_only,
-		.is_block_device = under->is_block_device,
-		.is_direct = under->is_direct,
-		.alignment = under->alignment,
-		.base = window->offset,
-	};
-	*file = &w->state.file;
+	w->filter.state.file.base += window->offset;
+	*file = &w->filter.state.file;
 	return 0;
 }
