@@ -176,10 +176,13 @@ int blocks_check(struct blocks *blocks, bool is_repair,
 		 struct image_check *check, struct blocks_census *census,
 		 struct error *err);
 
-/* For a format's skip: n entries stand for so many bytes each. */
-static inline uint64_t blocks_skipped(uint64_t n, uint64_t len)
+/* For a format's skip: n entries stand for so many bytes each, of which some
+ * of the first one's are behind. */
+static inline uint64_t blocks_skipped(uint64_t n, uint64_t len, uint64_t behind)
 {
-	return __builtin_mul_overflow(n, len, &n) ? UINT64_MAX : n;
+	if (n == 0)
+		return 0;
+	return (__builtin_mul_overflow(n, len, &n) ? UINT64_MAX : n) - behind;
 }
 
 /* With the lock, before the first write; what is written otherwise may need

@@ -89,7 +89,7 @@ static uint64_t skip(struct blocks *blocks, uint64_t offset)
 				 sizeof(struct parallels_wire_header) +
 					 index * sizeof(uint32_t),
 				 len);
-	return blocks_skipped(len / sizeof(uint32_t), p->cluster_len);
+	return blocks_skipped(len / sizeof(uint32_t), p->cluster_len, 0);
 }
 
 static int write_in_use(struct parallels *p, bool is_in_use, struct error *err)

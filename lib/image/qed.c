@@ -103,7 +103,7 @@ static uint64_t count_zeroes(struct qed *q, uint64_t table, uint64_t index)
 	       sizeof(uint64_t);
 }
 
-/* Tables that are not there, or what an L2 table does not have. */
+/* What an L2 table does not have, or tables that are not there. */
 static uint64_t skip(struct blocks *blocks, uint64_t offset)
 {
 	struct qed *q = container_of(blocks, struct qed, blocks);
@@ -116,10 +116,10 @@ static uint64_t skip(struct blocks *blocks, uint64_t offset)
 		return !qed_is_place(q, table, q->table_len)
 			       ? 0
 			       : blocks_skipped(count_zeroes(q, table, l2),
-						q->cluster_len);
-	return l2 > 0 ? blocks_skipped(q->n_entries - l2, q->cluster_len)
-		      : blocks_skipped(count_zeroes(q, q->l1_offset, l1),
-				       q->n_entries * q->cluster_len);
+						q->cluster_len, 0);
+	return blocks_skipped(count_zeroes(q, q->l1_offset, l1),
+			      q->n_entries * q->cluster_len,
+			      l2 * q->cluster_len);
 }
 
 static int write_features(struct qed *q, uint64_t features, struct error *err)

@@ -109,7 +109,7 @@ static uint64_t skip(struct blocks *blocks, uint64_t offset)
 	len = (v->chunk_ratio - index % v->chunk_ratio) * sizeof(uint64_t);
 	len = table_count_zeroes(&blocks->table, vhdx_entry_place(v, index),
 				 len);
-	return blocks_skipped(len / sizeof(uint64_t), v->block_len);
+	return blocks_skipped(len / sizeof(uint64_t), v->block_len, 0);
 }
 
 static int find(struct blocks *blocks, uint64_t offset, bool nowait,

@@ -87,7 +87,7 @@ static uint64_t count_zeroes(struct vmdk_extent *e, uint64_t host_offset,
 	       sizeof(uint32_t);
 }
 
-/* Tables that are not there, or what a table does not have. */
+/* What a table does not have, or tables that are not there. */
 static uint64_t skip(struct blocks *blocks, uint64_t offset)
 {
 	struct vmdk_extent *e = extent_of(blocks);
@@ -103,12 +103,10 @@ static uint64_t skip(struct blocks *blocks, uint64_t offset)
 		return blocks_skipped(
 			count_zeroes(e, (uint64_t)le32toh(sector) * VMDK_SECTOR,
 				     in_table, n),
-			e->grain_len);
-	if (in_table > 0)
-		return blocks_skipped(n - in_table, e->grain_len);
+			e->grain_len, 0);
 	return blocks_skipped(count_zeroes(e, e->directory_offset, in_directory,
 					   VMDK_DIRECTORY_MAX),
-			      n * e->grain_len);
+			      n * e->grain_len, in_table * e->grain_len);
 }
 
 /* Where the stream begins, and the most that it can be long. */

@@ -143,6 +143,16 @@ test_tables_that_are_not_there() {
 	done
 }
 
+# And as much of it as a header can say.
+test_directory_of_the_largest_vmdk() {
+	qemu-img create -q -f vmdk a.img 5M
+	poke a.img 12 "$(le32 0)$(le32 511)" # 2^41 sectors less 2^32
+	prlimit --cpu=1 vm-img check -f vmdk a.img >out 2>&1
+	assertEquals "check: $(cat out)" 0 $?
+	assertEquals 'map' 0 "$(prlimit --cpu=1 vm-img map -f vmdk \
+		--output=json a.img | grep -c '"data": true, "offset"')"
+}
+
 test_vhdx_log_is_replayed() {
 	vm-img create -q -f vhdx -o block_size=1M a.img 40M
 	"$B/tests/tools/image-writer" write a.img state 3 60
