@@ -4,6 +4,7 @@
 #ifndef VM_IMG_COPY_INTERNAL_H
 #define VM_IMG_COPY_INTERNAL_H
 
+#include "lib/image/image.h"
 #include "vm-img/copy.h"
 #include "vm-img/progress.h"
 #include "vm-img/rate.h"
@@ -45,6 +46,9 @@ struct copy_run {
 	struct turns turns;	/* by what a batch starts at */
 	struct copy_piece next; /* at the cursor, if it was looked up */
 	bool has_next;
+	/* What the map said last of the source, up to there. */
+	struct image_extent extent;
+	uint64_t extent_end; /* as source_start + offset; 0: nothing yet */
 	int result;
 	struct error error;
 	struct progress progress;

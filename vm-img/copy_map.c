@@ -111,13 +111,33 @@ static int salvage_map(const struct copy_run *run, struct image *image,
 	return 0;
 }
 
+/* Of a source that is data for long the map is asked once, and not for each
+ * chunk. left is what there is from offset on. */
+static int ask_map(struct copy_run *run, uint64_t offset, uint64_t left,
+		   struct error *err)
+{
+	struct image *image = run->copy->sources[run->source];
+	unsigned flags = run->copy->has_backing ? 0 : IMAGE_MAP_CHAIN;
+	int rc;
+
+	if (run->cursor < run->extent_end) {
+		run->extent.len = run->extent_end - run->cursor;
+		return 0;
+	}
+	rc = image_map(image, offset, left, flags, &run->extent, err);
+	if (rc < 0)
+		rc = salvage_map(run, image, offset, left, flags, &run->extent,
+				 err, rc);
+	if (rc == 0)
+		run->extent_end = run->cursor + run->extent.len;
+	return rc;
+}
+
 /* With the lock held. */
 int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 		 struct error *err)
 {
 	const struct copy *copy = run->copy;
-	unsigned flags = copy->has_backing ? 0 : IMAGE_MAP_CHAIN;
-	struct image_extent extent;
 	uint64_t size, offset;
 	int rc;
 
@@ -130,15 +150,11 @@ int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 	}
 	piece->start = run->cursor;
 	offset = run->cursor - run->source_start;
-	rc = image_map(copy->sources[run->source], offset, size - offset, flags,
-		       &extent, err);
-	if (rc < 0)
-		rc = salvage_map(run, copy->sources[run->source], offset,
-				 size - offset, flags, &extent, err, rc);
+	rc = ask_map(run, offset, size - offset, err);
 	if (rc < 0)
 		return rc;
-	piece->len = extent.len;
-	set_kind(run, offset, &extent, piece);
+	piece->len = run->extent.len;
+	set_kind(run, offset, &run->extent, piece);
 	/* A compressed cluster may hold the end of one source and the
 	 * beginning of the next. */
 	fit(run, piece,
