@@ -14,6 +14,7 @@
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/zero.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/progress.h"
@@ -21,7 +22,6 @@
 #include "vm-img/status.h"
 #include "vm-img/verb.h"
 #include "vm-img/workers.h"
-#include "vm-img/zero.h"
 
 #include <inttypes.h>
 #include <pthread.h>

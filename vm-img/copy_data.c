@@ -2,9 +2,9 @@
 /* A piece's data: read from the sources, searched for zeroes, written. */
 #include "vm-img/copy_internal.h"
 
+#include "lib/base/zero.h"
 #include "lib/image/image.h"
 #include "vm-img/report.h"
-#include "vm-img/zero.h"
 
 #include <errno.h>
 #include <string.h>

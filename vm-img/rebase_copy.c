@@ -8,13 +8,13 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/base/error.h"
+#include "lib/base/zero.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/progress.h"
 #include "vm-img/report.h"
 #include "vm-img/turns.h"
 #include "vm-img/workers.h"
-#include "vm-img/zero.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -3,8 +3,8 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/zero.h"
 #include "lib/image/image.h"
-#include "vm-img/zero.h"
 
 #include <fcntl.h>
 #include <signal.h>

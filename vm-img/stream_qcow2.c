@@ -13,10 +13,10 @@
 #include "vm-img/stream_qcow2.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/zero.h"
 #include "lib/image/file.h"
 #include "lib/image/image.h"
 #include "lib/image/qcow2_pack.h"
-#include "vm-img/zero.h"
 
 #include <endian.h>
 #include <errno.h>

@@ -11,12 +11,12 @@
  * footer, which is the header again, says where.
  */
 #include "lib/base/cleanup.h"
+#include "lib/base/zero.h"
 #include "lib/image/image.h"
 #include "lib/image/vmdk_descriptor.h"
 #include "protocols/vmdk.h"
 #include "vm-img/stream.h"
 #include "vm-img/stream_model.h"
-#include "vm-img/zero.h"
 
 #include <endian.h>
 #include <libdeflate.h>

@@ -9,6 +9,7 @@
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/zero.h"
 #include "lib/image/qcow2.h"
 
 #include <endian.h>
@@ -295,11 +296,6 @@ bool qcow2_bitmaps_know(const struct qcow2 *q, uint64_t offset, uint64_t len)
 	return true;
 }
 
-static bool is_all_zero(const uint8_t *data, uint64_t len)
-{
-	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
-}
-
 /* Into the cluster that there is, or a new one if it needs one. */
 static int store_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
 		      uint8_t *cluster, struct error *err)
@@ -311,7 +307,7 @@ static int store_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
 	bool is_fresh;
 	int rc = 0;
 
-	if (offset == 0 && is_all_zero(b->bits + at, len)) {
+	if (offset == 0 && is_zero(b->bits + at, len)) {
 		b->table[i] = 0;
 		return 0;
 	}

@@ -10,6 +10,7 @@
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/zero.h"
 #include "lib/image/qcow2_bitmap.h"
 
 #include <endian.h>
@@ -192,11 +193,6 @@ void qcow2_bitmap_free_bits(struct qcow2 *q, uint64_t table_offset,
 	give_back(q, table_offset, size * sizeof(*table));
 }
 
-static bool is_all_zero(const uint8_t *data, uint64_t len)
-{
-	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
-}
-
 static int write_bits(struct qcow2 *q, const uint8_t *bits, uint64_t len,
 		      uint64_t *table, uint32_t size, struct error *err)
 {
@@ -208,7 +204,7 @@ static int write_bits(struct qcow2 *q, const uint8_t *bits, uint64_t len,
 		uint64_t here =
 			len - at < q->cluster_len ? len - at : q->cluster_len;
 
-		if (is_all_zero(bits + at, here))
+		if (is_zero(bits + at, here))
 			continue;
 		memset(cluster, 0, q->cluster_len);
 		memcpy(cluster, bits + at, here);

@@ -16,6 +16,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/zero.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -228,8 +229,7 @@ static bool is_empty(const struct qcow2_checker *c, uint64_t i, uint64_t end,
 	if (block < c->q->refcount_table_size &&
 	    c->q->refcount_table[block] != 0)
 		return false;
-	return !has_counts ||
-	       (counts[0] == 0 && memcmp(counts, counts + 1, len - 1) == 0);
+	return !has_counts || is_zero(counts, len);
 }
 
 static int compare_window(struct qcow2_checker *c, struct error *err)

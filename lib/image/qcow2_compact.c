@@ -18,6 +18,7 @@
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/zero.h"
 #include "lib/image/qcow2.h"
 
 #include <endian.h>
@@ -88,11 +89,6 @@ static int read_cluster(struct compaction *c, uint64_t offset,
 
 	return rc < 0 ? error_set_errno(err, rc, "Could not read a cluster")
 		      : 0;
-}
-
-static bool is_zero(const uint8_t *data, size_t len)
-{
-	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
 }
 
 /* What the disk reads there is zeroes: no cluster is needed for them. */

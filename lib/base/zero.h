@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* Are bytes all zero? */
-#ifndef VM_IMG_ZERO_H
-#define VM_IMG_ZERO_H
+#ifndef LIB_BASE_ZERO_H
+#define LIB_BASE_ZERO_H
 
 #include <stdbool.h>
 #include <stddef.h>
