@@ -129,6 +129,11 @@ enum qcow2_bitmap_flag {
 			     QCOW2_BITMAP_EXTRA_COMPATIBLE,
 };
 
+/* Of an entry of a bitmap's table without an offset. */
+enum qcow2_bitmap_entry {
+	QCOW2_BITMAP_ALL_SET = 1 << 0,
+};
+
 enum qcow2_bitmap_type {
 	QCOW2_BITMAP_DIRTY_TRACKING = 1,
 };

@@ -1,5 +1,6 @@
 LIB_SRCS += \
 	lib/image/bitmap.c \
+	lib/image/bits.c \
 	lib/image/blkdebug.c \
 	lib/image/blkdebug_rules.c \
 	lib/image/blocks.c \

@@ -12,6 +12,7 @@
 #ifndef LIB_IMAGE_QCOW2_H
 #define LIB_IMAGE_QCOW2_H
 
+#include "lib/image/bits.h"
 #include "lib/image/format.h"
 #include "lib/image/iov.h"
 #include "lib/image/qcow2_pack.h"
@@ -126,11 +127,10 @@ struct qcow2_bitmap {
 	uint64_t table_offset;
 	uint32_t table_size, flags;
 	unsigned granularity_bits;
-	/* If they were read; kept up to date if the bitmap is enabled. len
-	 * bytes, as in the file. */
+	/* If they were read; kept up to date if the bitmap is enabled. A part
+	 * of the bits is what an entry of the table is for. */
 	uint64_t *table;
-	uint8_t *bits;
-	uint64_t len;
+	struct bits bits;
 };
 
 struct qcow2_raw {
@@ -184,7 +184,8 @@ struct qcow2 {
 	struct qcow2_bitmap *bitmaps;
 	uint32_t n_bitmaps;
 	struct image_bitmap_info *bitmap_infos; /* as they were asked for */
-	bool are_bitmaps_in_use;		/* and so marked on the disk */
+	uint64_t bitmaps_loaded; /* bytes, since the image is open */
+	bool are_bitmaps_in_use; /* and so marked on the disk */
 	bool has_unknown_bitmap_flag;
 	bool is_corrupt; /* found here, or in the header */
 	bool is_corruption_told;
@@ -330,12 +331,17 @@ enum {
 	QCOW2_BITMAP_GRANULARITY_BITS_MIN = 9,
 	QCOW2_BITMAP_GRANULARITY_BITS_MAX = 31,
 	QCOW2_BITMAP_DIRECTORY_LEN_MAX = 64 << 20,
-	QCOW2_BITMAP_BITS_LEN_MAX = 64 << 20, /* of all that are kept */
+	QCOW2_BITMAP_TABLE_LEN_MAX = 64 << 20,
+	/* Together, or as much as the file is long: no more can be in clusters
+	 * of its own. */
+	QCOW2_BITMAPS_LOADED_MAX = 64 << 20,
 };
 
+#define QCOW2_BITMAP_BITS_MAX (1ULL << 32) /* 512 MiB: QEMU's limit */
+
 int qcow2_bitmaps_read(struct qcow2 *q, struct error *err);
-/* Bytes of bits that a disk of size bytes has. */
-uint64_t qcow2_bitmap_len(uint64_t size, unsigned granularity_bits);
+/* Bits that a disk of size bytes has. */
+uint64_t qcow2_bitmap_n_bits(uint64_t size, unsigned granularity_bits);
 /* Its table and its bits. */
 int qcow2_bitmap_load(struct qcow2 *q, struct qcow2_bitmap *b,
 		      struct error *err);

@@ -7,10 +7,10 @@
  * is still there, and whoever comes next knows that they are worth nothing.
  * The others stay as they are.
  */
+#include "lib/image/qcow2_bitmap.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/zero.h"
-#include "lib/image/qcow2.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -45,7 +45,7 @@ static int decode(struct qcow2 *q, struct qcow2_bitmap *b,
 			"which cannot be kept up to date; it can be "
 			"opened read-only");
 	return qcow2_check_table(&q->header, b->table_offset, b->table_size,
-				 sizeof(uint64_t), QCOW2_BITMAP_BITS_LEN_MAX,
+				 sizeof(uint64_t), QCOW2_BITMAP_TABLE_LEN_MAX,
 				 "Bitmap table", err);
 }
 
@@ -65,66 +65,101 @@ static int decode_rest(struct qcow2_bitmap *b,
 	return b->name == NULL ? -ENOMEM : 0;
 }
 
-uint64_t qcow2_bitmap_len(uint64_t size, unsigned granularity_bits)
+uint64_t qcow2_bitmap_n_bits(uint64_t size, unsigned granularity_bits)
 {
-	uint64_t n =
-		(size + (1ULL << granularity_bits) - 1) >> granularity_bits;
-
-	return (n + 7) / 8;
+	return (size + (1ULL << granularity_bits) - 1) >> granularity_bits;
 }
 
-static uint64_t bits_len(const struct qcow2 *q, const struct qcow2_bitmap *b)
+/* An image may say that all its bitmaps are in one and the same cluster. */
+static int take_room(struct qcow2 *q, uint64_t len, struct error *err)
 {
-	return qcow2_bitmap_len(q->header.size, b->granularity_bits);
-}
-
-/* What one entry of the table says, of len bytes. */
-static int load_part(struct qcow2 *q, uint64_t entry, uint8_t *bits,
-		     uint64_t len, struct error *err)
-{
-	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+	uint64_t file_len;
 	int rc;
 
-	if (offset == 0) {
-		memset(bits, entry & 1 ? 0xff : 0, len);
+	q->bitmaps_loaded += len;
+	if (q->bitmaps_loaded <= QCOW2_BITMAPS_LOADED_MAX)
 		return 0;
-	}
+	rc = image_file_size(q->file, &file_len);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not get the size");
+	return q->bitmaps_loaded <= file_len
+		       ? 0
+		       : error_set(err, -EFBIG, "Bitmaps are too large");
+}
+
+/* What entry i of the table says. */
+static int load_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
+		     struct error *err)
+{
+	uint64_t offset = b->table[i] & QCOW2_OFFSET_MASK;
+	bool is_all_set = offset == 0 && b->table[i] & QCOW2_BITMAP_ALL_SET;
+	size_t len = bits_part_len(&b->bits, i);
+	uint8_t *part;
+	int rc;
+
+	if (offset == 0 && !is_all_set)
+		return 0;
 	if (offset & (q->cluster_len - 1))
 		return error_set(err, -EINVAL, "Bitmap data unaligned");
-	rc = image_file_read(q->file, offset, bits, len);
+	rc = take_room(q, len, err);
+	if (rc < 0)
+		return rc;
+	part = bits_make_part(&b->bits, i);
+	if (part == NULL)
+		return -ENOMEM;
+	if (is_all_set)
+		memset(part, 0xff, len);
+	else
+		rc = image_file_read(q->file, offset, part, len);
+	/* "These bits must be zero": those beyond the end of the disk. */
+	if (i == b->table_size - 1 && b->bits.n % 8 != 0)
+		part[len - 1] &= (uint8_t)((1U << b->bits.n % 8) - 1);
 	return rc < 0 ? error_set_errno(err, rc, "Could not read bitmap") : 0;
+}
+
+int qcow2_bitmap_read_table(struct qcow2 *q, struct qcow2_bitmap *b,
+			    struct error *err)
+{
+	uint64_t len = b->table_size * sizeof(*b->table);
+	int rc;
+
+	if (b->table != NULL)
+		return 0;
+	rc = take_room(q, len, err);
+	if (rc < 0)
+		return rc;
+	b->table = malloc(len + 1);
+	if (b->table == NULL)
+		return -ENOMEM;
+	rc = image_file_read(q->file, b->table_offset, b->table, len);
+	if (rc < 0) {
+		free(steal_ptr(&b->table));
+		return error_set_errno(err, rc, "Could not read bitmap table");
+	}
+	for (uint32_t i = 0; i < b->table_size; i++)
+		b->table[i] = be64toh(b->table[i]);
+	return 0;
 }
 
 int qcow2_bitmap_load(struct qcow2 *q, struct qcow2_bitmap *b,
 		      struct error *err)
 {
-	uint64_t len = bits_len(q, b), at = 0;
+	uint64_t n = qcow2_bitmap_n_bits(q->header.size, b->granularity_bits);
 	int rc;
 
-	if (b->bits != NULL)
+	if (b->bits.parts != NULL)
 		return 0;
-	if (len > QCOW2_BITMAP_BITS_LEN_MAX)
+	if (n > QCOW2_BITMAP_BITS_MAX)
 		return error_set(err, -EFBIG, "Bitmaps are too large");
-	if (b->table_size != qcow2_n_clusters(q, len))
-		return error_set(err, -EINVAL, "Bitmap table size invalid");
-	free(b->table);
-	b->table = calloc(b->table_size + 1ULL, sizeof(*b->table));
-	b->bits = calloc(1, len + 1);
-	if (b->table == NULL || b->bits == NULL)
-		return -ENOMEM;
-	rc = image_file_read(q->file, b->table_offset, b->table,
-			     b->table_size * sizeof(*b->table));
+	rc = bits_init(&b->bits, n, q->cluster_len);
+	if (rc == 0 && b->table_size != b->bits.n_parts)
+		rc = error_set(err, -EINVAL, "Bitmap table size invalid");
+	if (rc == 0)
+		rc = qcow2_bitmap_read_table(q, b, err);
+	for (uint32_t i = 0; rc == 0 && i < b->table_size; i++)
+		rc = load_part(q, b, i, err);
 	if (rc < 0)
-		return error_set_errno(err, rc, "Could not read bitmap table");
-	for (uint32_t i = 0; rc == 0 && i < b->table_size; i++) {
-		uint64_t here =
-			len - at < q->cluster_len ? len - at : q->cluster_len;
-
-		b->table[i] = be64toh(b->table[i]);
-		rc = load_part(q, b->table[i], b->bits + at, here, err);
-		at += here;
-	}
-	b->len = len;
+		bits_deinit(&b->bits);
 	return rc;
 }
 
@@ -139,7 +174,7 @@ static bool is_kept(const struct qcow2 *q, const struct qcow2_bitmap *b)
 static int read_directory(struct qcow2 *q, const uint8_t *directory,
 			  uint64_t len, struct error *err)
 {
-	uint64_t at = 0, total = 0;
+	uint64_t at = 0;
 
 	for (uint32_t i = 0; i < q->header.n_bitmaps; i++) {
 		struct qcow2_bitmap *b = &q->bitmaps[i];
@@ -165,9 +200,6 @@ static int read_directory(struct qcow2 *q, const uint8_t *directory,
 			rc = decode(q, b, &w, err);
 		if (rc < 0)
 			return rc;
-		total += is_kept(q, b) ? bits_len(q, b) : 0;
-		if (total > QCOW2_BITMAP_BITS_LEN_MAX)
-			return error_set(err, -EFBIG, "Bitmaps are too large");
 		if (is_kept(q, b))
 			rc = qcow2_bitmap_load(q, b, err);
 		if (rc < 0)
@@ -209,7 +241,7 @@ void qcow2_bitmap_deinit(struct qcow2_bitmap *b)
 {
 	free(b->name);
 	free(b->extra);
-	free(b->bits);
+	bits_deinit(&b->bits);
 	free(b->table);
 }
 
@@ -252,15 +284,6 @@ int qcow2_bitmaps_mark(struct qcow2 *q, bool is_in_use, struct error *err)
 		      : 0;
 }
 
-static void set_bits(struct qcow2_bitmap *b, uint64_t offset, uint64_t len)
-{
-	uint64_t first = offset >> b->granularity_bits;
-	uint64_t last = (offset + len - 1) >> b->granularity_bits;
-
-	for (uint64_t i = first; i <= last && i / 8 < b->len; i++)
-		b->bits[i / 8] |= (uint8_t)(1U << i % 8);
-}
-
 int qcow2_bitmaps_touch(struct qcow2 *q, uint64_t offset, uint64_t len,
 			struct error *err)
 {
@@ -276,22 +299,26 @@ int qcow2_bitmaps_touch(struct qcow2 *q, uint64_t offset, uint64_t len,
 	if (rc < 0)
 		return rc;
 	q->are_bitmaps_in_use = true;
-	for (uint32_t i = 0; i < q->n_bitmaps; i++)
-		if (is_kept(q, &q->bitmaps[i]))
-			set_bits(&q->bitmaps[i], offset, len);
-	return 0;
+	for (uint32_t i = 0; rc == 0 && i < q->n_bitmaps; i++) {
+		struct qcow2_bitmap *b = &q->bitmaps[i];
+
+		if (is_kept(q, b))
+			rc = bits_set(&b->bits, offset >> b->granularity_bits,
+				      (offset + len - 1) >>
+					      b->granularity_bits);
+	}
+	return rc;
 }
 
 bool qcow2_bitmaps_know(const struct qcow2 *q, uint64_t offset, uint64_t len)
 {
 	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
 		const struct qcow2_bitmap *b = &q->bitmaps[i];
-		uint64_t first = offset >> b->granularity_bits;
-		uint64_t last = (offset + len - 1) >> b->granularity_bits;
 
-		for (uint64_t j = first; is_kept(q, b) && j <= last; j++)
-			if (!(b->bits[j / 8] >> j % 8 & 1))
-				return false;
+		if (is_kept(q, b) &&
+		    !bits_are_set(&b->bits, offset >> b->granularity_bits,
+				  (offset + len - 1) >> b->granularity_bits))
+			return false;
 	}
 	return true;
 }
@@ -300,14 +327,13 @@ bool qcow2_bitmaps_know(const struct qcow2 *q, uint64_t offset, uint64_t len)
 static int store_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
 		      uint8_t *cluster, struct error *err)
 {
-	uint64_t at = (uint64_t)i << q->cluster_bits, n = 1;
-	uint64_t len =
-		b->len - at < q->cluster_len ? b->len - at : q->cluster_len;
-	uint64_t offset = b->table[i] & QCOW2_OFFSET_MASK;
+	const uint8_t *part = bits_part(&b->bits, i);
+	size_t len = bits_part_len(&b->bits, i);
+	uint64_t offset = b->table[i] & QCOW2_OFFSET_MASK, n = 1;
 	bool is_fresh;
 	int rc = 0;
 
-	if (offset == 0 && is_zero(b->bits + at, len)) {
+	if (offset == 0 && (part == NULL || is_zero(part, len))) {
 		b->table[i] = 0;
 		return 0;
 	}
@@ -319,20 +345,11 @@ static int store_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
 	if (rc < 0)
 		return rc;
 	memset(cluster, 0, q->cluster_len);
-	memcpy(cluster, b->bits + at, len);
+	if (part != NULL)
+		memcpy(cluster, part, len);
 	b->table[i] = offset;
 	rc = image_file_write(q->file, offset, cluster, q->cluster_len);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write bitmap") : 0;
-}
-
-/* "These bits must be zero": those beyond the end of the disk. */
-static void clear_tail(const struct qcow2 *q, struct qcow2_bitmap *b)
-{
-	uint64_t n = (q->header.size + (1ULL << b->granularity_bits) - 1) >>
-		     b->granularity_bits;
-
-	if (n % 8 != 0)
-		b->bits[n / 8] &= (uint8_t)((1U << n % 8) - 1);
 }
 
 static int store(struct qcow2 *q, struct qcow2_bitmap *b, uint8_t *cluster,
@@ -341,7 +358,6 @@ static int store(struct qcow2 *q, struct qcow2_bitmap *b, uint8_t *cluster,
 	uint64_t len = b->table_size * sizeof(*b->table);
 	int rc = 0;
 
-	clear_tail(q, b);
 	for (uint32_t i = 0; rc == 0 && i < b->table_size; i++)
 		rc = store_part(q, b, i, cluster, err);
 	if (rc == 0 && qcow2_barrier(q) < 0)
@@ -371,7 +387,8 @@ int qcow2_bitmaps_store(struct qcow2 *q, struct error *err)
 	if (cluster == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
-		if (!is_kept(q, &q->bitmaps[i]) || q->bitmaps[i].len == 0)
+		if (!is_kept(q, &q->bitmaps[i]) ||
+		    q->bitmaps[i].bits.parts == NULL)
 			continue;
 		rc = store(q, &q->bitmaps[i], cluster, err);
 		if (rc < 0)

@@ -13,16 +13,18 @@ struct qcow2_bitmaps_change {
 	uint32_t n;
 };
 
+/* b->table, unless it is there; nothing is said of what is in it. */
+int qcow2_bitmap_read_table(struct qcow2 *q, struct qcow2_bitmap *b,
+			    struct error *err);
 /* As they are; what is in memory goes to the disk. */
 int qcow2_bitmaps_change(struct qcow2 *q, struct qcow2_bitmaps_change *c,
 			 struct error *err);
 /* The new directory takes over, and q->bitmaps becomes c's. */
 int qcow2_bitmaps_commit(struct qcow2 *q, struct qcow2_bitmaps_change *c,
 			 struct error *err);
-/* b gets a new table that says what bits, len of them in bytes, say. */
+/* b gets a new table that says what bits say. */
 int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
-			   const uint8_t *bits, uint64_t len,
-			   struct error *err);
+			   const struct bits *bits, struct error *err);
 /* The clusters of a table, and it. */
 void qcow2_bitmap_free_bits(struct qcow2 *q, uint64_t table_offset,
 			    const uint64_t *table, uint32_t size);

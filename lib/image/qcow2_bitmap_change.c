@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Bitmaps that come, go and change. Each change makes a new directory, with new tables and bits where they differ, and one
- * write of the header leads to it; what was there before is given back then:
+ * Bitmaps that come, go and change. Each change makes a new directory, with new
+ * tables and bits where they differ, and one write of the header leads to it;
+ * what was there before is given back then:
  *
  *	header extension ---> directory ---> table ---> bits
  *
@@ -80,20 +81,11 @@ static int write_directory(struct qcow2 *q, struct qcow2_bitmaps_change *c,
 			   struct qcow2_wire_bitmaps *where, struct error *err)
 {
 	_cleanup_free_ uint8_t *directory = NULL;
-	uint64_t len = 0, at = 0, offset, total = 0;
+	uint64_t len = 0, at = 0, offset;
 	int rc;
 
-	for (uint32_t i = 0; i < c->n; i++) {
-		const struct qcow2_bitmap *b = &c->bitmaps[i];
-
-		len += entry_len(b);
-		if (b->flags & QCOW2_BITMAP_AUTO)
-			total += qcow2_bitmap_len(q->header.size,
-						  b->granularity_bits);
-	}
-	/* Or nobody could open it for writing. */
-	if (total > QCOW2_BITMAP_BITS_LEN_MAX)
-		return error_set(err, -EFBIG, "Bitmaps are too large");
+	for (uint32_t i = 0; i < c->n; i++)
+		len += entry_len(&c->bitmaps[i]);
 	if (c->n > QCOW2_BITMAPS_MAX || len > QCOW2_BITMAP_DIRECTORY_LEN_MAX)
 		return error_set(err, -EFBIG, "Too many bitmaps");
 	directory = calloc(1, len + 1);
@@ -193,38 +185,37 @@ void qcow2_bitmap_free_bits(struct qcow2 *q, uint64_t table_offset,
 	give_back(q, table_offset, size * sizeof(*table));
 }
 
-static int write_bits(struct qcow2 *q, const uint8_t *bits, uint64_t len,
-		      uint64_t *table, uint32_t size, struct error *err)
+static int write_bits(struct qcow2 *q, const struct bits *bits, uint64_t *table,
+		      struct error *err)
 {
 	_cleanup_free_ uint8_t *cluster = malloc(q->cluster_len);
 	int rc = cluster == NULL ? -ENOMEM : 0;
 
-	for (uint32_t i = 0; rc == 0 && i < size; i++) {
-		uint64_t at = (uint64_t)i << q->cluster_bits;
-		uint64_t here =
-			len - at < q->cluster_len ? len - at : q->cluster_len;
+	for (uint64_t i = 0; rc == 0 && i < bits->n_parts; i++) {
+		const uint8_t *part = bits_part(bits, i);
+		size_t len = bits_part_len(bits, i);
 
-		if (is_zero(bits + at, here))
+		if (part == NULL || is_zero(part, len))
 			continue;
 		memset(cluster, 0, q->cluster_len);
-		memcpy(cluster, bits + at, here);
+		memcpy(cluster, part, len);
 		rc = write_new(q, cluster, q->cluster_len, &table[i], err);
 	}
 	return rc;
 }
 
 int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
-			   const uint8_t *bits, uint64_t len, struct error *err)
+			   const struct bits *bits, struct error *err)
 {
-	uint32_t size = (uint32_t)qcow2_n_clusters(q, len);
+	uint32_t size = (uint32_t)bits->n_parts;
 	_cleanup_free_ uint64_t *wire = calloc(size + 1ULL, sizeof(*wire));
 	_cleanup_free_ uint64_t *table = calloc(size + 1ULL, sizeof(*table));
 	uint64_t offset = 0;
 	int rc;
 
-	if (bits == NULL || wire == NULL || table == NULL)
+	if (wire == NULL || table == NULL)
 		return -ENOMEM;
-	rc = write_bits(q, bits, len, table, size, err);
+	rc = write_bits(q, bits, table, err);
 	for (uint32_t i = 0; i < size; i++)
 		wire[i] = htobe64(table[i]);
 	if (rc == 0)
@@ -273,25 +264,6 @@ int qcow2_bitmaps_begin_resize(struct qcow2 *q, struct error *err)
 	return rc;
 }
 
-/* As many bits as there are bytes of the disk; new ones are not set. */
-static int resize_bits(struct qcow2 *q, struct qcow2_bitmap *b)
-{
-	uint64_t n = (q->header.size + (1ULL << b->granularity_bits) - 1) >>
-		     b->granularity_bits;
-	uint64_t len = (n + 7) / 8;
-	uint8_t *bits = realloc(b->bits, len + 1);
-
-	if (bits == NULL)
-		return -ENOMEM;
-	b->bits = bits;
-	if (len > b->len)
-		memset(bits + b->len, 0, len - b->len);
-	if (n % 8 != 0)
-		bits[n / 8] &= (uint8_t)((1U << n % 8) - 1);
-	b->len = len;
-	return 0;
-}
-
 int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err)
 {
 	_cleanup_free_ struct qcow2_bitmap *old = NULL;
@@ -304,8 +276,13 @@ int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err)
 	old = calloc(n, sizeof(*old));
 	if (old == NULL)
 		return -ENOMEM;
-	for (uint32_t i = 0; rc == 0 && i < n; i++)
-		rc = resize_bits(q, &q->bitmaps[i]);
+	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+		struct qcow2_bitmap *b = &q->bitmaps[i];
+
+		rc = bits_resize(&b->bits,
+				 qcow2_bitmap_n_bits(q->header.size,
+						     b->granularity_bits));
+	}
 	if (rc == 0)
 		rc = qcow2_bitmaps_change(q, &c, err);
 	memcpy(old, q->bitmaps, n * sizeof(*old));
@@ -313,7 +290,7 @@ int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err)
 		struct qcow2_bitmap *b = &c.bitmaps[i];
 
 		b->flags &= ~(uint32_t)QCOW2_BITMAP_IN_USE;
-		rc = qcow2_bitmap_store_new(q, b, b->bits, b->len, err);
+		rc = qcow2_bitmap_store_new(q, b, &b->bits, err);
 	}
 	/* On failure what was new leaks, and all are in use for ever. */
 	if (rc == 0)

@@ -86,24 +86,25 @@ static int add(struct qcow2 *q, const char *name, uint64_t granularity,
 	       bool is_enabled, struct error *err)
 {
 	unsigned bits = (unsigned)__builtin_ctzll(granularity);
-	uint64_t len = qcow2_bitmap_len(q->header.size, bits);
+	uint64_t n = qcow2_bitmap_n_bits(q->header.size, bits);
 	struct qcow2_bitmap b = {
 		.flags = is_enabled ? QCOW2_BITMAP_AUTO : 0,
 		.granularity_bits = bits,
-		.len = len,
 	};
 	struct qcow2_bitmaps_change c;
 	int rc = qcow2_bitmaps_change(q, &c, err);
 
-	if (rc == 0 && len > QCOW2_BITMAP_BITS_LEN_MAX)
-		rc = error_set(err, -EFBIG, "Bitmaps are too large");
+	if (rc == 0 && n > QCOW2_BITMAP_BITS_MAX)
+		rc = error_set(err, -EFBIG,
+			       "Too much space will be occupied by the bitmap. "
+			       "Use larger granularity");
 	if (rc == 0) {
 		b.name = strdup(name);
-		b.bits = calloc(1, len + 1);
-		rc = b.name == NULL || b.bits == NULL ? -ENOMEM : 0;
+		rc = b.name == NULL ? -ENOMEM
+				    : bits_init(&b.bits, n, q->cluster_len);
 	}
 	if (rc == 0)
-		rc = qcow2_bitmap_store_new(q, &b, b.bits, len, err);
+		rc = qcow2_bitmap_store_new(q, &b, &b.bits, err);
 	if (rc == 0) {
 		c.bitmaps[c.n++] = b;
 		rc = qcow2_bitmaps_commit(q, &c, err);
@@ -138,25 +139,6 @@ static int bitmap_add(struct image *image, const char *name,
 	return rc;
 }
 
-/* The table of one that was lost is read as far as it makes sense. */
-static int read_table(struct qcow2 *q, struct qcow2_bitmap *b,
-		      struct error *err)
-{
-	uint64_t len = b->table_size * sizeof(*b->table);
-	int rc;
-
-	if (b->table != NULL)
-		return 0;
-	b->table = calloc(b->table_size + 1ULL, sizeof(*b->table));
-	if (b->table == NULL)
-		return -ENOMEM;
-	rc = image_file_read(q->file, b->table_offset, b->table, len);
-	for (uint32_t i = 0; i < b->table_size; i++)
-		b->table[i] = be64toh(b->table[i]);
-	return rc < 0 ? error_set_errno(err, rc, "Could not read bitmap table")
-		      : 0;
-}
-
 static int remove_one(struct qcow2 *q, struct qcow2_bitmap *b,
 		      struct error *err)
 {
@@ -166,7 +148,7 @@ static int remove_one(struct qcow2 *q, struct qcow2_bitmap *b,
 	int rc = qcow2_bitmaps_change(q, &c, err);
 
 	if (rc == 0)
-		rc = read_table(q, b, err);
+		rc = qcow2_bitmap_read_table(q, b, err);
 	if (rc == 0) {
 		old = *b;
 		c.n--;
@@ -202,8 +184,8 @@ static int bitmap_remove(struct image *image, const char *name,
 	return rc;
 }
 
-/* b's bits become these, which are taken over. */
-static int replace(struct qcow2 *q, struct qcow2_bitmap *b, uint8_t *bits,
+/* b's bits become these, which are left empty. */
+static int replace(struct qcow2 *q, struct qcow2_bitmap *b, struct bits *bits,
 		   struct error *err)
 {
 	uint32_t i = (uint32_t)(b - q->bitmaps);
@@ -212,19 +194,18 @@ static int replace(struct qcow2 *q, struct qcow2_bitmap *b, uint8_t *bits,
 	int rc = qcow2_bitmaps_change(q, &c, err);
 
 	if (rc == 0)
-		rc = qcow2_bitmap_store_new(q, &c.bitmaps[i], bits, b->len,
-					    err);
+		rc = qcow2_bitmap_store_new(q, &c.bitmaps[i], bits, err);
 	if (rc == 0) {
 		struct qcow2_bitmap new = c.bitmaps[i];
 
 		old = *b;
-		c.bitmaps[i].bits = bits;
+		c.bitmaps[i].bits = *bits;
 		rc = qcow2_bitmaps_commit(q, &c, err);
 		if (rc == 0) {
 			qcow2_bitmap_free_bits(q, old.table_offset, old.table,
 					       old.table_size);
 			free(old.table);
-			bits = old.bits;
+			*bits = old.bits;
 		} else {
 			if (rc == -ENOSPC)
 				qcow2_bitmap_free_bits(q, new.table_offset,
@@ -233,7 +214,7 @@ static int replace(struct qcow2 *q, struct qcow2_bitmap *b, uint8_t *bits,
 			free(new.table);
 		}
 	}
-	free(bits);
+	bits_deinit(bits);
 	free(c.bitmaps);
 	return rc;
 }
@@ -244,7 +225,7 @@ static int bitmap_clear(struct image *image, const char *name,
 	struct qcow2 *q = image->state;
 	struct qcow2_flight flight;
 	struct qcow2_bitmap *b;
-	uint8_t *bits;
+	struct bits bits;
 	int rc;
 
 	begin(q, &flight);
@@ -252,10 +233,10 @@ static int bitmap_clear(struct image *image, const char *name,
 	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
 	if (b != NULL)
 		rc = qcow2_bitmap_load(q, b, err);
-	if (b != NULL && rc == 0) {
-		bits = calloc(1, b->len + 1);
-		rc = bits == NULL ? -ENOMEM : replace(q, b, bits, err);
-	}
+	if (b != NULL && rc == 0)
+		rc = bits_init(&bits, b->bits.n, q->cluster_len);
+	if (b != NULL && rc == 0)
+		rc = replace(q, b, &bits, err);
 	end(q, &flight);
 	return rc;
 }
@@ -298,41 +279,9 @@ static int bitmap_enable(struct image *image, const char *name, bool is_enabled,
 	return rc;
 }
 
-static void set_range(uint8_t *bits, unsigned granularity_bits, uint64_t offset,
-		      uint64_t len)
-{
-	uint64_t last = (offset + len - 1) >> granularity_bits;
-
-	for (uint64_t i = offset >> granularity_bits; i <= last; i++)
-		bits[i / 8] |= (uint8_t)(1U << i % 8);
-}
-
-static bool get_bit(const struct qcow2_bitmap *b, uint64_t i)
-{
-	return b->bits[i / 8] >> i % 8 & 1;
-}
-
-/* The run of equal bits at offset, in bytes of the disk. */
-static uint64_t run_at(const struct qcow2_bitmap *b, uint64_t offset,
-		       uint64_t size, bool *is_set)
-{
-	uint64_t i = offset >> b->granularity_bits, end;
-
-	*is_set = get_bit(b, i);
-	do {
-		i++;
-		/* Eight at a time, where they are alike. */
-		while (i % 8 == 0 && i << b->granularity_bits < size &&
-		       b->bits[i / 8] == (*is_set ? 0xff : 0))
-			i += 8;
-	} while (i << b->granularity_bits < size && get_bit(b, i) == *is_set);
-	end = i << b->granularity_bits;
-	return (end < size ? end : size) - offset;
-}
-
 /* The source's bitmap as what is set in one of granularity_bits. */
 static int read_source(struct image *source, const char *from, uint64_t size,
-		       unsigned granularity_bits, uint8_t *bits,
+		       unsigned granularity_bits, struct bits *bits,
 		       struct error *err)
 {
 	uint64_t len;
@@ -343,7 +292,8 @@ static int read_source(struct image *source, const char *from, uint64_t size,
 		rc = source->format->bitmaps->get(source, from, at, &is_set,
 						  &len, err);
 		if (rc == 0 && is_set)
-			set_range(bits, granularity_bits, at, len);
+			rc = bits_set(bits, at >> granularity_bits,
+				      (at + len - 1) >> granularity_bits);
 		if (rc < 0)
 			break;
 	}
@@ -370,9 +320,8 @@ static int bitmap_merge(struct image *image, const char *name,
 	struct qcow2 *q = image->state;
 	struct qcow2_flight flight;
 	struct qcow2_bitmap *b;
-	uint8_t *bits = NULL;
-	unsigned granularity_bits;
-	uint64_t len = 0;
+	struct bits bits = { .n = 0 };
+	unsigned granularity_bits = 0;
 	int rc;
 
 	begin(q, &flight);
@@ -382,26 +331,36 @@ static int bitmap_merge(struct image *image, const char *name,
 		rc = qcow2_bitmap_load(q, b, err);
 	if (b != NULL && rc == 0)
 		rc = check_sizes(image, source, err);
-	granularity_bits = b != NULL ? b->granularity_bits : 0;
-	len = b != NULL ? b->len : 0;
+	if (b != NULL && rc == 0) {
+		granularity_bits = b->granularity_bits;
+		rc = bits_init(&bits, b->bits.n, q->cluster_len);
+	}
 	end(q, &flight);
 	if (b == NULL || rc < 0)
 		return rc;
-	bits = calloc(1, len + 1);
-	if (bits == NULL)
-		return -ENOMEM;
-	rc = read_source(source, from, image->size, granularity_bits, bits,
+	rc = read_source(source, from, image->size, granularity_bits, &bits,
 			 err);
 	begin(q, &flight);
 	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
-	if (b != NULL && b->len == len) {
-		for (uint64_t i = 0; i < len; i++)
-			bits[i] |= b->bits[i];
-		rc = replace(q, b, steal_ptr(&bits), err);
+	if (b != NULL && b->bits.n == bits.n) {
+		rc = bits_add(&bits, &b->bits);
+		if (rc == 0)
+			rc = replace(q, b, &bits, err);
 	}
 	end(q, &flight);
-	free(bits);
+	bits_deinit(&bits);
 	return rc;
+}
+
+/* The run of equal bits at offset, in bytes of the disk. */
+static uint64_t run_at(const struct qcow2_bitmap *b, uint64_t offset,
+		       uint64_t size, bool *is_set)
+{
+	uint64_t i = offset >> b->granularity_bits;
+	uint64_t end = (i + bits_run(&b->bits, i, is_set))
+		       << b->granularity_bits;
+
+	return (end < size ? end : size) - offset;
 }
 
 static int bitmap_get(struct image *image, const char *name, uint64_t offset,

@@ -143,6 +143,26 @@ test_bitmaps_of_an_unknown_kind() {
 	assertEquals 'nothing leaks' 0 $?
 }
 
+# A table that says that all of 512 MiB of bits are set takes 64 KiB.
+test_bitmaps_larger_than_their_file() {
+	qemu-img create -q -f qcow2 "$image" 2T
+	qemu-img bitmap --add -g 512 "$image" b
+	directory=$(peek64 "$image" $((112 + 8 + 384 + 8 + 16)))
+	table=$(peek64 "$image" "$directory")
+	i=0
+	while [ $i -lt 8192 ]; do
+		printf '\0\0\0\0\0\0\0\1'
+		i=$((i + 1))
+	done | dd of="$image" bs=64k oflag=seek_bytes iflag=fullblock \
+		seek="$table" conv=notrunc status=none
+	# shellcheck disable=SC2086 # none, or two words
+	$limit "$B/tests/tools/image-ops" "$image" 1 1 >"$dir/out" 2>&1
+	assertEquals 1 $?
+	assertContains "$(cat "$dir/out")" 'Bitmaps are too large'
+	vm-img check -q "$image"
+	assertEquals 'it can be read' 0 $?
+}
+
 # Nor read, and only a check opens it, where it has flags that nobody knows.
 test_bitmaps_with_unknown_flags() {
 	qemu-img create -q -f qcow2 "$image" 1M

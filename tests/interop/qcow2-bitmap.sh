@@ -226,6 +226,24 @@ test_resized() {
 	done
 }
 
+# Three bitmaps of 80 MiB: what is set in them is all that takes memory.
+test_large_disk() {
+	qemu-img create -q -f qcow2 "$image" 40T
+	for name in small large off; do
+		qemu-img bitmap --add "$image" $name
+	done
+	cp "$image" "$dir/b.qcow2"
+	limit='prlimit --as=67108864'
+	[ -z "$ASAN_OPTIONS" ] || limit=
+	# shellcheck disable=SC2086 # none, or two words
+	$limit "$B/tests/tools/image-do" "$image" write 43980465045504 65536
+	assertEquals 'within 64 MiB' 0 $?
+	theirs 'write 43980465045504 64k'
+	assert_same_bitmaps 'written at the end'
+	refused 'Too much space will be occupied by the bitmap. Use larger' \
+		bitmap-add finest 8192
+}
+
 test_stale_bitmaps_are_leaks() {
 	make_image cluster_size=64k 4M
 	poke "$image" 88 "$(be64 0)"
