@@ -69,6 +69,7 @@ LIB_SRCS += \
 	lib/image/qcow2_compress.c \
 	lib/image/qcow2_copied.c \
 	lib/image/qcow2_count.c \
+	lib/image/qcow2_count_tables.c \
 	lib/image/qcow2_create.c \
 	lib/image/qcow2_data.c \
 	lib/image/qcow2_deflate.c \

@@ -55,6 +55,14 @@ void qcow2_found(struct qcow2_checker *c, const char *format, ...)
 /* Count all references there are into the window. -errno: no memory, or a
  * read error that leaves the count without meaning. */
 int qcow2_count_references(struct qcow2_checker *c, struct error *err);
+/* Of what one part of that walk finds: something is wrong, and so much of the
+ * file is referred to. */
+void qcow2_found_corrupt(struct qcow2_checker *c);
+void qcow2_count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len);
+/* qcow2_count_tables.c: the same for a snapshot's L1 table of size entries, or
+ * the disk's own. */
+int qcow2_count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
+		   bool is_active);
 uint64_t qcow2_counted(const struct qcow2_checker *c, uint64_t host_index);
 /* The refcount on disk; -EIO: it cannot be read. */
 int qcow2_checked_refcount(struct qcow2_checker *c, uint64_t host_index,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The half of a check that walks everything which refers to host clusters:
- * the header, the L1 tables of the disk and of snapshots with their L2
- * tables, the snapshot table, bitmaps, the encryption header, and the
- * refcount structures themselves. Lines are qemu-img check's.
+ * the header, the L1 tables of the disk and of snapshots
+ * (qcow2_count_tables.c), the snapshot table, bitmaps, the encryption header,
+ * and the refcount structures themselves. Lines are qemu-img check's.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -14,22 +14,12 @@
 #include <string.h>
 
 enum {
-	TABLE_CHUNK = 8192, /* entries of a table read at a time */
+	BITMAP_CHUNK = 8192, /* entries of a table read at a time */
 	BITMAP_TABLE_MAX = 0x8000000,
 	BITMAP_VARIABLE_MAX = 1 << 20,
 };
 
-/* One table while it is walked. */
-struct walk {
-	struct qcow2_checker *c;
-	bool is_active; /* the disk's: its copied flags and totals count */
-	uint64_t *l2;	/* of one cluster */
-	uint64_t l2_offset;
-	uint64_t guest_index; /* of its first entry */
-	uint64_t bitmap;      /* second word of the entry looked at */
-};
-
-static void corrupt(struct qcow2_checker *c)
+void qcow2_found_corrupt(struct qcow2_checker *c)
 {
 	if (c->is_first)
 		c->result->n_corruptions++;
@@ -107,7 +97,7 @@ static void reach_beyond(struct qcow2_checker *c)
 	c->n_host++;
 }
 
-static void count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
+void qcow2_count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
 {
 	unsigned bits = c->q->cluster_bits;
 
@@ -117,7 +107,7 @@ static void count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
 	if (offset > c->file_len ||
 	    (offset + len > c->file_len &&
 	     offset + len - c->file_len >= c->q->cluster_len)) {
-		corrupt(c);
+		qcow2_found_corrupt(c);
 		qcow2_found(c,
 			    "ERROR: counting reference for region exceeding "
 			    "the end of the file by one cluster or more: "
@@ -130,244 +120,6 @@ static void count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
 		reach_beyond(c);
 	for (uint64_t i = offset >> bits; i <= (offset + len - 1) >> bits; i++)
 		count_one(c, i);
-}
-
-static void note_copied(struct qcow2_checker *c, uint64_t entry)
-{
-	uint64_t refcount;
-
-	if (c->has_wrong_copied || !c->is_first)
-		return;
-	if (qcow2_checked_refcount(
-		    c, (entry & QCOW2_OFFSET_MASK) >> c->q->cluster_bits,
-		    &refcount) == 0 &&
-	    (refcount == 1) != !!(entry & QCOW2_COPIED))
-		c->has_wrong_copied = true;
-}
-
-static void count_compressed(struct walk *w, uint64_t i, uint64_t entry)
-{
-	struct qcow2_checker *c = w->c;
-	uint64_t offset, len;
-
-	if (c->q->has_data_file) {
-		corrupt(c);
-		qcow2_found(c,
-			    "ERROR compressed cluster %llu with data file, "
-			    "entry=0x%llx",
-			    (unsigned long long)i, (unsigned long long)entry);
-		return;
-	}
-
-	qcow2_compressed_range(c->q, entry, &offset, &len);
-	if (entry & QCOW2_COPIED) {
-		corrupt(c);
-		qcow2_found(c,
-			    "ERROR: coffset=0x%llx: copied flag must never be "
-			    "set for compressed clusters",
-			    (unsigned long long)offset);
-	}
-	count_range(c, offset, len);
-	if (w->is_active && c->is_first) {
-		c->result->allocated_clusters++;
-		c->result->compressed_clusters++;
-		/* By nature: several share what is read for one. */
-		c->result->fragmented_clusters++;
-	}
-}
-
-/* A host cluster that cannot be, of a cluster that reads the same without it:
- * the entry loses it. Subclusters read as zeroes, or as what lies below. */
-static bool drop_host(struct walk *w, uint64_t i)
-{
-	struct qcow2 *q = w->c->q;
-	uint64_t wire[2] = { htobe64(QCOW2_ZERO) };
-	uint64_t len = q->l2_words * sizeof(wire[0]);
-	uint64_t at = w->l2_offset + i * len;
-
-	if (q->has_subclusters) {
-		wire[0] = 0;
-		wire[1] = htobe64(w->bitmap);
-	}
-	if (!w->c->is_first || !(w->c->fix & IMAGE_REPAIR_ERRORS) ||
-	    qcow2_check_overlap(q, QCOW2_SECTION_L2, at, len, NULL) < 0 ||
-	    qcow2_cache_write(&q->l2_cache, at, wire, len) < 0)
-		return false;
-	w->c->result->n_corruptions_fixed++;
-	w->c->has_fixed = true;
-	return true;
-}
-
-static bool is_aligned(struct walk *w, uint64_t i, uint64_t entry)
-{
-	struct qcow2_checker *c = w->c;
-	uint64_t offset = entry & QCOW2_OFFSET_MASK;
-	bool is_dropped, has_data;
-
-	if (!(offset & (c->q->cluster_len - 1)))
-		return true;
-	has_data = c->q->has_subclusters
-			   ? w->bitmap & QCOW2_SUBCLUSTERS_ALLOCATED
-			   : !(entry & QCOW2_ZERO);
-	is_dropped = !has_data && drop_host(w, i);
-	if (!is_dropped)
-		corrupt(c);
-	qcow2_found(c,
-		    "%s offset=%llx: %s cluster is not properly aligned; L2 "
-		    "entry corrupted.",
-		    is_dropped ? "Repairing" : "ERROR",
-		    (unsigned long long)offset,
-		    has_data ? "Data" : "Preallocated");
-	return !is_dropped;
-}
-
-/* In a data file each cluster is where it is on the disk. */
-static void wrong_place(struct walk *w, uint64_t i, uint64_t offset)
-{
-	uint64_t guest_offset = (w->guest_index + i) << w->c->q->cluster_bits;
-
-	corrupt(w->c);
-	qcow2_found(w->c,
-		    "ERROR: data file offset %llx does not match guest offset "
-		    "%llx",
-		    (unsigned long long)offset,
-		    (unsigned long long)guest_offset);
-}
-
-/* Which subclusters there are must make sense. */
-static void check_bitmap(struct walk *w, uint64_t i, uint64_t entry)
-{
-	if (!w->c->q->has_subclusters ||
-	    qcow2_is_bitmap_valid(w->c->q, entry, w->bitmap))
-		return;
-	corrupt(w->c);
-	if (entry & QCOW2_COMPRESSED)
-		qcow2_found(w->c,
-			    "ERROR compressed cluster %llu with non-zero "
-			    "subcluster allocation bitmap, entry=0x%llx",
-			    (unsigned long long)i, (unsigned long long)entry);
-	else if (!qcow2_entry_has_host(w->c->q, entry))
-		qcow2_found(w->c, "ERROR: Unallocated cluster has non-zero "
-				  "subcluster allocation map");
-	else
-		qcow2_found(w->c,
-			    "ERROR offset=%llx: Allocated cluster has "
-			    "corrupted subcluster allocation bitmap",
-			    (unsigned long long)(entry & QCOW2_OFFSET_MASK));
-}
-
-/* Entry i. next: the offset that would follow the last one; 0 at first. */
-static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
-			   uint64_t *next)
-{
-	struct qcow2_checker *c = w->c;
-	uint64_t offset = entry & QCOW2_OFFSET_MASK;
-
-	if (entry & QCOW2_L2_RESERVED_MASK) {
-		corrupt(c);
-		qcow2_found(c,
-			    "ERROR found l2 entry with reserved bits set: "
-			    "%llx",
-			    (unsigned long long)entry);
-	}
-	if (!qcow2_entry_has_host(c->q, entry) || !is_aligned(w, i, entry))
-		return;
-	if (w->is_active) {
-		if (!c->q->has_data_file)
-			note_copied(c, entry);
-		if (c->is_first) {
-			c->result->allocated_clusters++;
-			if (*next != 0 && offset != *next)
-				c->result->fragmented_clusters++;
-		}
-		*next = offset + c->q->cluster_len;
-	}
-	if (!c->q->has_data_file)
-		count_range(c, offset, c->q->cluster_len);
-	else if (offset != (w->guest_index + i) << c->q->cluster_bits)
-		wrong_place(w, i, offset);
-}
-
-static int count_l2(struct walk *w, uint64_t offset)
-{
-	struct qcow2_checker *c = w->c;
-	uint64_t n = 1ULL << c->q->l2_bits, next = 0;
-	int rc = image_file_read(c->q->file, offset, w->l2, c->q->cluster_len);
-
-	if (rc < 0) {
-		c->result->n_check_errors += c->is_first;
-		qcow2_found(c, "ERROR: I/O error in check_refcounts_l2");
-		return rc;
-	}
-	w->l2_offset = offset;
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t entry;
-
-		qcow2_load_entry(c->q, w->l2, i, &entry, &w->bitmap);
-		if (entry == 0 && w->bitmap == 0)
-			continue;
-		check_bitmap(w, i, entry);
-		if (entry & QCOW2_COMPRESSED)
-			count_compressed(w, i, entry);
-		else
-			count_standard(w, i, entry, &next);
-	}
-	return 0;
-}
-
-static int count_l1_entry(struct walk *w, uint64_t entry)
-{
-	struct qcow2_checker *c = w->c;
-	uint64_t offset = entry & QCOW2_OFFSET_MASK;
-
-	if (entry & QCOW2_L1_RESERVED_MASK) {
-		corrupt(c);
-		qcow2_found(c,
-			    "ERROR found L1 entry with reserved bits set: "
-			    "%llx",
-			    (unsigned long long)entry);
-	}
-	if (offset == 0)
-		return 0;
-	count_range(c, offset, c->q->cluster_len);
-	if (offset & (c->q->cluster_len - 1)) {
-		corrupt(c);
-		qcow2_found(c,
-			    "ERROR l2_offset=%llx: Table is not cluster "
-			    "aligned; L1 entry corrupted",
-			    (unsigned long long)offset);
-	}
-	if (w->is_active)
-		note_copied(c, entry);
-	return count_l2(w, offset);
-}
-
-/* A snapshot's L1 table, or the disk's own, is read in chunks. */
-static int count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
-		    bool is_active)
-{
-	_cleanup_free_ uint64_t *l2 = malloc(c->q->cluster_len);
-	_cleanup_free_ uint64_t *l1 = malloc(TABLE_CHUNK * sizeof(*l1));
-	struct walk w = { .c = c, .is_active = is_active, .l2 = l2 };
-
-	if (l1 == NULL || l2 == NULL)
-		return -ENOMEM;
-	count_range(c, offset, size * sizeof(*l1));
-	while (size > 0) {
-		uint64_t n = size < TABLE_CHUNK ? size : TABLE_CHUNK;
-		int rc = image_file_read(c->q->file, offset, l1,
-					 n * sizeof(*l1));
-
-		for (uint64_t i = 0; rc == 0 && i < n; i++) {
-			rc = count_l1_entry(&w, be64toh(l1[i]));
-			w.guest_index += 1ULL << c->q->l2_bits;
-		}
-		if (rc < 0)
-			return rc;
-		offset += n * sizeof(*l1);
-		size -= n;
-	}
-	return 0;
 }
 
 /* What a damaged entry refers to cannot be counted, and is not freed. */
@@ -400,7 +152,7 @@ static bool has_l1(struct qcow2_checker *c, uint32_t i)
 		return true;
 	}
 	c->has_lost_snapshot = true;
-	corrupt(c);
+	qcow2_found_corrupt(c);
 	return false;
 }
 
@@ -412,12 +164,12 @@ static int count_snapshots(struct qcow2_checker *c)
 	for (uint32_t i = 0; i < q->header.n_snapshots; i++) {
 		if (!has_l1(c, i))
 			continue;
-		rc = count_l1(c, q->snapshots[i].l1_offset,
-			      q->snapshots[i].l1_size, false);
+		rc = qcow2_count_l1(c, q->snapshots[i].l1_offset,
+				    q->snapshots[i].l1_size, false);
 		if (rc < 0)
 			return rc;
 	}
-	count_range(c, q->header.snapshots_offset, q->snapshots_len);
+	qcow2_count_range(c, q->header.snapshots_offset, q->snapshots_len);
 	return 0;
 }
 
@@ -428,13 +180,13 @@ static int count_bitmap(struct qcow2_checker *c, uint64_t offset, uint64_t size)
 
 	if (size > BITMAP_TABLE_MAX)
 		return -EFBIG;
-	table = malloc(TABLE_CHUNK * sizeof(*table));
+	table = malloc(BITMAP_CHUNK * sizeof(*table));
 	if (table == NULL)
 		return -ENOMEM;
-	count_range(c, offset, size * sizeof(*table));
+	qcow2_count_range(c, offset, size * sizeof(*table));
 	/* What lies beyond the end of the file would read as zeroes. */
 	while (rc == 0 && size > 0 && offset < c->file_len) {
-		uint64_t n = size < TABLE_CHUNK ? size : TABLE_CHUNK;
+		uint64_t n = size < BITMAP_CHUNK ? size : BITMAP_CHUNK;
 
 		rc = image_file_read(c->q->file, offset, table,
 				     n * sizeof(*table));
@@ -442,7 +194,7 @@ static int count_bitmap(struct qcow2_checker *c, uint64_t offset, uint64_t size)
 			uint64_t at = be64toh(table[i]) & QCOW2_OFFSET_MASK;
 
 			if (at != 0)
-				count_range(c, at, c->q->cluster_len);
+				qcow2_count_range(c, at, c->q->cluster_len);
 		}
 		offset += n * sizeof(*table);
 		size -= n;
@@ -460,7 +212,7 @@ static int count_bitmaps(struct qcow2_checker *c)
 	if (!h->has_bitmaps || !(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS) ||
 	    h->bitmap_directory_len > INT64_MAX - at)
 		return 0;
-	count_range(c, at, h->bitmap_directory_len);
+	qcow2_count_range(c, at, h->bitmap_directory_len);
 	for (uint32_t i = 0; i < h->n_bitmaps && at < end &&
 			     i < QCOW2_BITMAPS_MAX && at < c->file_len;
 	     i++) {
@@ -488,9 +240,9 @@ static void count_outside(struct qcow2_checker *c, uint64_t i, uint64_t offset)
 	qcow2_found(c, "%s refcount block %llu is outside image",
 		    is_repair ? "Repairing" : "ERROR", (unsigned long long)i);
 	if (is_inside)
-		count_range(c, offset, c->q->cluster_len);
+		qcow2_count_range(c, offset, c->q->cluster_len);
 	else
-		corrupt(c);
+		qcow2_found_corrupt(c);
 	if (is_inside && c->is_first)
 		c->result->n_corruptions_fixed++;
 	if (is_inside || !is_repair)
@@ -506,14 +258,14 @@ static void count_block(struct qcow2_checker *c, uint64_t i, uint64_t entry)
 	uint64_t host_index = offset >> c->q->cluster_bits, count;
 
 	if (entry & ~QCOW2_REFCOUNT_TABLE_OFFSET_MASK) {
-		corrupt(c);
+		qcow2_found_corrupt(c);
 		qcow2_found(c,
 			    "ERROR refcount table entry %llu has reserved "
 			    "bits set",
 			    (unsigned long long)i);
 		c->needs_rebuild = true;
 	} else if (offset & (c->q->cluster_len - 1)) {
-		corrupt(c);
+		qcow2_found_corrupt(c);
 		qcow2_found(c,
 			    "ERROR refcount block %llu is not cluster "
 			    "aligned; refcount table entry corrupted",
@@ -522,7 +274,7 @@ static void count_block(struct qcow2_checker *c, uint64_t i, uint64_t entry)
 	} else if (host_index >= c->n_before) {
 		count_outside(c, i, offset);
 	} else if (offset != 0) {
-		count_range(c, offset, c->q->cluster_len);
+		qcow2_count_range(c, offset, c->q->cluster_len);
 		if (host_index < c->first || host_index - c->first >= c->n)
 			return;
 		count = qcow2_counted(c, host_index);
@@ -539,9 +291,9 @@ static void count_refcounts(struct qcow2_checker *c)
 {
 	struct qcow2 *q = c->q;
 
-	count_range(c, q->header.refcount_table_offset,
-		    (uint64_t)q->header.refcount_table_clusters
-			    << q->cluster_bits);
+	qcow2_count_range(c, q->header.refcount_table_offset,
+			  (uint64_t)q->header.refcount_table_clusters
+				  << q->cluster_bits);
 	for (uint64_t i = 0; i < q->refcount_table_size; i++)
 		if (q->refcount_table[i] != 0)
 			count_block(c, i, q->refcount_table[i]);
@@ -552,12 +304,12 @@ int qcow2_count_references(struct qcow2_checker *c, struct error *err)
 	const struct qcow2_header *h = &c->q->header;
 	int rc;
 
-	count_range(c, 0, c->q->cluster_len);
-	rc = count_l1(c, h->l1_offset, h->l1_size, true);
+	qcow2_count_range(c, 0, c->q->cluster_len);
+	rc = qcow2_count_l1(c, h->l1_offset, h->l1_size, true);
 	if (rc == 0)
 		rc = count_snapshots(c);
 	if (rc == 0 && h->crypt_len <= INT64_MAX)
-		count_range(c, h->crypt_offset, h->crypt_len);
+		qcow2_count_range(c, h->crypt_offset, h->crypt_len);
 	if (rc == 0)
 		rc = count_bitmaps(c);
 	if (rc < 0)

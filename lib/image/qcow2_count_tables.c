@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Of the references that a check counts, those of an L1 table, its L2 tables,
+ * and what they map: host clusters, and compressed ones.
+ */
+#include "lib/base/cleanup.h"
+#include "lib/image/qcow2_check.h"
+
+#include <endian.h>
+#include <errno.h>
+
+enum {
+	TABLE_CHUNK = 8192, /* entries of an L1 table read at a time */
+};
+
+/* One table while it is walked. */
+struct walk {
+	struct qcow2_checker *c;
+	bool is_active; /* the disk's: its copied flags and totals count */
+	uint64_t *l2;	/* of one cluster */
+	uint64_t l2_offset;
+	uint64_t guest_index; /* of its first entry */
+	uint64_t bitmap;      /* second word of the entry looked at */
+};
+
+static void note_copied(struct qcow2_checker *c, uint64_t entry)
+{
+	uint64_t refcount;
+
+	if (c->has_wrong_copied || !c->is_first)
+		return;
+	if (qcow2_checked_refcount(
+		    c, (entry & QCOW2_OFFSET_MASK) >> c->q->cluster_bits,
+		    &refcount) == 0 &&
+	    (refcount == 1) != !!(entry & QCOW2_COPIED))
+		c->has_wrong_copied = true;
+}
+
+static void count_compressed(struct walk *w, uint64_t i, uint64_t entry)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t offset, len;
+
+	if (c->q->has_data_file) {
+		qcow2_found_corrupt(c);
+		qcow2_found(c,
+			    "ERROR compressed cluster %llu with data file, "
+			    "entry=0x%llx",
+			    (unsigned long long)i, (unsigned long long)entry);
+		return;
+	}
+
+	qcow2_compressed_range(c->q, entry, &offset, &len);
+	if (entry & QCOW2_COPIED) {
+		qcow2_found_corrupt(c);
+		qcow2_found(c,
+			    "ERROR: coffset=0x%llx: copied flag must never be "
+			    "set for compressed clusters",
+			    (unsigned long long)offset);
+	}
+	qcow2_count_range(c, offset, len);
+	if (w->is_active && c->is_first) {
+		c->result->allocated_clusters++;
+		c->result->compressed_clusters++;
+		/* By nature: several share what is read for one. */
+		c->result->fragmented_clusters++;
+	}
+}
+
+/* A host cluster that cannot be, of a cluster that reads the same without it:
+ * the entry loses it. Subclusters read as zeroes, or as what lies below. */
+static bool drop_host(struct walk *w, uint64_t i)
+{
+	struct qcow2 *q = w->c->q;
+	uint64_t wire[2] = { htobe64(QCOW2_ZERO) };
+	uint64_t len = q->l2_words * sizeof(wire[0]);
+	uint64_t at = w->l2_offset + i * len;
+
+	if (q->has_subclusters) {
+		wire[0] = 0;
+		wire[1] = htobe64(w->bitmap);
+	}
+	if (!w->c->is_first || !(w->c->fix & IMAGE_REPAIR_ERRORS) ||
+	    qcow2_check_overlap(q, QCOW2_SECTION_L2, at, len, NULL) < 0 ||
+	    qcow2_cache_write(&q->l2_cache, at, wire, len) < 0)
+		return false;
+	w->c->result->n_corruptions_fixed++;
+	w->c->has_fixed = true;
+	return true;
+}
+
+static bool is_aligned(struct walk *w, uint64_t i, uint64_t entry)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+	bool is_dropped, has_data;
+
+	if (!(offset & (c->q->cluster_len - 1)))
+		return true;
+	has_data = c->q->has_subclusters
+			   ? w->bitmap & QCOW2_SUBCLUSTERS_ALLOCATED
+			   : !(entry & QCOW2_ZERO);
+	is_dropped = !has_data && drop_host(w, i);
+	if (!is_dropped)
+		qcow2_found_corrupt(c);
+	qcow2_found(c,
+		    "%s offset=%llx: %s cluster is not properly aligned; L2 "
+		    "entry corrupted.",
+		    is_dropped ? "Repairing" : "ERROR",
+		    (unsigned long long)offset,
+		    has_data ? "Data" : "Preallocated");
+	return !is_dropped;
+}
+
+/* In a data file each cluster is where it is on the disk. */
+static void wrong_place(struct walk *w, uint64_t i, uint64_t offset)
+{
+	uint64_t guest_offset = (w->guest_index + i) << w->c->q->cluster_bits;
+
+	qcow2_found_corrupt(w->c);
+	qcow2_found(w->c,
+		    "ERROR: data file offset %llx does not match guest offset "
+		    "%llx",
+		    (unsigned long long)offset,
+		    (unsigned long long)guest_offset);
+}
+
+/* Which subclusters there are must make sense. */
+static void check_bitmap(struct walk *w, uint64_t i, uint64_t entry)
+{
+	if (!w->c->q->has_subclusters ||
+	    qcow2_is_bitmap_valid(w->c->q, entry, w->bitmap))
+		return;
+	qcow2_found_corrupt(w->c);
+	if (entry & QCOW2_COMPRESSED)
+		qcow2_found(w->c,
+			    "ERROR compressed cluster %llu with non-zero "
+			    "subcluster allocation bitmap, entry=0x%llx",
+			    (unsigned long long)i, (unsigned long long)entry);
+	else if (!qcow2_entry_has_host(w->c->q, entry))
+		qcow2_found(w->c, "ERROR: Unallocated cluster has non-zero "
+				  "subcluster allocation map");
+	else
+		qcow2_found(w->c,
+			    "ERROR offset=%llx: Allocated cluster has "
+			    "corrupted subcluster allocation bitmap",
+			    (unsigned long long)(entry & QCOW2_OFFSET_MASK));
+}
+
+/* Entry i. next: the offset that would follow the last one; 0 at first. */
+static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
+			   uint64_t *next)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+	if (entry & QCOW2_L2_RESERVED_MASK) {
+		qcow2_found_corrupt(c);
+		qcow2_found(c,
+			    "ERROR found l2 entry with reserved bits set: "
+			    "%llx",
+			    (unsigned long long)entry);
+	}
+	if (!qcow2_entry_has_host(c->q, entry) || !is_aligned(w, i, entry))
+		return;
+	if (w->is_active) {
+		if (!c->q->has_data_file)
+			note_copied(c, entry);
+		if (c->is_first) {
+			c->result->allocated_clusters++;
+			if (*next != 0 && offset != *next)
+				c->result->fragmented_clusters++;
+		}
+		*next = offset + c->q->cluster_len;
+	}
+	if (!c->q->has_data_file)
+		qcow2_count_range(c, offset, c->q->cluster_len);
+	else if (offset != (w->guest_index + i) << c->q->cluster_bits)
+		wrong_place(w, i, offset);
+}
+
+static int count_l2(struct walk *w, uint64_t offset)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t n = 1ULL << c->q->l2_bits, next = 0;
+	int rc = image_file_read(c->q->file, offset, w->l2, c->q->cluster_len);
+
+	if (rc < 0) {
+		c->result->n_check_errors += c->is_first;
+		qcow2_found(c, "ERROR: I/O error in check_refcounts_l2");
+		return rc;
+	}
+	w->l2_offset = offset;
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t entry;
+
+		qcow2_load_entry(c->q, w->l2, i, &entry, &w->bitmap);
+		if (entry == 0 && w->bitmap == 0)
+			continue;
+		check_bitmap(w, i, entry);
+		if (entry & QCOW2_COMPRESSED)
+			count_compressed(w, i, entry);
+		else
+			count_standard(w, i, entry, &next);
+	}
+	return 0;
+}
+
+static int count_l1_entry(struct walk *w, uint64_t entry)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+	if (entry & QCOW2_L1_RESERVED_MASK) {
+		qcow2_found_corrupt(c);
+		qcow2_found(c,
+			    "ERROR found L1 entry with reserved bits set: "
+			    "%llx",
+			    (unsigned long long)entry);
+	}
+	if (offset == 0)
+		return 0;
+	qcow2_count_range(c, offset, c->q->cluster_len);
+	if (offset & (c->q->cluster_len - 1)) {
+		qcow2_found_corrupt(c);
+		qcow2_found(c,
+			    "ERROR l2_offset=%llx: Table is not cluster "
+			    "aligned; L1 entry corrupted",
+			    (unsigned long long)offset);
+	}
+	if (w->is_active)
+		note_copied(c, entry);
+	return count_l2(w, offset);
+}
+
+int qcow2_count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
+		   bool is_active)
+{
+	_cleanup_free_ uint64_t *l2 = malloc(c->q->cluster_len);
+	_cleanup_free_ uint64_t *l1 = malloc(TABLE_CHUNK * sizeof(*l1));
+	struct walk w = { .c = c, .is_active = is_active, .l2 = l2 };
+
+	if (l1 == NULL || l2 == NULL)
+		return -ENOMEM;
+	qcow2_count_range(c, offset, size * sizeof(*l1));
+	while (size > 0) {
+		uint64_t n = size < TABLE_CHUNK ? size : TABLE_CHUNK;
+		int rc = image_file_read(c->q->file, offset, l1,
+					 n * sizeof(*l1));
+
+		for (uint64_t i = 0; rc == 0 && i < n; i++) {
+			rc = count_l1_entry(&w, be64toh(l1[i]));
+			w.guest_index += 1ULL << c->q->l2_bits;
+		}
+		if (rc < 0)
+			return rc;
+		offset += n * sizeof(*l1);
+		size -= n;
+	}
+	return 0;
+}
