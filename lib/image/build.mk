@@ -99,6 +99,7 @@ LIB_SRCS += \
 	lib/image/qcow2_write.c \
 	lib/image/qcow2_zero.c \
 	lib/image/raw.c \
+	lib/image/raw_guard.c \
 	lib/image/secret.c \
 	lib/image/table.c \
 	lib/image/throttle.c \

@@ -2,11 +2,6 @@
 /*
  * The raw format: the file is the disk. Its size counts in whole sectors; a
  * last sector that the file holds in part reads as zeroes past the end.
- *
- * A raw image whose format was guessed is dangerous: a guest that writes
- * another format's magic into block 0 would have the next start take the
- * image for that format, with any backing file the guest likes. So writes to
- * block 0 that would change the guess are refused, as QEMU does.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -14,13 +9,14 @@
 #include "lib/image/file_options.h"
 #include "lib/image/format.h"
 #include "lib/image/null.h"
+#include "lib/image/raw_guard.h"
 
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 
 struct raw {
-	pthread_mutex_t block_0; /* check and write together */
+	pthread_mutex_t block_0; /* raw_guard.c's */
 	uint64_t file_end;	 /* when it was opened or resized */
 };
 
@@ -90,161 +86,40 @@ static int raw_readv(struct image *image, uint64_t offset,
 	return image_file_readv(image->file, offset, iov, n_iov);
 }
 
-/*
- * Would block 0 be another format with the len bytes at offset replaced by
- * data (NULL: zeroes)? With block_0 held.
- */
-static int check_block_0(struct image *image, uint64_t offset,
-			 const uint8_t *data, size_t len, struct error *err)
-{
-	uint8_t block[IMAGE_PROBE_LEN];
-	const struct image_format *format = NULL;
-	int rc = image_file_read(image->file, 0, block, sizeof(block));
-
-	if (rc < 0)
-		return error_set_errno(err, rc, "Could not read block 0");
-	if (data != NULL)
-		memcpy(block + offset, data, len);
-	else
-		memset(block + offset, 0, len);
-	rc = image_format_probe(&format, block, sizeof(block), image->size,
-				NULL);
-	if (rc < 0 || format != &image_format_raw)
-		return error_set(err, -EPERM,
-				 "Write to block 0 would change the format "
-				 "that was guessed: Operation not permitted");
-	return 0;
-}
-
-static bool is_guarded(const struct image *image, uint64_t offset)
-{
-	return image->is_probed && offset < IMAGE_PROBE_LEN;
-}
-
-/*
- * Before zeroes are written or a range is discarded: is this write one to
- * look at? Then block_0 is held until end_zero().
- */
-static int begin_zero(struct image *image, uint64_t offset, uint64_t len,
-		      struct error *err)
-{
-	struct raw *raw = image->state;
-	size_t n;
-	int rc;
-
-	if (!is_guarded(image, offset))
-		return 0;
-	n = (size_t)(IMAGE_PROBE_LEN - offset);
-	pthread_mutex_lock(&raw->block_0);
-	rc = check_block_0(image, offset, NULL, len < n ? (size_t)len : n, err);
-	if (rc < 0)
-		pthread_mutex_unlock(&raw->block_0);
-	return rc;
-}
-
-static void end_zero(struct image *image, uint64_t offset)
-{
-	struct raw *raw = image->state;
-
-	if (is_guarded(image, offset))
-		pthread_mutex_unlock(&raw->block_0);
-}
-
-/*
- * What is written to block 0 is copied first: a guest may change its memory
- * between the check and the write.
- */
-static int write_guarded(struct image *image, uint64_t offset,
-			 const struct iovec *iov, unsigned n_iov,
-			 struct error *err)
-{
-	struct raw *raw = image->state;
-	size_t len = 0, room = (size_t)(IMAGE_PROBE_LEN - offset);
-	uint8_t copy[IMAGE_PROBE_LEN];
-	int rc;
-
-	for (unsigned i = 0; i < n_iov && len < room; i++) {
-		size_t n = iov[i].iov_len;
-
-		if (n > room - len)
-			n = room - len;
-		memcpy(copy + len, iov[i].iov_base, n);
-		len += n;
-	}
-	pthread_mutex_lock(&raw->block_0);
-	rc = check_block_0(image, offset, copy, len, err);
-	if (rc == 0)
-		rc = image_file_write(image->file, offset, copy, len);
-	pthread_mutex_unlock(&raw->block_0);
-	return rc;
-}
-
-/* The pieces without their first skip bytes; *n_iov becomes their number. */
-static struct iovec *skip_iov(const struct iovec *iov, unsigned *n_iov,
-			      size_t skip)
-{
-	struct iovec *rest;
-	unsigned n = *n_iov;
-
-	while (n > 0 && skip >= iov->iov_len) {
-		skip -= iov->iov_len;
-		iov++;
-		n--;
-	}
-	rest = calloc(n + 1, sizeof(*rest));
-	if (rest == NULL)
-		return NULL;
-	memcpy(rest, iov, n * sizeof(*rest));
-	if (n > 0) {
-		rest[0].iov_base = (uint8_t *)rest[0].iov_base + skip;
-		rest[0].iov_len -= skip;
-	}
-	*n_iov = n;
-	return rest;
-}
-
 static int raw_writev(struct image *image, uint64_t offset,
 		      const struct iovec *iov, unsigned n_iov,
 		      struct error *err)
 {
-	_cleanup_free_ struct iovec *rest = NULL;
-	unsigned n_rest = n_iov;
-	int rc;
+	struct raw *raw = image->state;
 
 	image_file_tell(image->file, IMAGE_EVENT_WRITE_AIO);
-	if (!is_guarded(image, offset))
-		return image_file_writev(image->file, offset, iov, n_iov);
-	rest = skip_iov(iov, &n_rest, (size_t)(IMAGE_PROBE_LEN - offset));
-	if (rest == NULL)
-		return -ENOMEM;
-	rc = write_guarded(image, offset, iov, n_iov, err);
-	if (rc < 0 || n_rest == 0)
-		return rc;
-	return image_file_writev(image->file, IMAGE_PROBE_LEN, rest, n_rest);
+	return raw_guard_writev(image, &raw->block_0, offset, iov, n_iov, err);
 }
 
 static int raw_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 			    unsigned flags, struct error *err)
 {
-	int rc = begin_zero(image, offset, len, err);
+	struct raw *raw = image->state;
+	int rc = raw_guard_begin_zero(image, &raw->block_0, offset, len, err);
 
 	if (rc < 0)
 		return rc;
 	rc = image_file_zero(image->file, offset, len,
 			     !(flags & IMAGE_ZERO_MAY_UNMAP));
-	end_zero(image, offset);
+	raw_guard_end_zero(image, &raw->block_0, offset);
 	return rc;
 }
 
 static int raw_discard(struct image *image, uint64_t offset, uint64_t len,
 		       struct error *err)
 {
-	int rc = begin_zero(image, offset, len, err);
+	struct raw *raw = image->state;
+	int rc = raw_guard_begin_zero(image, &raw->block_0, offset, len, err);
 
 	if (rc < 0)
 		return rc;
 	rc = image_file_punch(image->file, offset, len);
-	end_zero(image, offset);
+	raw_guard_end_zero(image, &raw->block_0, offset);
 	/* No more than a hint. */
 	return rc == -EOPNOTSUPP ? 0 : rc;
 }
@@ -294,7 +169,7 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 		.host_offset = image->file->base + offset,
 		.is_writable_in_place = true,
 	};
-	if (image->is_probed && offset < IMAGE_PROBE_LEN) {
+	if (raw_guard_wants(image, offset)) {
 		extent->is_writable_in_place = false;
 		if (len > IMAGE_PROBE_LEN - offset)
 			extent->len = IMAGE_PROBE_LEN - offset;
