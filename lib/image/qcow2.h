@@ -414,6 +414,9 @@ bool qcow2_flight_wait(struct qcow2 *q, uint64_t first, uint64_t last,
 void qcow2_flight_begin(struct qcow2 *q, struct qcow2_flight *flight,
 			uint64_t first, uint64_t last, bool is_exclusive);
 void qcow2_flight_end(struct qcow2 *q, struct qcow2_flight *flight);
+/* Without the lock, which is held in between: nobody else is at work. */
+void qcow2_begin_alone(struct qcow2 *q, struct qcow2_flight *flight);
+void qcow2_end_alone(struct qcow2 *q, struct qcow2_flight *flight);
 
 /* qcow2_overlap.c: nothing is written over metadata by mistake. */
 enum qcow2_section {

@@ -96,3 +96,18 @@ void qcow2_flight_end(struct qcow2 *q, struct qcow2_flight *flight)
 	if (q->n_waiting > 0)
 		pthread_cond_broadcast(&q->changed);
 }
+
+void qcow2_begin_alone(struct qcow2 *q, struct qcow2_flight *flight)
+{
+	pthread_mutex_lock(&q->lock);
+	qcow2_flight_wait(q, 0, UINT64_MAX, true);
+	qcow2_flight_begin(q, flight, 0, UINT64_MAX, true);
+	qcow2_begin_table(q);
+}
+
+void qcow2_end_alone(struct qcow2 *q, struct qcow2_flight *flight)
+{
+	qcow2_end_table(q);
+	qcow2_flight_end(q, flight);
+	pthread_mutex_unlock(&q->lock);
+}

@@ -44,22 +44,6 @@ static struct qcow2_bitmap *find_good(const struct qcow2 *q, const char *name,
 	return b;
 }
 
-/* Nobody else is at work. */
-static void begin(struct qcow2 *q, struct qcow2_flight *flight)
-{
-	pthread_mutex_lock(&q->lock);
-	qcow2_flight_wait(q, 0, UINT64_MAX, true);
-	qcow2_flight_begin(q, flight, 0, UINT64_MAX, true);
-	qcow2_begin_table(q);
-}
-
-static void end(struct qcow2 *q, struct qcow2_flight *flight)
-{
-	qcow2_end_table(q);
-	qcow2_flight_end(q, flight);
-	pthread_mutex_unlock(&q->lock);
-}
-
 static int check_new(struct qcow2 *q, const char *name, uint64_t granularity,
 		     struct error *err)
 {
@@ -129,13 +113,13 @@ static int bitmap_add(struct image *image, const char *name,
 		granularity = q->cluster_len < 4096    ? 4096
 			      : q->cluster_len > 65536 ? 65536
 						       : q->cluster_len;
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
 		rc = check_new(q, name, granularity, err);
 	if (rc == 0)
 		rc = add(q, name, granularity, is_enabled, err);
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }
 
@@ -173,14 +157,14 @@ static int bitmap_remove(struct image *image, const char *name,
 	struct qcow2_bitmap *b;
 	int rc;
 
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	b = find(q, name);
 	if (rc == 0 && b == NULL)
 		rc = not_found(name, err);
 	if (rc == 0)
 		rc = remove_one(q, b, err);
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }
 
@@ -228,7 +212,7 @@ static int bitmap_clear(struct image *image, const char *name,
 	struct bits bits;
 	int rc;
 
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
 	if (b != NULL)
@@ -237,7 +221,7 @@ static int bitmap_clear(struct image *image, const char *name,
 		rc = bits_init(&bits, b->bits.n, q->cluster_len);
 	if (b != NULL && rc == 0)
 		rc = replace(q, b, &bits, err);
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }
 
@@ -266,7 +250,7 @@ static int bitmap_enable(struct image *image, const char *name, bool is_enabled,
 	struct qcow2_bitmap *b;
 	int rc;
 
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
 	/* From now on it is told of writes. */
@@ -275,7 +259,7 @@ static int bitmap_enable(struct image *image, const char *name, bool is_enabled,
 	if (b != NULL && rc == 0 &&
 	    is_enabled != !!(b->flags & QCOW2_BITMAP_AUTO))
 		rc = enable(q, b, is_enabled, err);
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }
 
@@ -324,7 +308,7 @@ static int bitmap_merge(struct image *image, const char *name,
 	unsigned granularity_bits = 0;
 	int rc;
 
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
 	if (b != NULL)
@@ -335,19 +319,19 @@ static int bitmap_merge(struct image *image, const char *name,
 		granularity_bits = b->granularity_bits;
 		rc = bits_init(&bits, b->bits.n, q->cluster_len);
 	}
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	if (b == NULL || rc < 0)
 		return rc;
 	rc = read_source(source, from, image->size, granularity_bits, &bits,
 			 err);
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	b = rc == 0 ? find_good(q, name, &rc, err) : NULL;
 	if (b != NULL && b->bits.n == bits.n) {
 		rc = bits_add(&bits, &b->bits);
 		if (rc == 0)
 			rc = replace(q, b, &bits, err);
 	}
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	bits_deinit(&bits);
 	return rc;
 }

@@ -483,13 +483,8 @@ int qcow2_repair(struct image *image, unsigned what, struct image_check *result,
 
 	if (q->is_read_only)
 		return error_set(err, -EROFS, "Image is read-only");
-	pthread_mutex_lock(&q->lock);
-	qcow2_flight_wait(q, 0, UINT64_MAX, true);
-	qcow2_flight_begin(q, &flight, 0, UINT64_MAX, true);
-	qcow2_begin_table(q);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_repair_locked(q, what, result, err);
-	qcow2_end_table(q);
-	qcow2_flight_end(q, &flight);
-	pthread_mutex_unlock(&q->lock);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }

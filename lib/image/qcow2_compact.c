@@ -319,15 +319,10 @@ int qcow2_compact(struct image *image, struct error *err)
 	struct qcow2_flight flight;
 	int rc;
 
-	pthread_mutex_lock(&q->lock);
-	qcow2_flight_wait(q, 0, UINT64_MAX, true);
-	qcow2_flight_begin(q, &flight, 0, UINT64_MAX, true);
-	qcow2_begin_table(q);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
 		rc = compact(q, err);
-	qcow2_end_table(q);
-	qcow2_flight_end(q, &flight);
-	pthread_mutex_unlock(&q->lock);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }

@@ -63,17 +63,12 @@ int qcow2_make_empty(struct image *image, struct error *err)
 	if (qcow2_is_data_twin(q))
 		return qcow2_write_zeroes(image, 0, q->header.size,
 					  IMAGE_ZERO_MAY_UNMAP, err);
-	pthread_mutex_lock(&q->lock);
-	qcow2_flight_wait(q, 0, UINT64_MAX, true);
-	qcow2_flight_begin(q, &flight, 0, UINT64_MAX, true);
-	qcow2_begin_table(q);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
 		rc = qcow2_bitmaps_touch(q, 0, q->header.size, err);
 	if (rc == 0)
 		rc = make_empty(q, err);
-	qcow2_end_table(q);
-	qcow2_flight_end(q, &flight);
-	pthread_mutex_unlock(&q->lock);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }

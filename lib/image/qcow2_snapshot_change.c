@@ -328,21 +328,6 @@ static int change_run(struct qcow2 *q, struct change *c, struct error *err)
 	return 0;
 }
 
-static void begin(struct qcow2 *q, struct qcow2_flight *flight)
-{
-	pthread_mutex_lock(&q->lock);
-	qcow2_flight_wait(q, 0, UINT64_MAX, true);
-	qcow2_flight_begin(q, flight, 0, UINT64_MAX, true);
-	qcow2_begin_table(q);
-}
-
-static void end(struct qcow2 *q, struct qcow2_flight *flight)
-{
-	qcow2_end_table(q);
-	qcow2_flight_end(q, flight);
-	pthread_mutex_unlock(&q->lock);
-}
-
 /* One more than the highest number in use. */
 static char *next_id(const struct qcow2 *q)
 {
@@ -406,11 +391,11 @@ int qcow2_snapshot_create(struct image *image,
 
 	if (strlen(what->name) > UINT16_MAX)
 		return error_set(err, -EINVAL, "Snapshot name too long");
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
 		rc = create(q, what, err);
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }
 
@@ -451,7 +436,7 @@ int qcow2_snapshot_apply(struct image *image, unsigned index, struct error *err)
 	struct qcow2_flight flight;
 	int rc;
 
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0 && index >= q->header.n_snapshots)
 		rc = error_set(err, -ENOENT, "No such snapshot");
@@ -461,7 +446,7 @@ int qcow2_snapshot_apply(struct image *image, unsigned index, struct error *err)
 	if (rc == 0)
 		rc = apply(q, &q->snapshots[index], &q->snapshot_infos[index],
 			   err);
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }
 
@@ -505,13 +490,13 @@ int qcow2_snapshot_delete(struct image *image, unsigned index,
 	struct qcow2_flight flight;
 	int rc;
 
-	begin(q, &flight);
+	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0 && index >= q->header.n_snapshots)
 		rc = error_set(err, -ENOENT, "No such snapshot");
 	if (rc == 0)
 		rc = remove_one(q, index, err);
-	end(q, &flight);
+	qcow2_end_alone(q, &flight);
 	return rc;
 }
 
