@@ -61,6 +61,7 @@ LIB_SRCS += \
 	lib/image/qcow2_bitmap_change.c \
 	lib/image/qcow2_bitmap_ops.c \
 	lib/image/qcow2_cache.c \
+	lib/image/qcow2_change.c \
 	lib/image/qcow2_check.c \
 	lib/image/qcow2_check_snapshots.c \
 	lib/image/qcow2_cluster.c \
