@@ -345,8 +345,9 @@ int image_luks_measure(const struct image_create_options *options,
  * shows them. argument is the kind of the value, in qemu-img's words: "size",
  * "num", "bool (on/off)" or "str"; vm-img checks it and hands on sizes in
  * bytes and "on" or "off". standard is shown where nothing is given; NULL:
- * not shown. Without help an option is not listed: qemu-img does not have it. "size", "backing_file" and "backing_fmt" are rows as well, but
- * never arrive as options: image_create_options has fields for them.
+ * not shown. Without help an option is not listed: qemu-img does not have it.
+ * "size", "backing_file" and "backing_fmt" are rows as well, but never arrive
+ * as options: image_create_options has fields for them.
  */
 struct image_option_spec {
 	const char *name; /* NULL ends the table */

@@ -8,8 +8,8 @@
  * disk is a row of clusters too, which an L1 table of L2 tables maps to host
  * clusters; with extended L2 entries in 32 parts each (qcow2_subcluster.c).
  * Refcounts are never lazy here, so that the dirty bit is never set; where
- * QEMU left it set they are counted anew. Two kinds of end must leave a file that is sound, with at worst
- * clusters that are counted but not used (leaks):
+ * QEMU left it set they are counted anew. Two kinds of end must leave a file
+ * that is sound, with at worst clusters that are counted but not used (leaks):
  *
  *   kill -9	What was written to the file stays, in the order in which it
  *		was written; what was in memory is gone. A server that is

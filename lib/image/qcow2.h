@@ -539,8 +539,8 @@ void qcow2_begin_table(struct qcow2 *q);
 void qcow2_end_table(struct qcow2 *q);
 /*
  * Set n entries from index on, all in one owned L2 table: first, then each
- * step more; the second word of each is bitmap. What they referred to is freed later unless keep. May pause at
- * its end.
+ * step more; the second word of each is bitmap. What they referred to is freed
+ * later unless keep. May pause at its end.
  */
 int qcow2_set_entries(struct qcow2 *q, uint64_t index, uint64_t n,
 		      uint64_t first, uint64_t step, uint64_t bitmap,

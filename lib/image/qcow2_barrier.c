@@ -3,8 +3,9 @@
  * Waiting: for stable storage (barriers), and for one another (flights).
  *
  * Flushes are numbered as they begin, and one runs at a time. What was written
- * before a call is on stable storage, guest data before metadata, once a flush that began after the call
- * has ended well; everyone who waits for the same number shares it.
+ * before a call is on stable storage, guest data before metadata, once a flush
+ * that began after the call has ended well; everyone who waits for the same
+ * number shares it.
  *
  * A flight is data I/O on some guest clusters by a thread that does not hold
  * the lock. Reads and overwrites in place share their clusters; whoever

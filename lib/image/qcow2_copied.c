@@ -2,8 +2,8 @@
 /*
  * The copied flags of the disk's own L1 and L2 tables say whether a refcount
  * is exactly one. Checked entry by entry, and set right where all is to be
- * repaired, or nothing else is wrong: a flag that is set in error lets a snapshot
- * be written over.
+ * repaired, or nothing else is wrong: a flag that is set in error lets a
+ * snapshot be written over.
  */
 #include "lib/image/qcow2_check.h"
 

@@ -3,8 +3,8 @@
  * Files of any content as qcow2 images: checked, described, read and mapped
  * all over, then written to in a few ways, resized, and read again. What was
  * written must be read back as long as no error was reported. Snapshots are
- * applied, made and deleted, bitmaps made, merged and removed; at last the image is repaired, and what that
- * calls clean must then be so.
+ * applied, made and deleted, bitmaps made, merged and removed; at last the
+ * image is repaired, and what that calls clean must then be so.
  */
 #include "lib/base/cleanup.h"
 #include "lib/image/image.h"

@@ -14,15 +14,15 @@
  * must be sound (leaks are allowed), and every operation that a kill found
  * finished, or that a flush had covered, must be there. ORIGINAL is what the
  * disk held first. With --full one write in thirty fails as on a full disk:
- * operations may fail then, and spoil no other. States are left in files KEEP.0, KEEP.1, … for other
- * programs to check: the first forty.
+ * operations may fail then, and spoil no other. States are left in files
+ * KEEP.0, KEEP.1, … for other programs to check: the first forty.
  *
  * With --do one action is recorded: create (a snapshot named new), apply or
- * delete (the first one), empty, backing (a name, "new"), repair, compact, or options
- * to be amended, NAME=VALUE,... Each
- * sector of each state holds what it holds in ORIGINAL or in OTHER; of repair,
- * after another one. A header of more than a sector is taken to be written
- * whole: there is no other way to write it.
+ * delete (the first one), empty, backing (a name, "new"), repair, compact, or
+ * options to be amended, NAME=VALUE,... Each sector of each state holds what it
+ * holds in ORIGINAL or in OTHER; of repair, after another one. A header of more
+ * than a sector is taken to be written whole: there is no other way to write
+ * it.
  *
  * --data=FILE: the image's data file, NAME to the image. What is written to one
  * of the two has no order with what is written to the other but by flushes.

@@ -9,11 +9,11 @@
  * step of the format's work (lib/image/file_event.h) comes and how much is
  * written. Then it makes rule files for blkdebug, one for each step, each of
  * some of its turns (--all: of each turn), EIO and ENOSPC, once or from then
- * on (--all: and), and runs VERB again under each. Afterwards the copy must be sound, with
- * leaks at worst; each sector of the disk, and of a snapshot that was there,
- * holds what it held or what it was to hold; what was flushed is there; and
- * VERB, done again without errors, by who met the error or by who comes after,
- * does what it should.
+ * on (--all: and), and runs VERB again under each. Afterwards the copy must be
+ * sound, with leaks at worst; each sector of the disk, and of a snapshot that
+ * was there, holds what it held or what it was to hold; what was flushed is
+ * there; and VERB, done again without errors, by who met the error or by who
+ * comes after, does what it should.
  *
  * --broken: IMAGE is not sound, and VERB repairs it. --data: the image's data
  * file, which is made anew with it. --keep: the first forty copies are kept
