@@ -19,26 +19,6 @@ tearDown() {
 	img_cleanup
 }
 
-# Lines from standard input, each by a shell of its own.
-run_lines() { # FOLDER PATH
-	while read -r line; do
-		[ -n "$line" ] || continue
-		echo "\$ $line"
-		# Read by the shell that the line is for.
-		(cd "$1" && timeout 60 env PATH="$2" sh -c "$line" </dev/null 2>&1)
-		echo "status $?"
-	done
-}
-
-compare_lines() {
-	cat >lines
-	run_lines theirs "$PATH" <lines >theirs.out &
-	run_lines ours "$dir/link:$PATH" <lines >ours.out
-	wait
-	diff -U3 theirs.out ours.out >difference
-	assertEquals '' "$(head -n 60 difference)"
-}
-
 test_create() {
 	compare_lines <<'EOF'
 qemu-img create -f qcow2 -o cluster_size=4k -o lazy_refcounts=on t.qcow2 128M

@@ -12,6 +12,10 @@
 #	refused TEXT ARG...	vm-img fails with status 1, nothing on standard
 #				output, and TEXT as its message's first line.
 #	silent ARG...		vm-img succeeds and says nothing on either.
+#	compare_lines		Lines of shell from standard input, in the folders
+#				theirs and ours: what they print is the same
+#				with qemu-img and with a link of that name to
+#				vm-img.
 #	random FILE SIZE	A file of that many random bytes.
 # shellcheck disable=SC2154 # dir is set by test_dir
 top=$(pwd)
@@ -71,4 +75,24 @@ silent() {
 
 random() {
 	head -c "$2" /dev/urandom >"$1"
+}
+
+# Lines from standard input, each by a shell of its own.
+run_lines() { # FOLDER PATH
+	while read -r line; do
+		[ -n "$line" ] || continue
+		echo "\$ $line"
+		# Read by the shell that the line is for.
+		(cd "$1" && timeout 60 env PATH="$2" sh -c "$line" </dev/null 2>&1)
+		echo "status $?"
+	done
+}
+
+compare_lines() {
+	cat >lines
+	run_lines theirs "$PATH" <lines >theirs.out &
+	run_lines ours "$dir/link:$PATH" <lines >ours.out
+	wait
+	diff -U3 theirs.out ours.out >difference
+	assertEquals '' "$(head -n 60 difference)"
 }
