@@ -39,7 +39,11 @@ struct plan {
 	uint8_t locator[VHDX_LOCATOR_LEN]; /* of the parent */
 	uint32_t locator_len;
 	struct vhdx_range log, bat, metadata;
-	uint64_t end; /* of the regions: the first block's place */
+	uint64_t end; /* the first block's place */
+};
+
+enum {
+	FREE_LEN = 4 * VHDX_MIB, /* behind the regions, in QEMU's images */
 };
 
 static uint64_t round_up(uint64_t n, uint64_t to)
@@ -57,6 +61,7 @@ static uint64_t standard_block_len(uint64_t size)
 	return size > UINT64_C(1) << 30 ? 16 << 20 : 8 << 20;
 }
 
+/* What is no length is made one, as QEMU does it. */
 static int take_lengths(struct plan *p, const struct image_create_options *o,
 			struct error *err)
 {
@@ -69,24 +74,20 @@ static int take_lengths(struct plan *p, const struct image_create_options *o,
 	if (rc < 0)
 		return rc;
 	if (p->log.len == 0)
-		p->log.len = VHDX_MIB;
-	if (p->log.len > UINT32_MAX)
-		return error_set(err, -EINVAL,
-				 "Log size must be smaller than 4 GB");
-	if (p->log.len % VHDX_MIB != 0)
 		return error_set(err, -EINVAL,
 				 "Log size must be a multiple of 1 MB");
+	if (p->log.len > UINT32_MAX - VHDX_MIB + 1)
+		return error_set(err, -EINVAL,
+				 "Log size must be smaller than 4 GB");
+	p->log.len = round_up(p->log.len, VHDX_MIB);
 	if (p->block_len == 0)
 		p->block_len = standard_block_len(p->size);
-	if (p->block_len % VHDX_MIB != 0)
-		return error_set(err, -EINVAL,
-				 "Block size must be a multiple of 1 MB");
+	if (p->block_len > VHDX_BLOCK_MAX)
+		p->block_len = VHDX_BLOCK_MAX;
+	p->block_len = round_up(p->block_len, VHDX_MIB);
 	if ((p->block_len & (p->block_len - 1)) != 0)
 		return error_set(err, -EINVAL,
 				 "Block size must be a power of two");
-	if (p->block_len > VHDX_BLOCK_MAX)
-		return error_set(err, -EINVAL, "Block size must not exceed %d",
-				 VHDX_BLOCK_MAX);
 	return 0;
 }
 
@@ -105,7 +106,9 @@ static int take_options(struct plan *p, const struct image_create_options *o,
 	p->is_fixed = subformat != NULL && strcmp(subformat, "fixed") == 0;
 	if (subformat != NULL && !p->is_fixed &&
 	    strcmp(subformat, "dynamic") != 0)
-		return error_set(err, -EINVAL, "invalid parameter value: %s",
+		return error_set(err, -EINVAL,
+				 "Parameter 'subformat' does not accept value "
+				 "'%s'",
 				 subformat);
 	p->size = round_up(o->size, IMAGE_SECTOR);
 	if (p->size > VHDX_SIZE_MAX)
@@ -171,7 +174,7 @@ static void lay_out(struct plan *p)
 		p->bat.len = VHDX_MIB;
 	p->metadata.offset = p->bat.offset + p->bat.len;
 	p->metadata.len = VHDX_MIB;
-	p->end = p->metadata.offset + p->metadata.len;
+	p->end = p->metadata.offset + p->metadata.len + FREE_LEN;
 }
 
 static int write_identifier(const struct image_file *file)

@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# What vm-img-compat.sh does, for other formats than qcow2: new images and
+# what is said of them, byte for byte.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	[ ! -w /dev/shm ] || export TMPDIR=/dev/shm
+	img_dir
+	mkdir theirs ours
+}
+
+tearDown() {
+	img_cleanup
+}
+
+# Lengths that are none: rounded, cut, or refused; and where blocks begin.
+test_vhdx() {
+	compare_lines <<'EOF'
+for o in block_size=1000 block_size=3M block_size=512M block_size=5G log_size=0 log_size=1000 log_size=2M log_size=4G block_size=1M,subformat=dynamic; do rm -f x; qemu-img create -f vhdx -o $o x 40G && qemu-img info x | grep -v disk && stat -c %s x; done
+qemu-img create -f vhdx -o subformat=foo x 1M
+EOF
+}
+
+# shellcheck disable=SC1091 # not part of the tree
+. shunit2
