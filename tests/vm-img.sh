@@ -192,9 +192,10 @@ test_create_file_options() {
 	same create -f raw -o extent_size_hint=maybe x 1M
 	silent convert -f raw -O qcow2 -o nocow=on x y
 	same amend -f qcow2 -o nocow=on y
-	refused "z: Extent size hint must be a multiple of 512 below 4 GiB" \
-		create -q -f raw -o extent_size_hint=3 z 1M
+	refused "z: Extent size hint is too large" \
+		create -q -f raw -o extent_size_hint=4G z 1M
 	assertFalse 'nothing is left' '[ -e z ]'
+	same create -f raw -o extent_size_hint=513 x 1M
 }
 
 # What info says of every kind of image that can be opened.

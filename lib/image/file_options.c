@@ -22,7 +22,6 @@ enum {
 	/* XFS otherwise makes thousands of small extents of an image that is
 	 * written at random. */
 	EXTENT_SIZE_HINT = 1024 * 1024,
-	HINT_UNIT = 512,
 };
 
 const struct image_option_spec image_file_specs[] = {
@@ -114,11 +113,8 @@ int file_options_apply(const char *path,
 					 err);
 	if (rc < 0)
 		return rc;
-	if (hint > UINT32_MAX || hint % HINT_UNIT != 0)
-		return error_set(err, -EINVAL,
-				 "Extent size hint must be a multiple of %d "
-				 "below 4 GiB",
-				 HINT_UNIT);
+	if (hint > UINT32_MAX)
+		return error_set(err, -EINVAL, "Extent size hint is too large");
 	if (stat(path, &st) == 0 && (!S_ISREG(st.st_mode) || st.st_size > 0))
 		return 0;
 	/* That it cannot be made is said, better, by who makes the image. */
