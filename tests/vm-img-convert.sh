@@ -162,6 +162,23 @@ test_sparse_size() {
 		assertTrue "-S $size: $ours, $theirs KiB" \
 			"[ $ours -le $((theirs + 128)) ]"
 	done
+	# Zeroes that are data, between a hole and data.
+	for at in 4k 64k; do
+		for size in 8k 16k 256k 1M 2M; do
+			rm src.raw
+			truncate -s 4M src.raw
+			dd if=/dev/zero of=src.raw bs=$at seek=1 count=1 \
+				conv=notrunc status=none
+			dd if=chunk of=src.raw bs=$at seek=2 conv=notrunc \
+				status=none
+			for format in raw qcow2 vmdk; do
+				silent convert -f raw -O $format -S $size \
+					src.raw a
+				equal a $format
+			done
+		done
+	done
+	make_source
 	silent convert -f raw -S 0 src.raw a.raw
 	assertTrue 'full' "[ $(kib a.raw) -ge 65536 ]"
 	silent convert -f raw -O qcow2 -S 0 src.raw a.qcow2

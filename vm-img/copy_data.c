@@ -112,7 +112,7 @@ static uint64_t hole_unit(const struct copy *copy)
 static size_t find_hole(const struct copy_run *run, uint64_t start,
 			const uint8_t *buf, size_t len, size_t *hole_len)
 {
-	uint64_t mask = hole_unit(run->copy) - 1;
+	uint64_t mask = hole_unit(run->copy) - 1, down;
 	size_t at = 0, end;
 
 	*hole_len = 0;
@@ -125,14 +125,17 @@ static size_t find_hole(const struct copy_run *run, uint64_t start,
 		if (at >= len)
 			break;
 		end = at + run_len(run, buf + at, len - at, true);
+		/* Not before start, which need not be such a multiple. */
+		down = (start + end) & ~mask;
 		if (end < len)
-			end = (size_t)(((start + end) & ~mask) - start);
+			end = down > start + at ? (size_t)(down - start) : at;
 		if (end > at &&
 		    (end - at >= run->copy->min_sparse || end == len)) {
 			*hole_len = end - at;
 			return at;
 		}
-		at = end > at ? end : at + (size_t)mask + 1;
+		at = end > at ? end
+			      : (size_t)(((start + at) | mask) + 1 - start);
 	}
 	return len;
 }
