@@ -186,6 +186,21 @@ test_sparse_size() {
 	assertTrue 'full' "[ $(kib a.qcow2) -ge 65536 ]"
 }
 
+# A cluster may be many times as large as what it holds.
+test_large_clusters_have_holes() {
+	truncate -s 40M src.raw
+	random chunk 100k
+	for at in 1 17 39; do
+		dd if=chunk of=src.raw bs=1M seek=$at conv=notrunc status=none
+	done
+	for how in vpc vdi vhdx 'parallels -o cluster_size=4M'; do
+		# shellcheck disable=SC2086 # a format and an option
+		silent convert -f raw -O $how src.raw a
+		equal a "${how%% *}"
+		assertTrue "$how: $(kib a)" "[ $(kib a) -le 1024 ]"
+	done
+}
+
 test_several_sources() {
 	make_source
 	random b 100k

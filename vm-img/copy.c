@@ -27,6 +27,7 @@
 
 enum {
 	BLOCK_MAX = 2 * 1024 * 1024,
+	HOLE_BLOCK_MAX = 64 * 1024,
 	CHUNK_COMPRESSED =
 		256 * 1024, /* to stay in cache, whatever I/O likes */
 	PIECES_MAX = 64,
@@ -69,6 +70,21 @@ static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 			result = len;
 	}
 	return result < block_len ? block_len : result;
+}
+
+/*
+ * In a large cluster where nothing shows through from below, the host's file
+ * may have holes too: a VHDX image's clusters have many megabytes.
+ */
+static void find_lengths(struct copy_run *run)
+{
+	const struct copy *copy = run->copy;
+
+	run->block_len = find_block_len(copy);
+	run->chunk_len = find_chunk_len(copy, run->block_len);
+	if (!copy->is_compressed && !copy->has_backing &&
+	    run->block_len > HOLE_BLOCK_MAX)
+		run->block_len = HOLE_BLOCK_MAX;
 }
 
 /* doing: "reading at byte" */
@@ -238,10 +254,9 @@ static bool works_alone(const struct copy *copy)
 int copy_run(const struct copy *copy, struct error *err)
 {
 	struct copy_run run = { .copy = copy,
-				.block_len = find_block_len(copy),
 				.rate = { .limit = copy->rate_limit } };
 
-	run.chunk_len = find_chunk_len(copy, run.block_len);
+	find_lengths(&run);
 	for (unsigned i = 0; i < copy->n_sources; i++)
 		run.total += image_size(copy->sources[i]);
 	pthread_mutex_init(&run.lock, NULL);
