@@ -24,5 +24,15 @@ qemu-img create -f vhdx -o subformat=foo x 1M
 EOF
 }
 
+# Which of several faults is told of.
+test_create_order() {
+	compare_lines <<'EOF'
+for o in '-o foo' '-o static=foo' '-o size=1M' '-o size=1M,foo' '-o backing_file=x' '-b x' '-F raw' '-b x -o foo' '-b x -o static=foo' '-b x -o size=1M'; do for n in a nosuch:a; do for s in '' 1M x; do qemu-img create -f vdi $o $n $s; done; done; done
+for o in '-o foo' '-o cluster_size=3' '-b x' '-F foo -b x' '-b x -F raw -o foo' '-o backing_file=x -b y -F raw' '-o backing_file='; do for s in '' 1M x; do qemu-img create -f qcow2 $o a $s; done; done
+qemu-img create -f foo -b x a x
+qemu-img create -f bochs -o foo a
+EOF
+}
+
 # shellcheck disable=SC1091 # not part of the tree
 . shunit2

@@ -27,6 +27,7 @@ const struct option_spec create_options[] = {
 
 struct request {
 	const char *path, *format, *size;
+	const char *backing, *backing_format; /* of -b and -F, or NULL */
 	bool is_unchecked, is_quiet;
 	struct format_options options;
 };
@@ -103,47 +104,76 @@ static int check_backing(struct request *request)
 	return -EINVAL;
 }
 
-/* The operand and -o size= say the same. */
-static int take_size(struct request *request)
+/* The operand and -o size= say the same. bytes is 0 without an operand. */
+static int take_size(struct request *request, uint64_t bytes)
 {
-	char bytes[24];
-	uint64_t size;
+	char text[24];
 
 	if (request->size == NULL)
 		return 0;
-	if (argument_size("image size", request->size, &size) < 0)
-		return -EINVAL;
 	if (format_options_get(&request->options, "size") != NULL) {
 		report_error("%s: The image size must be specified only once",
 			     request->path);
 		return -EINVAL;
 	}
-	snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)size);
-	return format_options_set(&request->options, "size", bytes);
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)bytes);
+	return format_options_set(&request->options, "size", text);
 }
 
-static const struct image_option_spec *
-check_format(const struct request *request)
+static bool has_backing(const struct image_option_spec *specs)
 {
-	const struct image_option_spec *specs =
-		format_options_of_new(request->format, true, request->path);
-	const struct image_option_spec *s;
-	bool has_backing = false, wants_file, wants_format;
+	while (specs->name != NULL && strcmp(specs->name, "backing_file") != 0)
+		specs++;
+	return specs->name != NULL;
+}
 
-	if (specs == NULL)
+/* -b and -F: stronger than the same with -o. */
+static int take_backing(struct request *request,
+			const struct image_option_spec *specs)
+{
+	const char *file = request->backing, *format = request->backing_format;
+	int rc = 0;
+
+	if (!has_backing(specs) && (file != NULL || format != NULL)) {
+		report_error("%s: Backing file %snot supported for file format "
+			     "'%s'",
+			     request->path, file != NULL ? "" : "format ",
+			     request->format);
+		return -EINVAL;
+	}
+	if (file != NULL)
+		rc = format_options_set(&request->options, "backing_file",
+					file);
+	if (rc == 0 && format != NULL)
+		rc = format_options_set(&request->options, "backing_fmt",
+					format);
+	return rc;
+}
+
+/* In the order in which qemu-img finds fault; NULL: one was reported. */
+static const struct image_option_spec *check_request(struct request *request)
+{
+	const struct image_option_spec *specs;
+	struct error err = ERROR_INIT;
+	uint64_t size = 0;
+	int rc = 0;
+
+	if (request->size != NULL &&
+	    argument_size("image size", request->size, &size) < 0)
 		return NULL;
-	for (s = specs; s->name != NULL; s++)
-		has_backing |= strcmp(s->name, "backing_file") == 0;
-	wants_file =
-		format_options_get(&request->options, "backing_file") != NULL;
-	wants_format =
-		format_options_get(&request->options, "backing_fmt") != NULL;
-	if (has_backing || (!wants_file && !wants_format))
-		return specs;
-	report_error("%s: Backing file %snot supported for file format '%s'",
-		     request->path, wants_file ? "" : "format ",
-		     request->format);
-	return NULL;
+	if (format_options_is_format(request->format))
+		rc = source_check_new(request->path, &err);
+	if (rc < 0) {
+		report_error("%s: %s", request->path, error_text(&err, rc));
+		return NULL;
+	}
+	specs = format_options_of_new(request->format, true, request->path);
+	if (specs == NULL ||
+	    format_options_check(&request->options, specs, request->path) < 0 ||
+	    take_size(request, size) < 0 || take_backing(request, specs) < 0 ||
+	    check_backing(request) < 0)
+		return NULL;
+	return specs;
 }
 
 /* Of a backing file that was not looked at. */
@@ -180,19 +210,8 @@ static int run_request(struct request *request)
 	struct error err = ERROR_INIT;
 	int rc;
 
-	rc = format_options_is_format(request->format)
-		     ? source_check_new(request->path, &err)
-		     : 0; /* that is told first */
-	if (rc < 0) {
-		report_error("%s: %s", request->path, error_text(&err, rc));
-		return EXIT_FAILURE;
-	}
-	if (take_size(request) < 0)
-		return EXIT_FAILURE;
-	specs = check_format(request);
-	if (specs == NULL ||
-	    format_options_check(&request->options, specs, request->path) < 0 ||
-	    check_backing(request) < 0)
+	specs = check_request(request);
+	if (specs == NULL)
 		return EXIT_FAILURE;
 	format_options_apply(&request->options, specs, list, &create);
 	if (!create.has_size) {
@@ -229,12 +248,12 @@ static int take_option(struct request *request, int id, const char *value)
 		request->is_unchecked = true;
 		return 0;
 	case 'b':
-		return format_options_set(&request->options, "backing_file",
-					  value);
+		request->backing = value;
+		return 0;
 	case 'B':
 	case 'F':
-		return format_options_set(&request->options, "backing_fmt",
-					  value);
+		request->backing_format = value;
+		return 0;
 	default:
 		return format_options_parse(&request->options, value);
 	}
