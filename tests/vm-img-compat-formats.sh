@@ -24,6 +24,17 @@ qemu-img create -f vhdx -o subformat=foo x 1M
 EOF
 }
 
+# Two sizes are in the footer.
+test_vpc_size() {
+	compare_lines <<'EOF'
+qemu-img create -q -f vpc -o force_size=on a 12345k; qemu-img create -q -f qcow2 b 1M
+for m in chs current_size auto foo ''; do for d in driver=vpc, '' driver=raw,; do qemu-img info --image-opts ${d}force_size_calc=$m,file.filename=a | grep -v disk; done; done
+for d in driver=qcow2, ''; do qemu-img info --image-opts ${d}force_size_calc=chs,file.filename=b; done
+qemu-img map --output=json 'json:{"driver": "vpc", "force_size_calc": "chs", "file.filename": "a"}'
+qemu-img convert -O raw --image-opts driver=vpc,force_size_calc=current_size,file.filename=a c; stat -c %s c
+EOF
+}
+
 # Which of several faults is told of.
 test_create_order() {
 	compare_lines <<'EOF'

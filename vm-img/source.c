@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define JSON_PREFIX "json:"
+#define VPC_SIZE "force_size_calc"
 
 /* What QEMU can be told about how to do its work; here it makes no difference,
  * or is done anyhow. */
@@ -110,13 +111,17 @@ static int take_format(struct source_reader *r, const char *driver,
 	bool is_luks = driver != NULL && strcmp(driver, "luks") == 0;
 	struct source *source = r->source;
 	struct keys *keys = r->keys;
-	const char *secret;
+	const char *secret, *vpc_size = NULL;
 	int rc = source_read_top(r, driver, &source->name, err);
 
 	if (rc == 0)
 		rc = take_backing(keys, source, err);
 	if (rc == 0 && (driver == NULL || strcmp(driver, "qcow2") == 0))
 		rc = source_read_data_file(r, err);
+	if (rc == 0 && (driver == NULL || strcmp(driver, "vpc") == 0))
+		vpc_size = keys_take(keys, VPC_SIZE);
+	if (vpc_size != NULL)
+		rc = text_replace(&source->vpc_size, vpc_size);
 	if (rc < 0)
 		return rc;
 	ignore(keys, ignored_of_qcow2, array_size(ignored_of_qcow2));
@@ -375,6 +380,8 @@ int source_finish(struct source *source, struct image *image, struct error *err)
 	if (source->has_no_driver && source->data_path != NULL &&
 	    strcmp(format, "qcow2") != 0)
 		unknown = "data-file.filename";
+	if (source->vpc_size != NULL && strcmp(format, "vpc") != 0)
+		unknown = VPC_SIZE;
 	if (unknown != NULL)
 		return error_set(err, -EINVAL,
 				 "Block format '%s' does not support the "
@@ -394,6 +401,7 @@ void source_deinit(struct source *source)
 	free(source->format);
 	free(source->key_secret);
 	free(source->data_path);
+	free(source->vpc_size);
 	free(source->nbd_context);
 	free(source->unknown);
 	free(source->null);

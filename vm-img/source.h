@@ -29,6 +29,7 @@ struct source_layer {
 struct source {
 	/* Ours, NULL: not said. */
 	char *path, *format, *key_secret, *data_path, *nbd_context;
+	char *vpc_size;
 	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;
 	struct source_name name;

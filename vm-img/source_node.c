@@ -305,6 +305,9 @@ static int read_format(struct source_reader *r, const char *prefix,
 		return rc;
 	if (driver != NULL)
 		source_name_add(name, "driver", driver);
+	if (driver == NULL || is(driver, "vpc"))
+		source_name_add_option(name, r->keys, prefix,
+				       "force_size_calc");
 	for (unsigned i = first; i < end; i++)
 		source_name_add_option(name, r->keys, prefix, options[i]);
 	source_name_add_child(name, "file", &under);

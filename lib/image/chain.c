@@ -136,6 +136,7 @@ static int open_under(struct image *image,
 	under.key_secret = NULL;
 	under.layers = NULL;
 	under.data_path = NULL;
+	under.vpc_size = NULL;
 	under.nbd_context = NULL;
 	under.null = NULL;
 	under.under = NULL;

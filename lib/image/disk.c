@@ -172,6 +172,7 @@ int disk_put_over(struct image_file **file, const char *path,
 
 	under.format = layer->format;
 	under.key_secret = layer->key_secret;
+	under.vpc_size = NULL;
 	under.layers = NULL;
 	under.under = NULL;
 	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_NO_BACKING |

@@ -122,7 +122,7 @@ struct image {
 	void *policy_context;
 	/* While it is being opened: the caller's, or NULL. */
 	const struct secrets *secrets;
-	const char *key_secret, *data_path;
+	const char *key_secret, *data_path, *vpc_size;
 	void (*found)(void *context, const char *line); /* or NULL */
 	void *found_context;
 	/* Names as stored, and the path they resolve to; or NULL. */

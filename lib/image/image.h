@@ -99,6 +99,9 @@ struct image_open_options {
 	/* Over this image's own file, the uppermost one (layer.h); NULL: none.
 	 */
 	const struct image_layer *layers;
+	/* Of a VHD image: which of the two sizes in it is the disk's, "chs" or
+	 * "current_size". NULL: as who made it has it. */
+	const char *vpc_size;
 	/* Of the file with its data, instead of the one that it names; the
 	 * caller's own, so no policy is asked. NULL: as the image says. */
 	const char *data_path;

@@ -42,26 +42,39 @@ uint32_t vpc_bitmap_len(uint32_t block_len)
 	return (len + IMAGE_SECTOR - 1) & ~(uint32_t)(IMAGE_SECTOR - 1);
 }
 
-/*
- * Virtual PC rounds a disk to whole cylinders and goes by them; others go by
- * the size in the footer. Who made the image tells; and the largest geometry
- * means that the size is none that it could express.
- */
-static uint64_t find_size(const struct vhd_wire_footer *f)
+/* Virtual PC rounds a disk to whole cylinders and goes by them; others go by
+ * the size in the footer. Who made the image tells. */
+static bool goes_by_size(const struct vhd_wire_footer *f)
 {
 	static const char by_size[][4] = {
 		{ 'w', 'i', 'n', ' ' }, { 'q', 'e', 'm', '2' },
 		{ 'd', '2', 'v', ' ' }, { 't', 'a', 'p', '\0' },
 		{ 'C', 'T', 'X', 'S' }, { 'w', 'a', '\0', '\0' },
 	};
-	uint64_t sectors =
-		(uint64_t)be16toh(f->cylinders) * f->heads * f->sectors;
 
 	for (unsigned i = 0; i < array_size(by_size); i++)
 		if (memcmp(f->creator, by_size[i], sizeof(f->creator)) == 0)
-			return be64toh(f->size) / IMAGE_SECTOR;
-	return sectors == VHD_GEOMETRY_MAX ? be64toh(f->size) / IMAGE_SECTOR
-					   : sectors;
+			return true;
+	return false;
+}
+
+/* The largest geometry means that the size is none that it could express. */
+static int find_size(const struct vhd_wire_footer *f, const char *which,
+		     uint64_t *sectors, struct error *err)
+{
+	bool is_size = goes_by_size(f);
+
+	if (which != NULL) {
+		is_size = strcmp(which, "current_size") == 0;
+		if (!is_size && strcmp(which, "chs") != 0)
+			return error_set(err, -EINVAL,
+					 "Invalid size calculation mode: '%s'",
+					 which);
+	}
+	*sectors = (uint64_t)be16toh(f->cylinders) * f->heads * f->sectors;
+	if (is_size || *sectors == VHD_GEOMETRY_MAX)
+		*sectors = be64toh(f->size) / IMAGE_SECTOR;
+	return 0;
 }
 
 static bool has_cookie(const struct vhd_wire_footer *f)
@@ -202,12 +215,13 @@ static const struct blocks_ops *ops_of(const struct vpc *vpc)
 
 static int open_layout(struct vpc *vpc, struct image *image, struct error *err)
 {
-	uint64_t file_size, sectors;
+	uint64_t file_size, sectors = 0;
 	int rc = read_footer(vpc, image->file, &file_size, err);
 
+	if (rc == 0)
+		rc = find_size(&vpc->footer, image->vpc_size, &sectors, err);
 	if (rc < 0)
 		return rc;
-	sectors = find_size(&vpc->footer);
 	if (sectors > VHD_SECTORS_MAX)
 		return error_set(err, -EFBIG, "Disk size is too large");
 	image->size = sectors * IMAGE_SECTOR;
