@@ -278,6 +278,24 @@ test_progress() {
 	assertEquals '    (100.00/100%)' "$(grep . lines | tail -n 1)"
 	assertFalse "grep -vE '^( {4}\\([0-9]+\\.[0-9]{2}/100%\\))?\$' lines"
 	silent convert -p -q -f raw src.raw a.raw
+	# Of what there is to do, and not of the disk.
+	random chunk 1M
+	rm src.raw
+	truncate -s 128M src.raw
+	for at in 0 2 4 32; do
+		dd if=chunk of=src.raw bs=1M seek=$at conv=notrunc status=none
+	done
+	random chunk 5M
+	dd if=chunk of=src.raw bs=1M seek=64 conv=notrunc status=none
+	qemu-img convert -f raw -O qcow2 src.raw src.qcow2
+	for how in '-O raw' '-O qcow2' '-O vdi -S 64k' '-c -O qcow2'; do
+		# shellcheck disable=SC2086 # options
+		same convert -p -f raw $how src.raw a
+		# shellcheck disable=SC2086
+		same convert -p -f qcow2 $how src.qcow2 a
+	done
+	truncate -s 8M zero.raw
+	same convert -p -f raw -O qcow2 zero.raw a
 }
 
 # As small as theirs, within a twentieth, and sound.

@@ -101,6 +101,16 @@ static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
 	pthread_mutex_unlock(&run->lock);
 }
 
+static void count(struct copy_run *run)
+{
+	struct error err = ERROR_INIT;
+	int rc = copy_count(run, &err);
+
+	if (rc < 0)
+		fail(run, rc, "reading block status at offset", run->cursor,
+		     &err);
+}
+
 /* With the lock held: pieces in a row, as many as there is room for. One that
  * is compressed before its turn is alone. */
 static int fill(struct copy_run *run, struct batch *batch, struct error *err)
@@ -210,6 +220,19 @@ static bool write_batch(struct copy_run *run, const struct batch *batch,
 	return true;
 }
 
+/* With the lock held. */
+static void show_progress(struct copy_run *run, const struct batch *batch)
+{
+	for (unsigned i = 0; i < batch->n; i++) {
+		const struct copy_piece *piece = &batch->pieces[i];
+
+		if (piece->kind == COPY_DATA)
+			run->n_done += piece->len;
+		if (piece->is_step && run->n_data > 0)
+			progress_show(&run->progress, run->n_done, run->n_data);
+	}
+}
+
 static void pass_turn(struct copy_run *run, const struct batch *batch)
 {
 	const struct copy_piece *last = &batch->pieces[batch->n - 1];
@@ -217,7 +240,7 @@ static void pass_turn(struct copy_run *run, const struct batch *batch)
 	pthread_mutex_lock(&run->lock);
 	turns_pass(&run->turns,
 		   last->start + last->len - batch->pieces[0].start);
-	progress_show(&run->progress, run->turns.now, run->total);
+	show_progress(run, batch);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -262,6 +285,8 @@ int copy_run(const struct copy *copy, struct error *err)
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_mutex_init(&run.feed_lock, NULL);
 	progress_begin(&run.progress, copy->shows_progress);
+	if (copy->shows_progress && !copy->is_fed)
+		count(&run);
 	crew_run(&run.crew, works_alone(copy) ? 1 : copy->n_workers,
 		 copy->n_workers, work, &run);
 	progress_end(&run.progress, run.result == 0);

@@ -44,6 +44,7 @@ int copy_feed(struct copy_run *run, struct copy_piece *piece, uint8_t *buf,
 	while (!is_raw && got % COPY_SECTOR != 0)
 		buf[got++] = 0;
 	piece->kind = COPY_DATA;
+	piece->is_step = false; /* nobody knows of how much */
 	piece->len = got;
 	pthread_mutex_lock(&run->lock);
 	piece->ready_ns = rate_take(&run->rate, got);

@@ -27,6 +27,7 @@ struct copy_piece {
 		COPY_ZERO,
 		COPY_BACKING, /* not to be touched */
 	} kind;
+	bool is_step; /* of the data: time to show how far it is */
 };
 
 struct copy_run {
@@ -43,14 +44,17 @@ struct copy_run {
 	unsigned source;       /* that cursor is in */
 	uint64_t source_start; /* its first byte */
 	uint64_t cursor;
-	struct turns turns;	/* by what a batch starts at */
-	struct copy_piece next; /* at the cursor, if it was looked up */
+	uint64_t run_start, run_end; /* the last piece's data in a row */
+	struct turns turns;	     /* by what a batch starts at */
+	struct copy_piece next;	     /* at the cursor, if it was looked up */
 	bool has_next;
 	/* What the map said last of the source, up to there. */
 	struct image_extent extent;
 	uint64_t extent_end; /* as source_start + offset; 0: nothing yet */
 	int result;
 	struct error error;
+	/* Bytes of data, without what is not copied; only if that is shown. */
+	uint64_t n_done, n_data;
 	struct progress progress;
 	struct rate rate;
 	struct crew crew;
@@ -60,6 +64,9 @@ struct copy_run {
  * it is. */
 int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 		 struct error *err);
+
+/* Before anything is copied: how much data there is, n_data. */
+int copy_count(struct copy_run *run, struct error *err);
 
 /* copy_feed.c. Without the lock, with the other one: the next piece, with its
  * data in buf, which has room for a chunk; the cursor moves. */

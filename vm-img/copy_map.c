@@ -6,7 +6,8 @@
 #include "vm-img/report.h"
 
 enum {
-	SALVAGE_PART = 4, /* of a range: what is tried next */
+	STEP_LEN = 2 * 1024 * 1024, /* of progress, in a long extent */
+	SALVAGE_PART = 4,	    /* of a range: what is tried next */
 };
 
 /* Up to len bytes of the piece. */
@@ -84,6 +85,23 @@ static void fit(const struct copy_run *run, struct copy_piece *piece,
 		piece->len = up - piece->start;
 }
 
+/* Shown is the end of each extent, as if it were copied at once, and each step
+ * in a long one. */
+static void set_step(struct copy_run *run, struct copy_piece *piece,
+		     uint64_t extent_end)
+{
+	uint64_t end = piece->start + piece->len;
+
+	if (piece->kind != COPY_DATA)
+		return;
+	if (piece->start != run->run_end)
+		run->run_start = piece->start;
+	run->run_end = end < extent_end ? end : 0;
+	piece->is_step = run->copy->is_compressed || end >= extent_end ||
+			 (end - run->run_start) / STEP_LEN !=
+				 (piece->start - run->run_start) / STEP_LEN;
+}
+
 /* A map that cannot be read: less and less of it, down to one sector, whatever
  * is there. */
 static int salvage_map(const struct copy_run *run, struct image *image,
@@ -154,10 +172,35 @@ int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 	if (rc < 0)
 		return rc;
 	piece->len = run->extent.len;
+	piece->is_step = false;
 	set_kind(run, offset, &run->extent, piece);
 	/* A compressed cluster may hold the end of one source and the
 	 * beginning of the next. */
 	fit(run, piece,
 	    copy->is_compressed ? run->total : run->source_start + size);
+	set_step(run, piece, run->extent_end);
+	return 0;
+}
+
+int copy_count(struct copy_run *run, struct error *err)
+{
+	struct copy_piece piece;
+	int rc = 0;
+
+	while (rc == 0 && run->cursor < run->total) {
+		rc = copy_look_up(run, &piece, err);
+		if (rc == 0 && piece.kind == COPY_DATA)
+			run->n_data += piece.len;
+		if (rc == 0)
+			run->cursor += piece.len;
+	}
+	if (rc < 0)
+		return rc;
+	run->cursor = 0;
+	run->source = 0;
+	run->source_start = 0;
+	run->extent_end = 0;
+	run->run_start = 0;
+	run->run_end = 0;
 	return 0;
 }

@@ -22,7 +22,7 @@ void progress_show(struct progress *progress, uint64_t done, uint64_t total)
 {
 	double percent = 100 * (double)done / (double)total;
 
-	if (percent >= progress->last + 1 || done == total)
+	if (percent > progress->last + 1 || done == total)
 		print(progress, percent);
 }
 
