@@ -189,6 +189,17 @@ int image_file_lock(const struct image_file *file, const char *path,
 			  IMAGE_LOCK_UNSHARED, err);
 }
 
+int image_file_lock_alone(const struct image_file *file, const char *path,
+			  struct error *err)
+{
+	return state_of(file)->ops != NULL
+		       ? 0
+		       : image_lock(file->fd, path, IMAGE_LOCK_WRITER,
+				    IMAGE_LOCK_UNSHARED |
+					    IMAGE_PERM_CONSISTENT_READ,
+				    err);
+}
+
 int image_file_identify(const struct image_file *file, struct stat *st)
 {
 	const struct file_ops *ops = state_of(file)->ops;

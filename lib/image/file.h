@@ -65,6 +65,11 @@ void image_file_close(struct image_file *file);
 int image_file_lock(const struct image_file *file, const char *path,
 		    struct error *err);
 
+/* The same, of a file that is open for writing, and from now on nobody else
+ * may have it open, not even for reading. */
+int image_file_lock_alone(const struct image_file *file, const char *path,
+			  struct error *err);
+
 /* Which file of this host it is. -ENOTSUP: none. */
 int image_file_identify(const struct image_file *file, struct stat *st);
 int image_file_size(const struct image_file *file, uint64_t *size);

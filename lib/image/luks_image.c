@@ -215,7 +215,14 @@ static int luks_image_amend(struct image *image,
 		.file = image->file,
 		.len = l->luks.payload_offset,
 	};
+	int rc = 0;
 
+	/* QEMU may have it open without writing, and keeps the header that it
+	 * read then, to write that back when it changes a key itself. */
+	if (!(image->flags & IMAGE_NO_LOCK))
+		rc = image_file_lock_alone(image->file, image->path, err);
+	if (rc < 0)
+		return rc;
 	return luks_amend(&l->luks, &place, options, "", l->key_id, err);
 }
 

@@ -230,6 +230,23 @@ test_slots() {
 	amended
 }
 
+# QEMU has it open, and writes nothing: to the header it might.
+test_slots_of_an_open_image() {
+	ours abc luks a.img create 1048576 key-secret=key iter-time=5
+	cp a.img before
+	start holder qemu-storage-daemon --object "$secret" \
+		--blockdev "file,node-name=f,filename=a.img" \
+		--blockdev luks,node-name=l,file=f,key-secret=key \
+		--nbd-server "addr.type=unix,addr.path=$dir/nbd"
+	wait_socket "$dir/nbd" || fail "$(cat "$dir/holder.log")"
+	same info -U a.img
+	same amend --object "$secret" --object secret,id=new,data=def \
+		--image-opts "driver=luks,key-secret=key,file.filename=a.img" \
+		-o state=active,new-secret=new,iter-time=5
+	assertTrue 'as it was' 'cmp a.img before'
+	stop holder
+}
+
 test_slots_of_qcow2() {
 	driver=qcow2
 	prefix=encrypt.
