@@ -35,6 +35,14 @@ qemu-img convert -O raw --image-opts driver=vpc,force_size_calc=current_size,fil
 EOF
 }
 
+# Where tables and clusters are.
+test_qcow() {
+	compare_lines <<'EOF'
+qemu-img create -q -f raw s 3000k; qemu-io -f raw -c 'write -P 5 1M 100k' -c 'write -P 6 2999k 1k' s >/dev/null; qemu-img convert -f raw -O qcow s t; qemu-img map t; stat -c %s t
+qemu-img create -q -f qcow o 1M; qemu-img create -q -f qcow -b o -F qcow p; qemu-io -c 'write -P 4 0 64k' -c 'write -P 5 512k 1k' p >/dev/null; qemu-img rebase -b '' p; qemu-img map p; stat -c %s p
+EOF
+}
+
 # Which of several faults is told of.
 test_create_order() {
 	compare_lines <<'EOF'

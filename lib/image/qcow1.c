@@ -155,24 +155,31 @@ static int deflate(struct blocks *blocks, uint64_t index, const uint8_t *data,
 static int set_entry(struct qcow1 *q, uint64_t index, uint64_t entry,
 		     struct error *err)
 {
+	uint64_t table;
+	int rc = read_number(q, l1_place(q, index), false, &table);
+
+	if (rc == 0)
+		rc = write_number(q, l2_place(q, table, index), entry);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write a table") : 0;
+}
+
+/* The table that index is to be in comes before its first cluster, as in
+ * QEMU's images: then clusters that are written in a row lie in a row. */
+static int make_table(struct qcow1 *q, uint64_t index, struct error *err)
+{
 	uint64_t table, len = sizeof(uint64_t) << q->l2_bits;
 	struct block_place place = { .host_offset = 0 };
 	int rc = read_number(q, l1_place(q, index), false, &table);
 
-	if (rc == 0 && table != 0)
-		rc = write_number(q, l2_place(q, table, index), entry);
 	if (rc < 0)
-		return error_set_errno(err, rc, "Could not write a table");
+		return error_set_errno(err, rc, "Could not read a table");
 	if (table != 0)
 		return 0;
-	/* A table is complete before anything points to it. */
 	rc = blocks_append(&q->blocks, q->cluster_len, len, &place, err);
 	if (rc < 0)
 		return rc;
 	rc = table_clear(&q->blocks.table, place.host_offset, len);
-	if (rc == 0)
-		rc = write_number(q, l2_place(q, place.host_offset, index),
-				  entry);
+	/* It is complete before anything points to it. */
 	if (rc == 0)
 		rc = image_file_flush(q->blocks.file);
 	if (rc == 0)
@@ -183,9 +190,11 @@ static int set_entry(struct qcow1 *q, uint64_t index, uint64_t entry,
 static int allocate(struct blocks *blocks, uint64_t index,
 		    struct block_place *place, struct error *err)
 {
-	(void)index;
-	return blocks_append(blocks, blocks->block_len, blocks->block_len,
-			     place, err);
+	int rc = make_table(qcow1_of(blocks), index, err);
+
+	return rc < 0 ? rc
+		      : blocks_append(blocks, blocks->block_len,
+				      blocks->block_len, place, err);
 }
 
 static int enter(struct blocks *blocks, uint64_t index,
@@ -200,8 +209,10 @@ static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
 	struct qcow1 *q = qcow1_of(blocks);
 	struct block_place place = { .host_offset = 0 };
 	unsigned shift = 63 - q->cluster_bits;
-	int rc = blocks_append(blocks, 1, len, &place, err);
+	int rc = make_table(q, index, err);
 
+	if (rc == 0)
+		rc = blocks_append(blocks, 1, len, &place, err);
 	if (rc < 0)
 		return rc;
 	if (place.host_offset >> shift != 0)
