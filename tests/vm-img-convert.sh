@@ -360,6 +360,15 @@ test_compressed_other_formats() {
 		assertEquals $format 0 "$(qemu-img compare -q -f raw src.raw a
 			echo $?)"
 	done
+	# This one can, and does not; several threads, in order all the same.
+	for size in 3000k 2M 5M; do
+		random src.raw 100k
+		truncate -s $size src.raw
+		printf x | dd of=src.raw bs=1k seek=1999 conv=notrunc \
+			status=none
+		silent convert -c -f raw -O vmdk src.raw a
+		equal a vmdk
+	done
 	for format in qed vdi vpc vhdx parallels; do
 		same convert -c -O $format src.raw a
 	done

@@ -219,8 +219,10 @@ static int vmdk_write_compressed(struct image *image, uint64_t offset,
 
 	if (rc < 0)
 		return rc;
-	if (!e->is_compressed)
-		return vmdk_writev(image, offset, &iov, 1, err);
+	if (!e->is_compressed) {
+		rc = image_turn_await(turn);
+		return rc < 0 ? rc : vmdk_writev(image, offset, &iov, 1, err);
+	}
 	return blocks_write_compressed(&e->blocks, at, buf, len, turn, err);
 }
 
