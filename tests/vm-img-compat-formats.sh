@@ -43,6 +43,14 @@ qemu-img create -q -f qcow o 1M; qemu-img create -q -f qcow -b o -F qcow p; qemu
 EOF
 }
 
+# Extents are beside the descriptor, whatever they are called.
+test_vmdk_names() {
+	compare_lines <<'EOF'
+mkdir d; for s in twoGbMaxExtentSparse twoGbMaxExtentFlat monolithicFlat; do qemu-img create -q -f vmdk -o subformat=$s d/a:b.vmdk 1M; qemu-img info d/a:b.vmdk | grep -v 'cid\|disk'; qemu-img create -q -f vmdk -b ./a:b.vmdk -F vmdk d/c:d.vmdk; qemu-img map --output=json d/c:d.vmdk; rm d/*; done
+qemu-img create -q -f vmdk -o subformat=monolithicFlat file:a:b.vmdk 1M; qemu-img info ./a:b.vmdk | grep -v 'cid\|disk'; qemu-img map file:a:b.vmdk
+EOF
+}
+
 # Which of several faults is told of.
 test_create_order() {
 	compare_lines <<'EOF'

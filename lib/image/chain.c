@@ -38,7 +38,7 @@ bool image_name_is_foreign(const char *name)
 	       image_plain_path(name) == name;
 }
 
-char *image_backing_resolve(const char *image_path, const char *name)
+char *image_path_beside(const char *image_path, const char *name)
 {
 	const char *slash;
 	char *path = NULL;
@@ -49,12 +49,19 @@ char *image_backing_resolve(const char *image_path, const char *name)
 	if (image_path != NULL)
 		image_path = image_plain_path(image_path);
 	slash = image_path != NULL ? strrchr(image_path, '/') : NULL;
-	if (slash == NULL || name[0] == '/' || image_name_has_protocol(name))
+	if (slash == NULL || name[0] == '/')
 		return strdup(name);
 	if (asprintf(&path, "%.*s/%s", (int)(slash - image_path), image_path,
 		     name) < 0)
 		return NULL;
 	return path;
+}
+
+char *image_backing_resolve(const char *image_path, const char *name)
+{
+	return image_name_has_protocol(name)
+		       ? strdup(name)
+		       : image_path_beside(image_path, name);
 }
 
 static int check_policy(const struct image *image,

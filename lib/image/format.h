@@ -163,6 +163,10 @@ int image_backing_readv(struct image *image, uint64_t offset,
 bool image_name_has_protocol(const char *name);
 bool image_name_is_foreign(const char *name);
 
+/* The path of a file that has this name in an image at image_path: relative to
+ * the image's own folder. To be freed; NULL: out of memory. */
+char *image_path_beside(const char *image_path, const char *name);
+
 /* enum image_file_flags for another file of the image's: an extent, or the
  * data file. */
 unsigned image_other_file_flags(const struct image *image);

@@ -164,7 +164,7 @@ static int open_line(struct vmdk_extent *e, struct image *image,
 	e->blocks.file = image->file;
 	if (line->type == VMDK_EXTENT_ZERO)
 		return 0;
-	e->path = image_backing_resolve(image->path, line->name);
+	e->path = image_path_beside(image->path, line->name);
 	if (e->path == NULL)
 		return -ENOMEM;
 	rc = image_file_open(&e->own_file, e->path,
