@@ -33,11 +33,14 @@ check-units: units
 	@B=$(B) tests/run $(UNITS)
 
 # Random operations on qcow2 images of every kind, OPS_SEQUENCES of them; a
-# tenth of a second each.
+# tenth of a second each. And as long again random conversions.
 OPS_SEQUENCES ?= 10000
+OPS_CONVERSIONS ?= 10000
 check-ops: all units
 	@B=$(B) PATH=$(abspath $(B)/bin):$$PATH tests/long-ops \
 		$(OPS_SEQUENCES)
+	@PATH=$(abspath $(B)/bin):$$PATH tests/long-converts \
+		$(OPS_CONVERSIONS)
 
 # The same tests with every address and every shift checked.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all \
