@@ -242,7 +242,7 @@ static const void *widen(const struct qcow2_cache *c, uint64_t *host_offset,
 	uint32_t i = find(c, *host_offset - within);
 
 	wide -= wide & (c->file->alignment - 1);
-	if (i == NONE || *len > c->entry_len - within ||
+	if (i == NONE || before > within || *len > c->entry_len - within ||
 	    wide > c->entry_len - (within - before))
 		return data;
 	*host_offset -= before;
