@@ -74,6 +74,19 @@ test_sizes() {
 	done
 }
 
+# Behind the end of the old one the disk is zero: the new one must not show.
+test_zeroes_behind_a_short_backing_file() {
+	truncate -s 4k short.raw
+	random long.raw 1M
+	truncate -s 1M top.raw
+	for format in qcow2 qed; do
+		rm -f a
+		qemu-img create -q -f $format -b short.raw -F raw a 1M
+		silent rebase -f $format -b long.raw -F raw a
+		rebased $format a
+	done
+}
+
 test_unsafe() {
 	make_chain
 	before() {

@@ -428,8 +428,7 @@ static int zero_run(struct blocks *blocks, uint64_t offset,
 	int rc;
 
 	if (is_zero(blocks, offset, run) &&
-	    !(flags & IMAGE_ZERO_EXPLICIT && run->kind == BLOCK_HOLE &&
-	      blocks->part_len > 0))
+	    !(flags & IMAGE_ZERO_EXPLICIT && run->kind == BLOCK_HOLE))
 		return 0;
 	if (run->kind == BLOCK_DATA && !blocks->is_encrypted) {
 		rc = touch(blocks, offset, run, err);
