@@ -33,14 +33,13 @@ check-units: units
 	@B=$(B) tests/run $(UNITS)
 
 # Random operations on qcow2 images of every kind, OPS_SEQUENCES of them; a
-# tenth of a second each. And as long again random conversions.
+# tenth of a second each; and as many random disks converted, rebased and
+# committed.
 OPS_SEQUENCES ?= 10000
-OPS_CONVERSIONS ?= 10000
 check-ops: all units
 	@B=$(B) PATH=$(abspath $(B)/bin):$$PATH tests/long-ops \
 		$(OPS_SEQUENCES)
-	@PATH=$(abspath $(B)/bin):$$PATH tests/long-converts \
-		$(OPS_CONVERSIONS)
+	@PATH=$(abspath $(B)/bin):$$PATH tests/long-verbs $(OPS_SEQUENCES)
 
 # The same tests with every address and every shift checked.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all \

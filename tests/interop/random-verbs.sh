@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# A few of the conversions of make check-ops.
+# A few of what make check-ops does to random disks.
 . tests/support/guest.sh
 
-test_random_conversions() {
-	out=$(timeout 200 tests/long-converts 70 220)
+test_convert_rebase_and_commit() {
+	out=$(timeout 200 tests/long-verbs 100 400)
 	assertEquals "$out" 0 $?
 }
 
