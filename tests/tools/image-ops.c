@@ -2,15 +2,15 @@
 /*
  * Random operations on an image, mirrored in memory.
  *
- *	image-ops [--same-size] [--compress] [--format=FMT] IMAGE SEED COUNT
- *		[MIRROR]
+ *	image-ops [--same-size] [--compress] [--snapshot] [--direct]
+ *		[--format=FMT] IMAGE SEED COUNT [MIRROR]
  *
  * What the image holds first is the mirror's beginning. Then COUNT operations
  * are drawn by SEED: writes, zeroes, discards, reads that must equal the
  * mirror, flushes, sizes grown and shrunk, and closing and opening again;
  * with --compress half of the writes are compressed clusters; with --snapshot
  * snapshots are made, applied and deleted, and at the end each is applied and
- * compared. At the end
+ * compared; with --direct the file is open with O_DIRECT. At the end
  * everything is read and compared, and the mirror is written to the file
  * MIRROR, for other programs to compare with. The first difference is
  * printed; status 1.
@@ -49,7 +49,7 @@ struct run {
 	uint32_t cluster;
 	unsigned long op;
 	bool is_same_size; /* do not resize */
-	bool has_compression, has_snapshots;
+	bool has_compression, has_snapshots, is_direct;
 	struct saved saved[SNAPSHOTS_MAX + 1];
 	unsigned n_saved;
 };
@@ -73,7 +73,10 @@ static void check(const struct run *r, int rc, const struct error *err,
 
 static void open_image(struct run *r)
 {
-	const struct image_open_options how = { .format = r->format };
+	const struct image_open_options how = {
+		.format = r->format,
+		.flags = r->is_direct ? IMAGE_DIRECT : 0,
+	};
 	struct error err = ERROR_INIT;
 
 	check(r, image_open(&r->image, r->path, &how, &err), &err, "open");
@@ -369,6 +372,7 @@ int main(int argc, char **argv)
 		r.is_same_size |= strcmp(argv[1], "--same-size") == 0;
 		r.has_compression |= strcmp(argv[1], "--compress") == 0;
 		r.has_snapshots |= strcmp(argv[1], "--snapshot") == 0;
+		r.is_direct |= strcmp(argv[1], "--direct") == 0;
 		if (strncmp(argv[1], "--format=", 9) == 0)
 			r.format = argv[1] + 9;
 	}
