@@ -62,30 +62,39 @@ test_to_raw() {
 }
 
 # The layer between is shorter: what is under its end does not show.
-test_sizes() {
+# shellcheck disable=SC2086 # sizes are words, and a format is one
+sizes_of() { # FORMAT
+	format=$1
 	for sizes in '3M 2M 1M' '1M 2M 3M' '3M 1M 2M' '3M 1M 3M' '2M 3M 1M'; do
-		# shellcheck disable=SC2086
 		set -- $sizes
-		qemu-img create -q -f qcow2 a.qcow2 "$1"
-		qemu-io -c "write -P 1 0 $1" a.qcow2 >/dev/null
-		qemu-img create -q -f qcow2 -b a.qcow2 -F qcow2 b.qcow2 "$2"
-		qemu-img create -q -f qcow2 -b b.qcow2 -F qcow2 t.qcow2 "$3"
-		qemu-io -c 'write -P 3 100k 10k' t.qcow2 >/dev/null
-		qemu-img convert -O raw t.qcow2 top.raw
+		qemu-img create -q -f $format a.$format "$1"
+		qemu-io -c "write -P 1 0 $1" a.$format >/dev/null
+		qemu-img create -q -f $format -b a.$format -F $format b.$format "$2"
+		qemu-img create -q -f $format -b b.$format -F $format t.$format "$3"
+		qemu-io -c 'write -P 3 100k 10k' t.$format >/dev/null
+		qemu-img convert -O raw t.$format top.raw
 		mkdir -p kept
-		cp ./*.qcow2 kept
-		assertEquals 'Image committed.' "$(vm-img commit -d t.qcow2)"
-		qemu-img convert -O raw b.qcow2 b.raw
+		cp ./*.$format kept
+		assertEquals 'Image committed.' "$(vm-img commit -d t.$format)"
+		qemu-img convert -O raw b.$format b.raw
 		assertTrue "$sizes" "cmp -n $(stat -c %s top.raw) b.raw top.raw"
-		assertTrue "$sizes" 'qemu-img check -q b.qcow2'
-		cp kept/*.qcow2 .
+		assertTrue "$sizes" "qemu-img check -q b.$format"
+		cp kept/*.$format .
 		assertEquals 'Image committed.' \
-			"$(vm-img commit -b a.qcow2 t.qcow2)"
-		qemu-img convert -O raw a.qcow2 a.raw
+			"$(vm-img commit -b a.$format t.$format)"
+		qemu-img convert -O raw a.$format a.raw
 		assertTrue "$sizes, to the base" \
 			"cmp -n $(stat -c %s top.raw) a.raw top.raw"
-		assertTrue "$sizes, to the base" 'qemu-img check -q a.qcow2'
+		assertTrue "$sizes, to the base" "qemu-img check -q a.$format"
 	done
+}
+
+test_sizes() {
+	sizes_of qcow2
+}
+
+test_sizes_of_qed() {
+	sizes_of qed
 }
 
 test_wrong_usage() {

@@ -356,6 +356,36 @@ static int qed_open(struct image *image, struct error *err)
 	return 0;
 }
 
+/* A longer backing image must not show through behind the old end: marked as
+ * zeroes before the size says that there is anything. */
+static int zero_grown(struct qed *q, uint64_t size, struct error *err)
+{
+	const struct image *backing = q->blocks.image->backing;
+	uint64_t before = q->blocks.size, end, over;
+	int rc;
+
+	if (backing == NULL || backing->size <= before || size <= before)
+		return 0;
+	over = backing->size % q->cluster_len;
+	end = over > 0 ? backing->size + q->cluster_len - over : backing->size;
+	if (end > size)
+		end = size;
+	pthread_mutex_lock(&q->blocks.lock);
+	q->blocks.size = size;
+	pthread_mutex_unlock(&q->blocks.lock);
+	rc = blocks_zero(&q->blocks, before, end - before, IMAGE_ZERO_EXPLICIT,
+			 err);
+	if (rc == 0) {
+		rc = image_file_flush(q->blocks.file);
+		if (rc < 0)
+			error_set_errno(err, rc, "Could not flush zeroes");
+	}
+	pthread_mutex_lock(&q->blocks.lock);
+	q->blocks.size = before;
+	pthread_mutex_unlock(&q->blocks.lock);
+	return rc;
+}
+
 static int qed_resize(struct image *image, uint64_t size,
 		      const struct image_resize_options *options,
 		      struct error *err)
@@ -374,6 +404,8 @@ static int qed_resize(struct image *image, uint64_t size,
 	else if (size < image->size)
 		rc = error_set(err, -ENOTSUP,
 			       "Shrinking images is currently not supported");
+	if (rc == 0)
+		rc = zero_grown(q, size, err);
 	if (rc == 0) {
 		rc = image_file_write(image->file,
 				      offsetof(struct qed_wire_header, size),
