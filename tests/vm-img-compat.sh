@@ -364,6 +364,9 @@ qemu-img measure -f raw -O qcow2 base.raw
 qemu-img measure -O raw t.qcow2
 qemu-img measure --output=xml --size 1M
 qemu-img create -f qcow2 -o data_file=df.raw df.qcow2 1M; qemu-io -c 'write 4k 2k' df.qcow2 >/dev/null; qemu-img map --output=json df.qcow2; qemu-img check df.qcow2; qemu-img info df.qcow2 | grep data
+qemu-img create -q -f qcow2 -o data_file=dr.raw,data_file_raw=on dr.qcow2 1M; qemu-img create -q -f raw drb.raw 1M
+qemu-img rebase -u -f qcow2 -b drb.raw -F raw dr.qcow2; qemu-img rebase -f qcow2 -b drb.raw -F raw dr.qcow2
+qemu-img rebase -u -f qcow2 -b '' dr.qcow2; qemu-img info dr.qcow2 | grep -e back -e data
 qemu-img amend -o data_file=other.raw df.qcow2; cp df.raw other.raw; qemu-img info df.qcow2 | grep data
 qemu-img amend -o data_file_raw=off df.qcow2
 qemu-img amend -o compat=0.10 df.qcow2

@@ -153,6 +153,9 @@ int qcow2_change_backing(struct image *image, const char *name,
 
 	if (name != NULL && strlen(name) > QCOW2_BACKING_NAME_MAX)
 		return error_set(err, -EINVAL, "Backing file name too long");
+	/* What is in nothing but the data file has to be the whole disk. */
+	if (name != NULL && q->is_data_raw)
+		return -EINVAL;
 	pthread_mutex_lock(&q->lock);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
