@@ -168,6 +168,23 @@ test_shrunk() {
 	assertEquals "$(stat -c %s theirs)" "$(stat -c %s ours)"
 }
 
+# A disk that grows to the middle of a subcluster: no data of zeroes there.
+test_grown_subclusters() {
+	qemu-img create -q -f qcow2 base 1M
+	for image in ours theirs; do
+		qemu-img create -q -f qcow2 -o extended_l2=on -b base -F qcow2 \
+			$image
+		qemu-io -c 'write -P 7 0 1M' $image >/dev/null
+	done
+	img resize -q --shrink ours 520k
+	img resize -q ours 567k
+	qemu-img resize -q --shrink theirs 520k
+	qemu-img resize -q theirs 567k
+	assertEquals "$(qemu-img map theirs | sed s/theirs/ours/)" \
+		"$(img map ours)"
+	assertTrue 'zeroes' "qemu-io -r -c 'read -P 0 520k 47k' ours"
+}
+
 # Its first block is there, for those who try what O_DIRECT may read.
 test_new_raw() {
 	for size in 0 512 1000 1M; do

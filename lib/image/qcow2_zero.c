@@ -224,13 +224,14 @@ static int zero_part(struct qcow2 *q, uint64_t offset, uint64_t len,
 	return write_zero_data(q, offset, len, err);
 }
 
-/* Part of one cluster: its whole subclusters by their bits. */
+/* Part of one cluster: its whole subclusters by their bits. The disk's last
+ * one is whole, at its end or, while it grows, at the end to come. */
 static int zero_units(struct qcow2 *q, const struct range *r, struct error *err)
 {
 	uint64_t mask = q->unit_len - 1, end = r->offset + r->len;
 	uint64_t first = (r->offset + mask) & ~mask;
 	uint64_t last =
-		end == q->image->size ? (end + mask) & ~mask : end & ~mask;
+		end >= q->image->size ? (end + mask) & ~mask : end & ~mask;
 	bool is_done = false;
 	int rc;
 
