@@ -148,6 +148,19 @@ test_convert() {
 	same convert --bitmaps --skip-broken-bitmaps -O qcow2 a.qcow2 c.qcow2
 }
 
+# Images of version 2 have none, on either side; nothing is copied then.
+test_version_2() {
+	qemu-img create -q -f qcow2 -o compat=0.10 v2.qcow2 10M
+	cp v2.qcow2 v2.orig
+	same convert --bitmaps -O qcow2 v2.qcow2 c.qcow2
+	same convert --bitmaps -n -O qcow2 a.qcow2 v2.qcow2
+	same convert --bitmaps -n --target-image-opts a.qcow2 \
+		driver=qcow2,file.filename=v2.qcow2
+	assertTrue 'untouched' 'cmp v2.orig v2.qcow2'
+	same measure -O qcow2 v2.qcow2
+	same measure -O qcow2 --output=json v2.qcow2
+}
+
 test_measure() {
 	same measure -O qcow2 a.qcow2
 	same measure -O qcow2 --output=json a.qcow2

@@ -184,14 +184,6 @@ static int check_target_options(struct convert *request)
 	return request->wants_compression ? check_compression(options) : 0;
 }
 
-/* qcow2 of version 3 has them, and nothing else. */
-static bool has_bitmaps(const char *format, const char *compat)
-{
-	return strcmp(format, "qcow2") == 0 &&
-	       (compat == NULL ||
-		(strcmp(compat, "0.10") != 0 && strcmp(compat, "v2") != 0));
-}
-
 static int check_bitmaps(const struct job *job, const struct convert *request)
 {
 	const char *text = NULL;
@@ -200,8 +192,7 @@ static int check_bitmaps(const struct job *job, const struct convert *request)
 		return 0;
 	if (request->n_sources > 1)
 		text = "Copying bitmaps only possible with single source";
-	else if (job->is_fed ||
-		 !has_bitmaps(image_format_name(job->sources[0]), NULL))
+	else if (job->is_fed || !image_can_have_bitmaps(job->sources[0]))
 		text = "Source lacks bitmap support";
 	if (text != NULL) {
 		report_error("%s", text);
@@ -210,15 +201,24 @@ static int check_bitmaps(const struct job *job, const struct convert *request)
 	return bitmaps_check(job->sources[0], request->skips_broken);
 }
 
-static int check_target_bitmaps(const struct convert *request)
+static int refuse_bitmaps(const char *format)
 {
-	if (!request->wants_bitmaps || request->is_target_options ||
-	    has_bitmaps(request->target_format,
-			format_options_get(&request->options, "compat")))
-		return 0;
-	report_error("Format driver '%s' does not support bitmaps",
-		     request->target_format);
+	report_error("Format driver '%s' does not support bitmaps", format);
 	return -ENOTSUP;
+}
+
+/* Before a file is made: qcow2 of version 3 has them, and nothing else. */
+static int check_new_bitmaps(const struct convert *request)
+{
+	const char *compat = format_options_get(&request->options, "compat");
+
+	if (!request->wants_bitmaps || request->has_no_create)
+		return 0;
+	if (strcmp(request->target_format, "qcow2") == 0 &&
+	    (compat == NULL ||
+	     (strcmp(compat, "0.10") != 0 && strcmp(compat, "v2") != 0)))
+		return 0;
+	return refuse_bitmaps(request->target_format);
 }
 
 /* list, of FORMAT_OPTIONS_MAX, is the caller's. */
@@ -286,6 +286,8 @@ static int open_target(struct job *job, const struct convert *request,
 			flags, request->is_target_options);
 	if (job->target == NULL)
 		return -EIO;
+	if (request->wants_bitmaps && !image_can_have_bitmaps(job->target))
+		return refuse_bitmaps(image_format_name(job->target));
 	if (image_size(job->target) < job->total) {
 		report_error("output file is smaller than input file");
 		return -EINVAL;
@@ -442,7 +444,7 @@ int convert_do(struct convert *request)
 		rc = -EINVAL;
 	}
 	if (rc == 0)
-		rc = check_target_bitmaps(request);
+		rc = check_new_bitmaps(request);
 	if (rc == 0 && !request->has_no_create) {
 		rc = create_target(&job, request);
 		is_created = rc == 0;

@@ -296,7 +296,7 @@ static int measure_qcow2(struct measure *m, const struct request *request,
 	if (rc < 0)
 		return rc;
 	m->has_bitmaps = g.version >= 3 && source != NULL &&
-			 strcmp(image_format_name(source), "qcow2") == 0;
+			 image_can_have_bitmaps(source);
 	if (m->has_bitmaps)
 		rc = image_bitmap_measure(source, g.cluster_len, &m->bitmaps,
 					  &err);

@@ -24,6 +24,13 @@ static int check(const struct image *image, bool is_changed, struct error *err)
 	return 0;
 }
 
+bool image_can_have_bitmaps(const struct image *image)
+{
+	const struct image_bitmap_ops *ops = image->format->bitmaps;
+
+	return ops != NULL && ops->are_possible(image);
+}
+
 int image_bitmap_add(struct image *image, const char *name,
 		     uint64_t granularity, bool is_enabled, struct error *err)
 {

@@ -11,6 +11,8 @@
 
 /* As image.h has them. */
 struct image_bitmap_ops {
+	/* Whether this image may have any, of a format that can. */
+	bool (*are_possible)(const struct image *image);
 	int (*add)(struct image *image, const char *name, uint64_t granularity,
 		   bool is_enabled, struct error *err);
 	int (*remove)(struct image *image, const char *name, struct error *err);

@@ -510,6 +510,8 @@ int image_snapshot_load(struct image *image, unsigned index, struct error *err);
  * -ENOENT: none of that name; -EEXIST: there is one already.
  */
 
+/* Not in other formats, and not in a qcow2 image of version 2. */
+bool image_can_have_bitmaps(const struct image *image);
 /* Empty. granularity 0: as is usual for the image. */
 int image_bitmap_add(struct image *image, const char *name,
 		     uint64_t granularity, bool is_enabled, struct error *err);

@@ -364,7 +364,15 @@ static int bitmap_get(struct image *image, const char *name, uint64_t offset,
 	return rc;
 }
 
+static bool are_possible(const struct image *image)
+{
+	const struct qcow2 *q = image->state;
+
+	return q->header.version >= 3;
+}
+
 const struct image_bitmap_ops qcow2_bitmap_ops = {
+	.are_possible = are_possible,
 	.add = bitmap_add,
 	.remove = bitmap_remove,
 	.clear = bitmap_clear,
