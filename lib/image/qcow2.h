@@ -646,7 +646,11 @@ extern const struct image_option_spec qcow2_amend_specs[];
 /* With the lock, and nobody else at work. Refcounts of 1 << order bits.
  * Pauses. qcow2_amend_refcount.c */
 int qcow2_amend_refcounts(struct qcow2 *q, uint32_t order, struct error *err);
-/* The same; no cluster is marked as zero afterwards.
+/* May it be of version 2, with that refcount width and size of the disk?
+ * qcow2_amend_expand.c */
+int qcow2_check_down(const struct qcow2 *q, uint32_t refcount_order,
+		     uint64_t size, struct error *err);
+/* As qcow2_amend_refcounts(); no cluster is marked as zero afterwards.
  * qcow2_amend_expand.c */
 int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
 			struct error *err);

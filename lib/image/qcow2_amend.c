@@ -192,36 +192,6 @@ static int take_wish(struct qcow2 *q, const struct image_create_options *o,
 	return rc == 0 ? check_wish(q, w, err) : rc;
 }
 
-static int check_down(const struct qcow2 *q, const struct wish *w,
-		      struct error *err)
-{
-	const struct qcow2_header *h = &q->header;
-	uint64_t size = w->has_size ? w->size : h->size;
-	uint64_t others = h->incompatible & ~(uint64_t)QCOW2_INCOMPATIBLE_DIRTY;
-
-	if (w->refcount_order != QCOW2_REFCOUNT_ORDER_V2)
-		return error_set(err, -ENOTSUP,
-				 "compat=0.10 requires refcount_bits=16");
-	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
-		return error_set(err, -ENOTSUP,
-				 "Cannot downgrade an image with a data file");
-	if (others != 0)
-		return error_set(err, -ENOTSUP,
-				 "Cannot downgrade an image with incompatible "
-				 "features %#llx set",
-				 (unsigned long long)others);
-	if (h->has_bitmaps && h->n_bitmaps > 0)
-		return error_set(err, -ENOTSUP,
-				 "Bitmaps prevent downgrade of image");
-	for (uint32_t i = 0; i < h->n_snapshots; i++)
-		if (q->snapshot_infos[i].vm_state_size > UINT32_MAX ||
-		    q->snapshot_infos[i].disk_size != size)
-			return error_set(err, -ENOTSUP,
-					 "Internal snapshots prevent downgrade "
-					 "of image");
-	return 0;
-}
-
 /* The header's first cluster as it is, but for the version, what version 3
  * alone has, and the names of features. */
 static int put_together(const struct qcow2 *q, uint32_t version,
@@ -456,7 +426,9 @@ int qcow2_amend(struct image *image, const struct image_amend_options *options,
 
 	wish.progress = &options->progress;
 	if (rc == 0 && wish.version < q->header.version)
-		rc = check_down(q, &wish, err);
+		rc = qcow2_check_down(
+			q, wish.refcount_order,
+			wish.has_size ? wish.size : q->header.size, err);
 	/* Its header is nobody else's. */
 	if (rc == 0 && has_prefix(&o, "encrypt."))
 		rc = qcow2_crypt_amend(q, options, err);

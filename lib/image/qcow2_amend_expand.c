@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Version 2 has no clusters that are zero by a flag. Where nothing is under
- * the image they become unallocated; else each gets a cluster of zeroes. An L2
- * table that the disk and snapshots share is changed for all of them at once,
- * and its new clusters are counted as often as it is.
+ * The way down to version 2, which has none of the features, and no clusters
+ * that are zero by a flag. Where nothing is under the image these become
+ * unallocated; else each gets a cluster of zeroes. An L2 table that the disk
+ * and snapshots share is changed for all of them at once, and its new clusters
+ * are counted as often as it is.
  *
  * The order: the new clusters' counts and zeroes, then the table, then the
  * counts of what the table referred to. A kill leaves leaks alone.
@@ -184,4 +185,33 @@ int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
 	for (uint32_t i = 0; rc == 0 && i < q->header.n_snapshots; i++)
 		rc = expand_snapshot(&x, &q->snapshots[i], err);
 	return rc == 0 ? barrier(q, err) : rc;
+}
+
+int qcow2_check_down(const struct qcow2 *q, uint32_t refcount_order,
+		     uint64_t size, struct error *err)
+{
+	const struct qcow2_header *h = &q->header;
+	uint64_t others = h->incompatible & ~(uint64_t)QCOW2_INCOMPATIBLE_DIRTY;
+
+	if (refcount_order != QCOW2_REFCOUNT_ORDER_V2)
+		return error_set(err, -ENOTSUP,
+				 "compat=0.10 requires refcount_bits=16");
+	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
+		return error_set(err, -ENOTSUP,
+				 "Cannot downgrade an image with a data file");
+	if (others != 0)
+		return error_set(err, -ENOTSUP,
+				 "Cannot downgrade an image with incompatible "
+				 "features %#llx set",
+				 (unsigned long long)others);
+	if (h->has_bitmaps && h->n_bitmaps > 0)
+		return error_set(err, -ENOTSUP,
+				 "Bitmaps prevent downgrade of image");
+	for (uint32_t i = 0; i < h->n_snapshots; i++)
+		if (q->snapshot_infos[i].vm_state_size > UINT32_MAX ||
+		    q->snapshot_infos[i].disk_size != size)
+			return error_set(err, -ENOTSUP,
+					 "Internal snapshots prevent downgrade "
+					 "of image");
+	return 0;
 }
