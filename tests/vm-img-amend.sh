@@ -139,6 +139,21 @@ test_version_2_wants_16_bits() {
 	same amend -o compat=0.10 a.qcow2
 }
 
+test_version_2_wants_zlib() {
+	make_image compression_type=zstd
+	like_theirs -o compat=0.10 a.qcow2
+	qemu-io -c 'write -c -P 5 5M 64k' orig >.io
+	same amend -o compat=0.10 a.qcow2
+	# Where qemu-img does not look, and what is there is lost.
+	qemu-img snapshot -c one orig
+	qemu-io -c 'write -z 5M 64k' orig >.io
+	before
+	refused "Cannot downgrade an image with zstd compression type and \
+existing compressed clusters" amend -o compat=0.10 a.qcow2
+	silent snapshot -a one a.qcow2
+	assertTrue "qemu-io -c 'read -P 5 5M 64k' a.qcow2"
+}
+
 # More references than can be counted: no repair can help before.
 test_wider_for_what_overflows() {
 	make_image refcount_bits=1

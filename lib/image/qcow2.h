@@ -650,10 +650,11 @@ int qcow2_amend_refcounts(struct qcow2 *q, uint32_t order, struct error *err);
  * qcow2_amend_expand.c */
 int qcow2_check_down(const struct qcow2 *q, uint32_t refcount_order,
 		     uint64_t size, struct error *err);
-/* As qcow2_amend_refcounts(); no cluster is marked as zero afterwards.
+/* As qcow2_amend_refcounts(); no cluster is marked as zero afterwards. Is any
+ * compressed, of the disk or a snapshot?
  * qcow2_amend_expand.c */
 int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
-			struct error *err);
+			bool *has_compressed, struct error *err);
 
 /* What is to stand in the first cluster, beside what stands there already. */
 struct qcow2_new_header {

@@ -324,17 +324,30 @@ static int check_snapshots(struct qcow2 *q, struct error *err)
 static int go_down(struct qcow2 *q, const struct image_progress *progress,
 		   struct error *err)
 {
+	bool has_compressed = false;
 	int rc = check_snapshots(q, err);
 
 	if (rc < 0)
 		return rc;
-	rc = qcow2_expand_zeroes(q, progress, err);
+	rc = qcow2_expand_zeroes(q, progress, &has_compressed, err);
 	if (rc < 0 && (!q->is_corrupt || q->image->found != NULL))
 		error_set_errno(err, rc,
 				"Failed to turn zero into data clusters");
+	if (rc == 0 && has_compressed &&
+	    q->header.compression_type != QCOW2_COMPRESSION_ZLIB)
+		rc = error_set(err, -ENOTSUP,
+			       "Cannot downgrade an image with zstd "
+			       "compression type and existing compressed "
+			       "clusters");
 	if (rc == 0 && q->header.incompatible != 0)
 		rc = qcow2_set_incompatible(q, 0, QCOW2_INCOMPATIBLE_DIRTY);
-	return rc == 0 ? rewrite(q, 2, 0, err) : rc;
+	if (rc == 0)
+		rc = rewrite(q, 2, 0, err);
+	if (rc == 0) {
+		q->header.incompatible = 0;
+		q->header.compression_type = QCOW2_COMPRESSION_ZLIB;
+	}
+	return rc;
 }
 
 static int amend_data_file(struct qcow2 *q, const struct wish *w,

@@ -23,7 +23,7 @@ struct expansion {
 	uint64_t *old; /* host clusters that it no longer refers to */
 	uint64_t n_old;
 	uint64_t offset, count; /* of the table */
-	bool is_changed;
+	bool is_changed, has_compressed;
 	uint64_t first; /* cluster of the disk */
 
 	const struct image_progress *progress;
@@ -65,6 +65,7 @@ static int expand_entry(struct expansion *x, uint64_t i, struct error *err)
 	enum qcow2_kind kind = qcow2_entry_kind(q, old);
 	int rc = 0;
 
+	x->has_compressed |= kind == QCOW2_KIND_COMPRESSED;
 	if (kind != QCOW2_KIND_ZERO && kind != QCOW2_KIND_ZERO_ALLOCATED)
 		return 0;
 	/* What it shares a cluster with is not to be freed. */
@@ -164,7 +165,7 @@ static int expand_snapshot(struct expansion *x, const struct qcow2_snapshot *s,
 }
 
 int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
-			struct error *err)
+			bool *has_compressed, struct error *err)
 {
 	_cleanup_free_ uint64_t *l2 = malloc(q->cluster_len);
 	_cleanup_free_ uint64_t *old = malloc(q->cluster_len);
@@ -184,6 +185,7 @@ int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
 	rc = expand_tables(&x, q->l1, q->header.l1_size, err);
 	for (uint32_t i = 0; rc == 0 && i < q->header.n_snapshots; i++)
 		rc = expand_snapshot(&x, &q->snapshots[i], err);
+	*has_compressed = x.has_compressed;
 	return rc == 0 ? barrier(q, err) : rc;
 }
 
@@ -191,7 +193,10 @@ int qcow2_check_down(const struct qcow2 *q, uint32_t refcount_order,
 		     uint64_t size, struct error *err)
 {
 	const struct qcow2_header *h = &q->header;
-	uint64_t others = h->incompatible & ~(uint64_t)QCOW2_INCOMPATIBLE_DIRTY;
+	/* Another compression matters where something is compressed. */
+	uint64_t others =
+		h->incompatible & ~(uint64_t)(QCOW2_INCOMPATIBLE_DIRTY |
+					      QCOW2_INCOMPATIBLE_COMPRESSION);
 
 	if (refcount_order != QCOW2_REFCOUNT_ORDER_V2)
 		return error_set(err, -ENOTSUP,
