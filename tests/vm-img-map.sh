@@ -94,6 +94,26 @@ test_wrong_usage() {
 	same map --foo a.raw
 }
 
+# Holes in clusters are looked for where there are many: clusters that were
+# given back are none of them.
+test_holes() {
+	qemu-img create -q -f qcow2 a.qcow2 8M
+	qemu-io -d unmap -c 'write 0 4M' -c 'discard 1M 2M' -c 'write 6M 4k' \
+		a.qcow2 >/dev/null
+	same map --output=json a.qcow2
+	qemu-img create -q -f qcow2 -o preallocation=metadata b.qcow2 8M
+	qemu-io -c 'write 1M 1M' b.qcow2 >/dev/null
+	same map --output=json b.qcow2
+	# A few bytes of each cluster are written.
+	qemu-img create -q -f qcow2 -o data_file=c.data c.qcow2 8M
+	qemu-io -c 'write 1M 4k' c.qcow2 >/dev/null
+	same map --output=json c.qcow2
+	for bitmap in 1 2 3 4; do
+		qemu-img bitmap --add c.qcow2 $bitmap
+	done
+	same map --output=json c.qcow2
+}
+
 # Less than a block cannot be read with O_DIRECT: the last one is data.
 test_direct() {
 	made=$(mktemp -d "$B/map.XXXXXX")

@@ -2,34 +2,14 @@
 /*
  * A cluster of qcow2 that was preallocated is data by its metadata, and a
  * hole in its file. Looking costs a system call for each extent, so it is
- * done only where the file is smaller on disk than its length by more than a
- * tenth, which is when QEMU looks.
+ * done only for images with many of these, which is when QEMU looks.
  */
 #include "vm-img/status.h"
 
 #include "lib/image/image.h"
 
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-enum {
-	BLOCK = 512, /* st_blocks counts these */
-	SLACK_CLUSTERS = 2,
-};
-
-static bool is_sparse(int fd, uint32_t cluster_size)
-{
-	uint64_t length, usage, slack;
-	struct stat st;
-
-	if (cluster_size < BLOCK || fstat(fd, &st) < 0)
-		return false;
-	length = (uint64_t)st.st_size / cluster_size;
-	usage = (uint64_t)st.st_blocks * BLOCK / cluster_size;
-	slack = usage / 10 > SLACK_CLUSTERS ? usage / 10 : SLACK_CLUSTERS;
-	return length > usage && length - usage > slack;
-}
 
 /* How much of the data is in a hole, or is not, as its beginning. */
 static void look_for_hole(int fd, struct status *status)
@@ -46,7 +26,7 @@ static void look_for_hole(int fd, struct status *status)
 		status->len = (uint64_t)(end - start);
 }
 
-/* A file beside a qcow2 image, which QEMU does not look into. */
+/* A file beside a qcow2 image. */
 static bool is_external(const struct image_extent *extent)
 {
 	return extent->has_own_fd &&
@@ -91,8 +71,8 @@ int status_get(struct image *image, uint64_t start, uint64_t len,
 	};
 	status->is_zero = !status->is_data;
 	status->is_data |= is_flat_hole(&extent);
-	if (!status->is_zero && status->has_offset && !status->is_external &&
-	    is_sparse(extent.host_fd, image_cluster_size(extent.layer)))
+	if (!status->is_zero && status->has_offset && extent.host_fd >= 0 &&
+	    image_has_holes(extent.layer))
 		look_for_hole(extent.host_fd, status);
 	return 0;
 }

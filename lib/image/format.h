@@ -96,6 +96,8 @@ struct image_format {
 		      struct error *err);
 	int (*get_info)(struct image *image, struct image_info *info,
 			struct error *err);
+	/* NULL: no. */
+	bool (*has_holes)(struct image *image);
 	/* The files that it has besides image->file, the last one first; NULL
 	 * after those. The node's name and path are filled. NULL: none. */
 	const struct image_file *(*other_file)(const struct image *image,

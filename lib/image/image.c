@@ -56,6 +56,12 @@ uint32_t image_cluster_size(const struct image *image)
 	return image->cluster_size;
 }
 
+bool image_has_holes(struct image *image)
+{
+	return image->format->has_holes != NULL &&
+	       image->format->has_holes(image);
+}
+
 uint32_t image_host_alignment(const struct image *image)
 {
 	return image->file->alignment;

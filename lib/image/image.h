@@ -478,6 +478,9 @@ struct image_info {
 /* Filled from the image, which owns what it points to. */
 int image_get_info(struct image *image, struct image_info *info,
 		   struct error *err);
+/* Are so many clusters that are in use holes in the file, as of an image that
+ * was preallocated, that looking for them pays? */
+bool image_has_holes(struct image *image);
 /* The files of the image, in QEMU's order, from index 0 on. -ENOENT: there
  * are no more. */
 int image_get_node(const struct image *image, unsigned index,

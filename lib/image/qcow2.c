@@ -372,6 +372,7 @@ const struct image_format image_format_qcow2 = {
 	.create_specs = qcow2_create_specs,
 	.resize = qcow2_resize,
 	.get_info = qcow2_get_info,
+	.has_holes = qcow2_has_holes,
 	.check = qcow2_check,
 	.repair = qcow2_repair,
 };

@@ -155,6 +155,7 @@ struct qcow2 {
 	struct image_info_encryption encryption;
 	bool has_data_file;
 	bool is_data_raw; /* and it must read as the disk does by itself */
+	bool has_holes, are_holes_known; /* qcow2_has_holes() */
 	/* Constant after open, but for what resize and flags change. */
 	struct qcow2_header header;
 	uint32_t cluster_len;
@@ -688,6 +689,7 @@ int qcow2_resize(struct image *image, uint64_t size,
 		 const struct image_resize_options *options, struct error *err);
 int qcow2_get_info(struct image *image, struct image_info *info,
 		   struct error *err);
+bool qcow2_has_holes(struct image *image);
 int qcow2_check(struct image *image, struct image_check *check,
 		struct error *err);
 int qcow2_repair(struct image *image, unsigned what, struct image_check *check,
