@@ -126,23 +126,24 @@ test_direct() {
 	rm -r "$made"
 }
 
-# before() makes the images that each program changes.
+# resized BASE FROM TO PREALLOCATION OFFSET: by both programs, and what they say
+# of it then; the base has data at the offset.
 resized() {
-	before() {
+	make_chain() {
 		qemu-img create -q -f qcow2 r.base "$1" &&
 			qemu-io -c "write -P 1 $5 64k" r.base >/dev/null
 		qemu-img create -q -f qcow2 -b r.base -F qcow2 r.qcow2 "$2"
 	}
+	resize_and_tell() { # PROGRAM
+		make_chain "$base" "$from" "$to" "$mode" "$at"
+		"$1" resize -q --preallocation="$mode" r.qcow2 "$to" 2>&1
+		# shellcheck disable=SC2086 # two words
+		"$1" $how r.qcow2 2>&1
+	}
 	for how in "map --output=json" check; do
-		outcome() {
-			before "$base" "$from" "$to" "$mode" "$at"
-			"$1" resize -q --preallocation="$mode" r.qcow2 "$to" 2>&1
-			# shellcheck disable=SC2086 # two words
-			"$1" $how r.qcow2 2>&1
-		}
 		base=$1 from=$2 to=$3 mode=$4 at=$5
-		assertEquals "$* $how" "$(outcome qemu-img)" \
-			"$(outcome "$dir/link/qemu-img")"
+		assertEquals "$* $how" "$(resize_and_tell qemu-img)" \
+			"$(resize_and_tell "$dir/link/qemu-img")"
 	done
 }
 

@@ -55,7 +55,7 @@ const uint8_t *bits_part(const struct bits *bits, uint64_t part)
 uint8_t *bits_make_part(struct bits *bits, uint64_t part)
 {
 	if (bits->parts[part] == NULL) {
-		bits->parts[part] = calloc(1, bits_part_len(bits, part));
+		bits->parts[part] = calloc(1, bits_part_len(bits, part) + 1);
 		bits->n_used += bits->parts[part] != NULL;
 	}
 	return bits->parts[part];

@@ -120,7 +120,8 @@ static int load_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
 int qcow2_bitmap_read_table(struct qcow2 *q, struct qcow2_bitmap *b,
 			    struct error *err)
 {
-	uint64_t len = b->table_size * sizeof(*b->table);
+	_cleanup_free_ uint64_t *table = NULL;
+	uint64_t len = b->table_size * sizeof(*table);
 	int rc;
 
 	if (b->table != NULL)
@@ -128,16 +129,15 @@ int qcow2_bitmap_read_table(struct qcow2 *q, struct qcow2_bitmap *b,
 	rc = take_room(q, len, err);
 	if (rc < 0)
 		return rc;
-	b->table = malloc(len + 1);
-	if (b->table == NULL)
+	table = malloc(len + 1);
+	if (table == NULL)
 		return -ENOMEM;
-	rc = image_file_read(q->file, b->table_offset, b->table, len);
-	if (rc < 0) {
-		free(steal_ptr(&b->table));
+	rc = image_file_read(q->file, b->table_offset, table, len);
+	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read bitmap table");
-	}
 	for (uint32_t i = 0; i < b->table_size; i++)
-		b->table[i] = be64toh(b->table[i]);
+		table[i] = be64toh(table[i]);
+	b->table = steal_ptr(&table);
 	return 0;
 }
 

@@ -46,7 +46,8 @@ static void encode(const struct qcow2_bitmap *b, uint8_t *at)
 	memcpy(at, &w, sizeof(w));
 	if (b->extra_len > 0)
 		memcpy(at + sizeof(w), b->extra, b->extra_len);
-	memcpy(at + sizeof(w) + b->extra_len, b->name, name_len(b));
+	if (b->name != NULL)
+		memcpy(at + sizeof(w) + b->extra_len, b->name, name_len(b));
 }
 
 /* Clusters in a row for len bytes, with data in them. */

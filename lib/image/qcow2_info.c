@@ -91,7 +91,7 @@ static int add_bitmaps(struct qcow2 *q, struct image_info *info)
  */
 static int count_holes(struct qcow2 *q, bool *has_holes)
 {
-	uint64_t len, usage, limit, n = 0, count;
+	uint64_t len, usage = 0, limit, n = 0, count;
 	int rc = image_file_size(q->file, &len);
 
 	if (rc == 0)
