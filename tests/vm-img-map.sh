@@ -114,6 +114,15 @@ test_holes() {
 	same map --output=json c.qcow2
 }
 
+# Whether looking for holes pays is not counted through all of a long file.
+test_file_that_is_long() {
+	qemu-img create -q -f qcow2 -o cluster_size=512 a.qcow2 1M
+	qemu-io -c 'write 64k 512' a.qcow2 >/dev/null
+	truncate -s 15T a.qcow2
+	assertEquals 1 "$(prlimit --cpu=2 vm-img map --output=json a.qcow2 |
+		grep -c '"data": true, "offset"')"
+}
+
 # Less than a block cannot be read with O_DIRECT: the last one is data.
 test_direct() {
 	made=$(mktemp -d "$B/map.XXXXXX")

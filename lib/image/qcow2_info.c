@@ -6,6 +6,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum {
+	LOOKED_AT = 1 << 26, /* clusters: 4 TiB, in half a second */
+};
+
 static void add_text(struct image_info *info, const char *name,
 		     const char *json_name, const char *text)
 {
@@ -85,30 +89,53 @@ static int add_bitmaps(struct qcow2 *q, struct image_info *info)
 	return 0;
 }
 
+/* Of clusters [0, end) those that are counted, up to limit. Where there is no
+ * refcount block none is looked at, and of all others no more than there is
+ * time for: a table may have the same block a million times. */
+static int count_used(struct qcow2 *q, uint64_t end, uint64_t limit,
+		      uint64_t *used)
+{
+	uint64_t mask = (1ULL << q->refcount_block_bits) - 1, looked = 0;
+
+	*used = 0;
+	for (uint64_t i = 0; *used < limit && i < end && looked < LOOKED_AT;
+	     i++) {
+		uint64_t block = i >> q->refcount_block_bits, count;
+		int rc;
+
+		if (block >= q->refcount_table_size)
+			return 0;
+		if (q->refcount_table[block] == 0) {
+			i |= mask;
+			continue;
+		}
+		rc = qcow2_get_refcount(q, i, &count, NULL);
+		if (rc < 0)
+			return rc;
+		*used += count > 0;
+		looked++;
+	}
+	return 0;
+}
+
 /*
  * QEMU's measure: counted clusters are more, by a tenth and by two, than what
  * the file takes. The rest of them is holes.
  */
-static int count_holes(struct qcow2 *q, bool *has_holes)
+static bool find_out(struct qcow2 *q)
 {
-	uint64_t len, usage = 0, limit, n = 0, count;
+	uint64_t len, usage = 0, limit, used = 0;
 	int rc = image_file_size(q->file, &len);
 
 	if (rc == 0)
 		rc = image_file_usage(q->file, &usage);
 	if (rc < 0)
-		return rc;
+		return false;
 	usage >>= q->cluster_bits;
 	limit = usage * 10 / 9 > usage + 2 ? usage * 10 / 9 : usage + 2;
 	len = qcow2_n_clusters(q, len);
-	for (uint64_t i = 0; len >= limit && n < limit && i < len; i++) {
-		rc = qcow2_get_refcount(q, i, &count, NULL);
-		if (rc < 0)
-			return rc;
-		n += count > 0;
-	}
-	*has_holes = n >= limit;
-	return 0;
+	return len >= limit && count_used(q, len, limit, &used) == 0 &&
+	       used >= limit;
 }
 
 bool qcow2_has_holes(struct image *image)
@@ -118,7 +145,8 @@ bool qcow2_has_holes(struct image *image)
 
 	pthread_mutex_lock(&q->lock);
 	if (!q->are_holes_known)
-		q->are_holes_known = count_holes(q, &q->has_holes) == 0;
+		q->has_holes = find_out(q);
+	q->are_holes_known = true;
 	result = q->has_holes;
 	pthread_mutex_unlock(&q->lock);
 	return result;
