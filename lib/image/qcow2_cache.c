@@ -51,6 +51,9 @@ int qcow2_cache_init(struct qcow2_cache *cache, const struct image_file *file,
 		.newest = NONE,
 		.oldest = NONE,
 	};
+	/* Less than a block is read and written through another buffer. */
+	if (cache->entry_align > entry_len)
+		cache->entry_align = entry_len;
 	for (cache->n_heads = 1; cache->n_heads < n;)
 		cache->n_heads *= 2;
 	cache->entries = calloc(n, sizeof(*cache->entries));
