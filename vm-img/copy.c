@@ -20,6 +20,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/image/image.h"
+#include "vm-img/arguments.h"
 #include "vm-img/report.h"
 
 #include <errno.h>
@@ -266,12 +267,17 @@ static void *work(void *context)
 	return NULL;
 }
 
-/* At first, and for good if the sources are read from memory. Compressing, and
- * writing that waits, pay in any case. */
-static bool works_alone(const struct copy *copy)
+/* At first, and for good if the sources are read from memory: one reads while
+ * another writes, and more would only wait. Compressing, and writing that
+ * waits, pay in any case. */
+static unsigned first_workers(const struct copy *copy)
 {
-	return !copy->is_compressed && !copy->is_unordered &&
-	       !image_is_uncached(copy->target);
+	unsigned n = arguments_processors(2);
+
+	if (copy->is_compressed || copy->is_unordered ||
+	    image_is_uncached(copy->target) || n > copy->n_workers)
+		n = copy->n_workers;
+	return n;
 }
 
 int copy_run(const struct copy *copy, struct error *err)
@@ -287,8 +293,7 @@ int copy_run(const struct copy *copy, struct error *err)
 	progress_begin(&run.progress, copy->shows_progress);
 	if (copy->shows_progress && !copy->is_fed)
 		count(&run);
-	crew_run(&run.crew, works_alone(copy) ? 1 : copy->n_workers,
-		 copy->n_workers, work, &run);
+	crew_run(&run.crew, first_workers(copy), copy->n_workers, work, &run);
 	progress_end(&run.progress, run.result == 0);
 	pthread_mutex_destroy(&run.feed_lock);
 	pthread_mutex_destroy(&run.lock);

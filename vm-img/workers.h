@@ -18,10 +18,10 @@ enum {
 void workers_run(unsigned n, void *(*work)(void *), void *context);
 
 /*
- * Workers that write in turn. Where reading is copying from memory, one alone
- * is faster than several who wait for each other; where it waits for a device,
- * or decompresses, it pays that another one goes on meanwhile. So one begins,
- * and hires the next when reading turns out to be slow.
+ * Workers that write in turn. Where reading is copying from memory, one or two
+ * are faster than several who wait for each other; where it waits for a device,
+ * or decompresses, it pays that others go on meanwhile. So few begin, and hire
+ * the next when reading turns out to be slow.
  */
 struct crew {
 	void *(*work)(void *);
