@@ -360,8 +360,9 @@ int qcow2_bitmaps_store(struct qcow2 *q, struct error *err);
 
 /* qcow2_bitmap_ops.c, qcow2_bitmap_change.c */
 extern const struct image_bitmap_ops qcow2_bitmap_ops;
-/* May the disk get another size? */
-int qcow2_bitmaps_may_resize(struct qcow2 *q, struct error *err);
+/* May the disk get this size? */
+int qcow2_bitmaps_may_resize(const struct qcow2 *q, uint64_t size,
+			     struct error *err);
 /* The size in the header is about to change, and has changed. */
 int qcow2_bitmaps_begin_resize(struct qcow2 *q, struct error *err);
 int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err);

@@ -8,6 +8,7 @@
  * The others stay as they are.
  */
 #include "lib/image/qcow2_bitmap.h"
+
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/zero.h"

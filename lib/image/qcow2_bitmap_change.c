@@ -231,14 +231,25 @@ int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
 	return 0;
 }
 
-int qcow2_bitmaps_may_resize(struct qcow2 *q, struct error *err)
+int qcow2_bitmaps_may_resize(const struct qcow2 *q, uint64_t size,
+			     struct error *err)
 {
-	for (uint32_t i = 0; i < q->n_bitmaps; i++)
-		if (q->bitmaps[i].flags & QCOW2_BITMAP_IN_USE)
+	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
+		const struct qcow2_bitmap *b = &q->bitmaps[i];
+
+		if (b->flags & QCOW2_BITMAP_IN_USE)
 			return error_set(err, -ENOTSUP,
 					 "Cannot resize: bitmap '%s' is "
 					 "inconsistent",
-					 q->bitmaps[i].name);
+					 b->name);
+		/* Or nobody could open the image for writing. */
+		if (qcow2_bitmap_n_bits(size, b->granularity_bits) >
+		    QCOW2_BITMAP_BITS_MAX)
+			return error_set(err, -EFBIG,
+					 "Cannot resize: bitmap '%s' would be "
+					 "too large",
+					 b->name);
+	}
 	return 0;
 }
 

@@ -221,7 +221,7 @@ static int check_resize(struct qcow2 *q, uint64_t size,
 		return error_set(err, -EINVAL,
 				 "Preallocation can't be used for shrinking "
 				 "an image");
-	return qcow2_bitmaps_may_resize(q, err);
+	return qcow2_bitmaps_may_resize(q, size, err);
 }
 
 int qcow2_resize(struct image *image, uint64_t size,

@@ -244,6 +244,17 @@ test_large_disk() {
 		bitmap-add finest 8192
 }
 
+# At the limit, and the disk would grow beyond it.
+test_resized_too_large() {
+	qemu-img create -q -f qcow2 "$image" 2T
+	act bitmap-add most 512
+	refused "Cannot resize: bitmap 'most' would be too large" \
+		resize 2199023256064
+	act write 0 512
+	qemu-img check -q "$image"
+	assertEquals 'sound, and written to' 0 $?
+}
+
 test_stale_bitmaps_are_leaks() {
 	make_image cluster_size=64k 4M
 	poke "$image" 88 "$(be64 0)"
