@@ -9,9 +9,14 @@ enum {
 	BYTE = 8, /* bits */
 };
 
+static uint64_t count_bytes(uint64_t n)
+{
+	return n / BYTE + (n % BYTE != 0);
+}
+
 static uint64_t count_parts(uint64_t n, uint64_t part_len)
 {
-	uint64_t len = n / BYTE + (n % BYTE != 0);
+	uint64_t len = count_bytes(n);
 
 	return len / part_len + (len % part_len != 0);
 }
@@ -35,14 +40,9 @@ void bits_deinit(struct bits *bits)
 	*bits = (struct bits){ .n = 0 };
 }
 
-uint64_t bits_len(const struct bits *bits)
-{
-	return bits->n / BYTE + (bits->n % BYTE != 0);
-}
-
 size_t bits_part_len(const struct bits *bits, uint64_t part)
 {
-	uint64_t left = bits_len(bits) - part * bits->part_len;
+	uint64_t left = count_bytes(bits->n) - part * bits->part_len;
 
 	return left < bits->part_len ? (size_t)left : (size_t)bits->part_len;
 }
@@ -54,10 +54,8 @@ const uint8_t *bits_part(const struct bits *bits, uint64_t part)
 
 uint8_t *bits_make_part(struct bits *bits, uint64_t part)
 {
-	if (bits->parts[part] == NULL) {
+	if (bits->parts[part] == NULL)
 		bits->parts[part] = calloc(1, bits_part_len(bits, part) + 1);
-		bits->n_used += bits->parts[part] != NULL;
-	}
 	return bits->parts[part];
 }
 
@@ -215,7 +213,6 @@ int bits_resize(struct bits *bits, uint64_t n)
 	shared = new.n_parts < bits->n_parts ? new.n_parts : bits->n_parts;
 	for (uint64_t i = 0; shared > 0 && i < shared - 1; i++) {
 		new.parts[i] = bits->parts[i];
-		new.n_used += new.parts[i] != NULL;
 		bits->parts[i] = NULL;
 	}
 	bits_deinit(bits);

@@ -14,7 +14,7 @@
 struct bits {
 	uint64_t n;	   /* bits */
 	uint64_t part_len; /* bytes; a power of two */
-	uint64_t n_parts, n_used;
+	uint64_t n_parts;
 	uint8_t **parts; /* NULL: clear */
 };
 
@@ -23,8 +23,7 @@ int bits_init(struct bits *bits, uint64_t n, uint64_t part_len);
 /* What is all zeroes may be. */
 void bits_deinit(struct bits *bits);
 
-/* How many bytes the bits take: all, and those of one part. */
-uint64_t bits_len(const struct bits *bits);
+/* How many bytes the bits of one part take. */
 size_t bits_part_len(const struct bits *bits, uint64_t part);
 /* NULL: clear. */
 const uint8_t *bits_part(const struct bits *bits, uint64_t part);
