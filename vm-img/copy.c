@@ -13,7 +13,8 @@
  * block. A block is a cluster of the target, as less than that saves nothing,
  * and all borders lie between blocks.
  *
- * The lock guards everything but the I/O. The first error stops all.
+ * The lock guards everything but the I/O. An error stops all; of several, what
+ * is nearest to the disk's begin is told, whoever was faster.
  */
 #include "vm-img/copy_internal.h"
 
@@ -88,16 +89,18 @@ static void find_lengths(struct copy_run *run)
 		run->block_len = HOLE_BLOCK_MAX;
 }
 
-/* doing: "reading at byte" */
+/* doing: "reading at byte". -ECANCELED is of who waited when that came. */
 static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
 		 const struct error *err)
 {
 	pthread_mutex_lock(&run->lock);
-	if (run->result == 0)
+	if (run->result == 0 || (at < run->failed_at && rc != -ECANCELED)) {
 		run->result =
 			error_set(&run->error, rc, "error while %s %llu: %s",
 				  doing, (unsigned long long)at,
 				  report_reason(err, rc));
+		run->failed_at = at;
+	}
 	turns_end(&run->turns);
 	pthread_mutex_unlock(&run->lock);
 }

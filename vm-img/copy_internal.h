@@ -52,6 +52,7 @@ struct copy_run {
 	struct image_extent extent;
 	uint64_t extent_end; /* as source_start + offset; 0: nothing yet */
 	int result;
+	uint64_t failed_at;
 	struct error error;
 	/* Bytes of data, without what is not copied; only if that is shown. */
 	uint64_t n_done, n_data;

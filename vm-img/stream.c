@@ -204,14 +204,17 @@ struct run {
 	uint64_t last; /* that was given out */
 	struct turns turns;
 	int result;
+	uint64_t failed_at; /* index of the piece */
 	struct error error;
 };
 
-/* With the lock held: the first error is what is told. */
-static void fail(struct run *run, int rc, const struct error *err)
+/* With the lock held: of several errors, the first piece's is told. */
+static void fail(struct run *run, uint64_t index, int rc,
+		 const struct error *err)
 {
-	if (run->result == 0) {
+	if (run->result == 0 || index < run->failed_at) {
 		run->result = rc;
+		run->failed_at = index;
 		run->error = *err;
 	}
 	turns_end(&run->turns);
@@ -235,7 +238,7 @@ static void do_piece(struct run *run, struct stream_piece *piece)
 		pthread_mutex_lock(&run->lock);
 	}
 	if (rc < 0)
-		fail(run, rc, &err);
+		fail(run, index, rc, &err);
 	turns_pass(&run->turns, 1);
 }
 
@@ -269,7 +272,7 @@ static void *work(void *context)
 
 	pthread_mutex_lock(&run->lock);
 	if (piece.buf == NULL)
-		fail(run, -ENOMEM, &none);
+		fail(run, 0, -ENOMEM, &none);
 	while (find_piece(run))
 		do_piece(run, &piece);
 	pthread_mutex_unlock(&run->lock);

@@ -222,6 +222,18 @@ test_errors() {
 		vm-img info "nbd://127.0.0.1:$port/"
 }
 
+# The disk's begin is read more slowly than what follows, and fails later.
+test_first_of_two_errors() {
+	# shellcheck disable=SC2016 # of the script that nbdkit starts
+	serve eval thread_model='echo parallel' get_size='echo 4M' \
+		pread='[ $4 != 0 ] || sleep 1; echo EIO >&2; exit 1'
+	for target in b.raw -; do
+		fails 'error while reading at byte 0: Input/output error' \
+			vm-img convert -f raw -O raw "$uri" $target
+	done
+	stop nbdkit
+}
+
 # It reads slowly, so that it is still reading when its server is killed.
 test_server_dies() {
 	serve --filter=delay file src delay-read=300ms
