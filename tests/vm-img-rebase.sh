@@ -55,6 +55,26 @@ test_to_every_image_of_the_chain_and_others() {
 	assertTrue 'compressed' "qemu-img check ours.qcow2 | grep -qv ' 0.00% comp'"
 }
 
+# Zeroes over new data: a short run is data, as qemu-img's, and a long one takes
+# no room in the file.
+test_zeroes() {
+	qemu-img create -q -f qcow2 old.qcow2 64M
+	qemu-img create -q -f qcow2 new.qcow2 64M
+	qemu-io -c 'write -P 1 0 64k' -c 'write -P 1 128k 896k' \
+		old.qcow2 >/dev/null
+	qemu-io -c 'write -P 2 0 64M' new.qcow2 >/dev/null
+	qemu-img create -q -f qcow2 -b old.qcow2 -F qcow2 top.qcow2
+	qemu-img convert -O raw top.qcow2 top.raw
+	silent rebase -b new.qcow2 -F qcow2 top.qcow2
+	rebased 'with zeroes' top.qcow2
+	assertEquals 'data of the first megabyte' \
+		'0 0x100000 top.qcow2' \
+		"$(qemu-img map top.qcow2 |
+			awk '$4 == "top.qcow2" { print $1, $2, $4 }')"
+	assertTrue 'the others take nothing' \
+		"[ $(stat -c %s top.qcow2) -lt 4000000 ]"
+}
+
 # Sizes in all orders: what is beyond an end reads as zeroes, before and after.
 # shellcheck disable=SC2086 # sizes are words, and a format is one
 sizes_of() { # FORMAT

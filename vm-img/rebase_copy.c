@@ -200,15 +200,16 @@ static int read_padded(struct image *image, uint64_t start, uint8_t *buf,
 	return n > 0 ? image_read(image, start, buf, n, err) : 0;
 }
 
-/* len bytes of whole clusters, or what is missing of one. */
+/* len bytes of whole clusters, or what is missing of one. Zeroes are written as
+ * qemu-img writes them, as data, unless they fill a piece: then there may be
+ * any number of those. */
 static int write_range(const struct run *run, uint64_t start,
-		       const uint8_t *buf, size_t len, bool is_empty_range,
-		       struct error *err)
+		       const uint8_t *buf, size_t len, struct error *err)
 {
 	size_t cluster = image_cluster_size(run->copy->image);
 	int rc = 0;
 
-	if (is_empty_range)
+	if (len == run->piece_len && is_zero(buf, len))
 		return image_write_zeroes(run->copy->image, start, len,
 					  IMAGE_ZERO_EXPLICIT, err);
 	if (!run->copy->is_compressed || start % cluster != 0)
@@ -227,20 +228,6 @@ static int write_range(const struct run *run, uint64_t start,
 	return rc;
 }
 
-enum change {
-	CHANGE_NONE,
-	CHANGE_ZERO, /* to zero */
-	CHANGE_DATA,
-};
-
-static enum change compare_cluster(const uint8_t *before, const uint8_t *after,
-				   size_t len)
-{
-	if (memcmp(before, after, len) == 0)
-		return CHANGE_NONE;
-	return is_zero(before, len) ? CHANGE_ZERO : CHANGE_DATA;
-}
-
 /* What differs of one piece: clusters in a row are written together. */
 static int write_differences(const struct run *run, const struct piece *piece,
 			     const uint8_t *before, const uint8_t *after,
@@ -248,7 +235,6 @@ static int write_differences(const struct run *run, const struct piece *piece,
 {
 	size_t cluster = image_cluster_size(run->copy->image), first = 0,
 	       at = 0;
-	enum change last = CHANGE_NONE, change;
 	int rc = 0;
 
 	while (rc == 0 && at < piece->len) {
@@ -256,19 +242,18 @@ static int write_differences(const struct run *run, const struct piece *piece,
 
 		if (len > piece->len - at)
 			len = piece->len - at;
-		change = compare_cluster(before + at, after + at, len);
-		if (change != last && last != CHANGE_NONE)
-			rc = write_range(run, piece->start + first,
-					 before + first, at - first,
-					 last == CHANGE_ZERO, err);
-		if (change != last)
-			first = at;
-		last = change;
+		if (memcmp(before + at, after + at, len) == 0) {
+			if (first < at)
+				rc = write_range(run, piece->start + first,
+						 before + first, at - first,
+						 err);
+			first = at + len;
+		}
 		at += len;
 	}
-	if (rc == 0 && last != CHANGE_NONE)
+	if (rc == 0 && first < at)
 		rc = write_range(run, piece->start + first, before + first,
-				 at - first, last == CHANGE_ZERO, err);
+				 at - first, err);
 	return rc;
 }
 
