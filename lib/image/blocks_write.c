@@ -373,12 +373,15 @@ int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
 		return error_set(err, -ENOTSUP,
 				 "Compression and encryption not supported at "
 				 "the same time");
-	block = calloc(1, blocks->block_len);
-	if (block == NULL)
-		return -ENOMEM;
-	memcpy(block, buf, len);
-	rc = blocks->ops->deflate(blocks, offset / blocks->block_len, block,
-				  &packed, &packed_len, err);
+	if (len < blocks->block_len) {
+		block = calloc(1, blocks->block_len);
+		if (block == NULL)
+			return -ENOMEM;
+		memcpy(block, buf, len);
+	}
+	rc = blocks->ops->deflate(blocks, offset / blocks->block_len,
+				  block != NULL ? block : buf, &packed,
+				  &packed_len, err);
 	if (rc == 0)
 		rc = image_turn_await(turn);
 	if (rc < 0)
