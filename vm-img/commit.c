@@ -277,16 +277,25 @@ static int complain(const struct request *request, const struct error *err,
 	return rc;
 }
 
-static int check_loop(const struct run *run, const char *path)
+/* May what is under the lowest layer be opened, and was it not already? */
+static int check_next(const struct run *run, const struct image_info *info)
 {
+	bool is_own_name = run->under != NULL && run->under->path != NULL;
 	struct error err = ERROR_INIT;
+	int rc = is_own_name
+			 ? 0
+			 : image_backing_name_check(info->backing_name, &err);
 
+	if (rc < 0)
+		return complain(run->request, &err, rc);
 	for (unsigned i = 0; i < run->n_layers; i++) {
-		if (!is_same_file(image_path(run->layers[i]), path) &&
+		if (!is_same_file(image_path(run->layers[i]),
+				  info->backing_path) &&
 		    run->n_layers < LAYERS_MAX)
 			continue;
 		error_set(&err, -ELOOP,
-			  "Backing file '%s' creates an infinite loop.", path);
+			  "Backing file '%s' creates an infinite loop.",
+			  info->backing_path);
 		return complain(run->request, &err, -ELOOP);
 	}
 	return 0;
@@ -318,7 +327,7 @@ static int open_next(struct run *run)
 		report_error("Image does not have a backing file");
 		return -ENOENT;
 	}
-	rc = check_loop(run, info.backing_path);
+	rc = check_next(run, &info);
 	if (rc < 0)
 		return rc;
 	is_last = is_base(run->request, image_path(above), &info);

@@ -137,6 +137,25 @@ static bool find_missing(const struct link *link)
 	return !has_data || !has_backing;
 }
 
+/* The image under this one; NULL: none, or nobody asks for it. */
+static int find_next(const struct link *link, const struct request *request,
+		     const char **path)
+{
+	struct error err = ERROR_INIT;
+	int rc;
+
+	*path = request->wants_chain || request->wants_integrity
+			? link->info.backing_path
+			: NULL;
+	rc = *path == NULL
+		     ? 0
+		     : image_backing_name_check(link->info.backing_name, &err);
+	if (rc < 0)
+		report_error("Could not open '%s': %s", image_path(link->image),
+			     error_text(&err, rc));
+	return rc;
+}
+
 /* The chain is followed here, image by image, each opened alone: the last
  * good answer is still one when something under it is missing. */
 static int run_request(const struct request *request, struct link *links,
@@ -166,9 +185,8 @@ static int run_request(const struct request *request, struct link *links,
 			status = EXIT_FAILURE;
 			break;
 		}
-		path = request->wants_chain || request->wants_integrity
-			       ? info->backing_path
-			       : NULL;
+		if (find_next(&links[*n - 1], request, &path) < 0)
+			return EXIT_FAILURE;
 		format = info->backing_format;
 	}
 	print_links(links, request->wants_chain ? *n : 1, request);

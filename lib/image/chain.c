@@ -31,11 +31,13 @@ const char *image_plain_path(const char *name)
 		       : name;
 }
 
-/* A name inside an image leads to a file of this host, and nowhere else. */
-bool image_name_is_foreign(const char *name)
+int image_backing_name_check(const char *name, struct error *err)
 {
-	return image_name_has_protocol(name) && !image_name_is_null(name) &&
-	       image_plain_path(name) == name;
+	if (!image_name_has_protocol(name) || image_name_is_null(name) ||
+	    image_plain_path(name) != name)
+		return 0;
+	return error_set(err, -ENOTSUP,
+			 "Backing file name '%s' is not a plain path", name);
 }
 
 char *image_path_beside(const char *image_path, const char *name)
@@ -68,10 +70,10 @@ static int check_policy(const struct image *image,
 			const struct image_open_options *options,
 			struct error *err)
 {
-	if (image_name_is_foreign(image->backing_name))
-		return error_set(err, -ENOTSUP,
-				 "Backing file name '%s' is not a plain path",
-				 image->backing_name);
+	int rc = image_backing_name_check(image->backing_name, err);
+
+	if (rc < 0)
+		return rc;
 	if (options->may_open != NULL &&
 	    !options->may_open(options->policy_context, image->backing_path))
 		return error_set(err, -EACCES,

@@ -107,10 +107,9 @@ static int look_at_backing(const char *path, struct image_create_options *o,
 	struct image *backing;
 	int rc;
 
-	if (image_name_is_foreign(o->backing_path))
-		return error_set(err, -ENOTSUP,
-				 "Backing file name '%s' is not a plain path",
-				 o->backing_path);
+	rc = image_backing_name_check(o->backing_path, err);
+	if (rc < 0)
+		return rc;
 	resolved = image_backing_resolve(path, o->backing_path);
 	if (resolved == NULL)
 		return -ENOMEM;

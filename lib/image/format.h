@@ -165,7 +165,6 @@ int image_backing_readv(struct image *image, uint64_t offset,
 			struct error *err);
 /* "nbd://…", "json:…": not a file's name. */
 bool image_name_has_protocol(const char *name);
-bool image_name_is_foreign(const char *name);
 
 /* The path of a file that has this name in an image at image_path: relative to
  * the image's own folder. To be freed; NULL: out of memory. */

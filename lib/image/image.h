@@ -377,6 +377,9 @@ const char *const *image_format_names(void);
  * its backing file's format. */
 bool image_driver_is_known(const char *name);
 
+/* A name inside an image leads to a file of this host and nowhere else: -ENOTSUP
+ * if this one does not. */
+int image_backing_name_check(const char *name, struct error *err);
 /* The path that a backing name means in an image at image_path: relative to
  * the image's own folder. To be freed; NULL: out of memory. */
 char *image_backing_resolve(const char *image_path, const char *name);

@@ -174,8 +174,11 @@ test_image_in_an_export() {
 	stop qemu-nbd
 	# A name inside an image is no URI.
 	qemu-img create -q -f qcow2 -u -b "$uri" -F raw b.qcow2 1M
-	refused "Could not open 'b.qcow2': Backing file name '$uri' is not a plain path" \
-		convert -O raw b.qcow2 c.raw
+	why="Backing file name '$uri' is not a plain path"
+	refused "Could not open 'b.qcow2': $why" convert -O raw b.qcow2 c.raw
+	refused "Could not open 'b.qcow2': $why" info --backing-chain b.qcow2
+	refused "Could not open 'b.qcow2': Could not open backing file: $why" \
+		commit b.qcow2
 }
 
 # Blocks of 4096 bytes and nothing smaller; little at once.
