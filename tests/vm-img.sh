@@ -327,59 +327,6 @@ test_check_finds_what_is_wrong() {
 	assertEquals 63 $?
 }
 
-test_resize_raw() {
-	before() {
-		qemu-img create -q -f raw a 1M
-	}
-	for size in 2M +1M -512k 1M 0 +8E foo +foo + -- 1.5M +1000 ''; do
-		same resize -f raw a "$size"
-		same resize -f raw --shrink a "$size"
-	done
-	same resize a 2M
-	same resize -q -f raw a 2M
-	for mode in off falloc full metadata foo; do
-		same resize -f raw --preallocation=$mode a 2M
-	done
-	same resize -f raw --preallocation=falloc --shrink a 512k
-	same resize -f foo a 2M
-	same resize none 2M
-	img resize -q -f raw a +1M
-	assertEquals 2097152 "$(stat -c %s a)"
-	img resize -q -f raw --shrink a -1536k
-	assertEquals 524288 "$(stat -c %s a)"
-}
-
-test_resize_qcow2() {
-	before() {
-		qemu-img create -q -f qcow2 a 1M
-	}
-	for size in 2M +1M -512k 1M 0 +8E +1000 10T; do
-		same resize a "$size"
-		same resize -f qcow2 --shrink a "$size"
-		assertTrue "$size" 'qemu-img check -q a'
-	done
-	for mode in metadata falloc full; do
-		same resize --preallocation=$mode a 2M
-		assertTrue "$mode" 'qemu-img check -q a'
-		same info --output=json a
-	done
-}
-
-# What was beyond the end once does not come back.
-test_resize_keeps_data() {
-	random data 1M
-	qemu-img convert -O qcow2 data a.qcow2
-	silent resize -q a.qcow2 3M
-	truncate -s 3M data
-	assertTrue 'qemu-img compare -q -f raw -F qcow2 data a.qcow2'
-	silent resize -q --shrink a.qcow2 100k
-	silent resize -q a.qcow2 3M
-	truncate -s 100k data
-	truncate -s 3M data
-	assertTrue 'qemu-img compare -q -f raw -F qcow2 data a.qcow2'
-	assertTrue 'qemu-img check -q a.qcow2'
-}
-
 test_written_out_or_said_so() {
 	qemu-img create -q -f qcow2 a.qcow2 1M
 	timeout 10 vm-img info a.qcow2 >/dev/full 2>err

@@ -488,6 +488,13 @@ int qcow2_alloc_row(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 		    bool *is_fresh, struct error *err);
 /* Give back what alloc gave and nothing refers to. */
 void qcow2_alloc_undo(struct qcow2 *q, uint64_t host_offset, uint64_t n);
+/* Between them nobody else allocates. Pauses. */
+void qcow2_begin_allocating(struct qcow2 *q);
+void qcow2_end_allocating(struct qcow2 *q);
+/* The refcount block for host_index, in the cache: valid until the next call
+ * for one. NULL in *block: there is none, so that all it would count is free. */
+int qcow2_get_refcount_block(struct qcow2 *q, uint64_t host_index,
+			     uint8_t **block, struct error *err);
 /* Give back what is reserved (before close). */
 int qcow2_unreserve(struct qcow2 *q, struct error *err);
 /* Unreserve, and cut the file behind its last cluster in use. May pause. */
@@ -632,10 +639,13 @@ int qcow2_write_compressed(struct image *image, uint64_t offset,
 int qcow2_change_backing(struct image *image, const char *name,
 			 const char *format, struct error *err);
 int qcow2_make_empty(struct image *image, struct error *err);
+/* With the lock, and nobody at work there: what the L1 table refers to from its
+ * entry first on. Pauses. qcow2_empty.c */
+int qcow2_drop_tables(struct qcow2 *q, uint64_t first, struct error *err);
 
 /* qcow2_compact.c: without the lock. */
 int qcow2_compact(struct image *image, struct error *err);
-/* With the lock, and nobody else at work: blocks that count nothing go.
+/* With the lock: blocks that count nothing go. Pauses.
  * qcow2_compact_refcount.c */
 int qcow2_drop_refcount_blocks(struct qcow2 *q, struct error *err);
 /* The L1 and the refcount table to lower places, if there are any. */

@@ -23,7 +23,7 @@
 #include <errno.h>
 #include <string.h>
 
-static void begin_allocating(struct qcow2 *q)
+void qcow2_begin_allocating(struct qcow2 *q)
 {
 	while (q->is_allocating) {
 		q->n_waiting++;
@@ -33,16 +33,15 @@ static void begin_allocating(struct qcow2 *q)
 	q->is_allocating = true;
 }
 
-static void end_allocating(struct qcow2 *q)
+void qcow2_end_allocating(struct qcow2 *q)
 {
 	q->is_allocating = false;
 	if (q->n_waiting > 0)
 		pthread_cond_broadcast(&q->changed);
 }
 
-/* NULL in *block: no refcount block, so that all it would count is free. */
-static int get_block(struct qcow2 *q, uint64_t host_index, uint8_t **block,
-		     struct error *err)
+int qcow2_get_refcount_block(struct qcow2 *q, uint64_t host_index,
+			     uint8_t **block, struct error *err)
 {
 	uint64_t i = host_index >> q->refcount_block_bits;
 	uint64_t offset;
@@ -87,7 +86,7 @@ int qcow2_find_free(struct qcow2 *q, uint64_t from, uint64_t n,
 	while (i - start < n) {
 		uint64_t end = piece_end(q, i);
 		uint8_t *block;
-		int rc = get_block(q, i, &block, err);
+		int rc = qcow2_get_refcount_block(q, i, &block, err);
 
 		if (rc < 0)
 			return rc;
@@ -113,7 +112,7 @@ static int count_free(struct qcow2 *q, uint64_t host_index, uint64_t max,
 	uint64_t mask = (1ULL << q->refcount_block_bits) - 1;
 	uint64_t end = piece_end(q, host_index);
 	uint8_t *block;
-	int rc = get_block(q, host_index, &block, err);
+	int rc = qcow2_get_refcount_block(q, host_index, &block, err);
 
 	*n = 0;
 	if (rc < 0 || block == NULL)
@@ -180,7 +179,7 @@ static int make_durable(struct qcow2 *q, uint64_t start, uint64_t n)
 	counts = malloc(len);
 	if (counts == NULL)
 		return -ENOMEM;
-	rc = get_block(q, start, &block, NULL);
+	rc = qcow2_get_refcount_block(q, start, &block, NULL);
 	if (rc < 0 || block == NULL)
 		return rc < 0 ? rc : -EIO;
 	memcpy(counts, block + at, len);
@@ -236,10 +235,10 @@ int qcow2_alloc(struct qcow2 *q, uint64_t *n, uint64_t *host_offset,
 	while (q->n_reserved == 0) {
 		int rc = 0;
 
-		begin_allocating(q);
+		qcow2_begin_allocating(q);
 		if (q->n_reserved == 0)
 			rc = reserve(q, *n, err);
-		end_allocating(q);
+		qcow2_end_allocating(q);
 		if (rc < 0)
 			return rc;
 	}
@@ -262,7 +261,7 @@ static int make_blocks(struct qcow2 *q, uint64_t start, uint64_t n,
 
 	for (uint64_t i = start; i < end; i = piece_end(q, i)) {
 		uint8_t *block;
-		int rc = get_block(q, i, &block, err);
+		int rc = qcow2_get_refcount_block(q, i, &block, err);
 
 		if (rc == 0 && block == NULL)
 			rc = qcow2_make_refcount_block(q, i, end, err);
@@ -301,9 +300,9 @@ int qcow2_alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 	int rc;
 
 	image_file_tell(q->file, IMAGE_EVENT_CLUSTER_ALLOC);
-	begin_allocating(q);
+	qcow2_begin_allocating(q);
 	rc = alloc_all(q, n, host_offset, err);
-	end_allocating(q);
+	qcow2_end_allocating(q);
 	return rc;
 }
 
@@ -313,7 +312,7 @@ int qcow2_alloc_row(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 	uint64_t fresh_from, start = 0;
 	int rc;
 
-	begin_allocating(q);
+	qcow2_begin_allocating(q);
 	fresh_from = q->fresh_from;
 	/* Nothing between it and what was handed out last. */
 	rc = qcow2_unreserve(q, err);
@@ -330,7 +329,7 @@ int qcow2_alloc_row(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 		if (rc < 0)
 			qcow2_alloc_undo(q, *host_offset, n);
 	}
-	end_allocating(q);
+	qcow2_end_allocating(q);
 	return rc;
 }
 
@@ -380,7 +379,7 @@ static int cut_unused(struct qcow2 *q, struct error *err)
 	for (; end > 0 && count == 0; end--) {
 		uint8_t *block;
 
-		rc = get_block(q, end - 1, &block, err);
+		rc = qcow2_get_refcount_block(q, end - 1, &block, err);
 		if (rc == 0 && block == NULL) {
 			/* All that it would count is free. */
 			end = ((end - 1) & ~mask) + 1;
@@ -405,8 +404,8 @@ int qcow2_cut_file(struct qcow2 *q, struct error *err)
 {
 	int rc;
 
-	begin_allocating(q); /* or it would cut off what is being made */
+	qcow2_begin_allocating(q); /* or it would cut off what is being made */
 	rc = cut_unused(q, err);
-	end_allocating(q);
+	qcow2_end_allocating(q);
 	return rc;
 }

@@ -14,31 +14,48 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Nothing but perhaps the block's own cluster. */
-static int is_unused(struct qcow2 *q, uint32_t i, void *block, bool *result,
+/* Nothing is in it but perhaps its own cluster's count. */
+static int is_unused(struct qcow2 *q, uint32_t i, bool *result,
 		     struct error *err)
 {
 	uint64_t offset =
 		q->refcount_table[i] & QCOW2_REFCOUNT_TABLE_OFFSET_MASK;
 	uint64_t first = (uint64_t)i << q->refcount_block_bits;
 	uint64_t own = offset >> q->cluster_bits;
-	int rc = image_file_read(q->file, offset, block, q->cluster_len);
+	uint8_t *block;
+	int rc = qcow2_get_refcount_block(q, first, &block, err);
 
-	*result = true;
+	*result = rc == 0 && block != NULL;
 	for (uint64_t j = 0; *result && j < 1ULL << q->refcount_block_bits; j++)
-		if (first + j != own &&
-		    qcow2_refcount_load(block, q->refcount_bits, j) != 0)
+		if (qcow2_refcount_load(block, q->refcount_bits, j) >
+		    (first + j == own))
 			*result = false;
-	return rc < 0 ? error_set_errno(err, rc,
-					"Could not read refcount block")
-		      : 0;
+	return rc;
 }
 
-static int drop(struct qcow2 *q, uint32_t i, struct error *err)
+/* Of block i, which is to go, the cluster's count can go too. */
+static int check_own(struct qcow2 *q, uint32_t i, struct error *err)
 {
 	uint64_t offset =
 		q->refcount_table[i] & QCOW2_REFCOUNT_TABLE_OFFSET_MASK;
-	uint64_t own = offset >> q->cluster_bits, nothing = 0;
+	uint64_t own = offset >> q->cluster_bits, count;
+	int rc;
+
+	if (own >> q->refcount_block_bits == i)
+		return 0;
+	rc = qcow2_get_refcount(q, own, &count, err);
+	if (rc == 0 && count == 0)
+		rc = qcow2_corruption(q, err,
+				      "Refblock at %#llx is not covered by the "
+				      "refcount structures",
+				      (unsigned long long)offset);
+	return rc;
+}
+
+/* On the disk alone. */
+static int clear_entry(struct qcow2 *q, uint32_t i, struct error *err)
+{
+	uint64_t nothing = 0;
 	uint64_t place = q->header.refcount_table_offset + i * sizeof(nothing);
 	int rc = qcow2_check_overlap(q, QCOW2_SECTION_REFCOUNT_TABLE, place,
 				     sizeof(nothing), err);
@@ -47,16 +64,45 @@ static int drop(struct qcow2 *q, uint32_t i, struct error *err)
 		return rc;
 	image_file_tell(q->file, IMAGE_EVENT_REFTABLE_UPDATE);
 	rc = image_file_write(q->file, place, &nothing, sizeof(nothing));
-	if (rc == 0)
-		rc = qcow2_barrier(q);
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not write refcount table");
+	return rc < 0 ? error_set_errno(err, rc,
+					"Could not write refcount table")
+		      : 0;
+}
+
+static int find_unused(struct qcow2 *q, uint32_t *found, uint32_t *n,
+		       struct error *err)
+{
+	*n = 0;
+	for (uint32_t i = q->refcount_table_size; i-- > 1;) {
+		bool is_free = false;
+		int rc = 0;
+
+		if (q->refcount_table[i] != 0)
+			rc = is_unused(q, i, &is_free, err);
+		if (rc == 0 && is_free)
+			rc = check_own(q, i, err);
+		if (rc == 0 && is_free) {
+			found[(*n)++] = i;
+			rc = clear_entry(q, i, err);
+		}
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* is_gone: from the table on the disk. If not, or if nobody knows, the block is
+ * used no more and leaks. */
+static int drop(struct qcow2 *q, uint32_t i, bool is_gone, struct error *err)
+{
+	uint64_t offset =
+		q->refcount_table[i] & QCOW2_REFCOUNT_TABLE_OFFSET_MASK;
+	uint64_t own = offset >> q->cluster_bits;
+
 	q->refcount_table[i] = 0;
 	qcow2_cache_forget(&q->refcount_cache, offset, q->cluster_len);
-	rc = qcow2_filters_refill(q);
-	if (rc < 0)
-		return rc;
+	if (!is_gone)
+		return 0;
 	/* Its own count went with it. */
 	if (own >> q->refcount_block_bits == i) {
 		qcow2_forget_free(q, own, 1);
@@ -65,21 +111,41 @@ static int drop(struct qcow2 *q, uint32_t i, struct error *err)
 	return qcow2_free_now(q, own, 1, err);
 }
 
+/* Again, as long as a block counted others that went. */
+static int drop_all(struct qcow2 *q, struct error *err)
+{
+	_cleanup_free_ uint32_t *found =
+		malloc(q->refcount_table_size * sizeof(*found) + 1);
+	uint32_t n;
+	int rc;
+
+	if (found == NULL)
+		return -ENOMEM;
+	do {
+		rc = find_unused(q, found, &n, err);
+		if (rc == 0 && n > 0 && (rc = qcow2_barrier(q)) < 0)
+			error_set_errno(err, rc,
+					"Could not write refcount table");
+		for (uint32_t i = 0; i < n; i++) {
+			int drop_rc = drop(q, found[i], rc == 0, err);
+
+			rc = rc < 0 ? rc : drop_rc;
+		}
+	} while (rc == 0 && n > 0);
+	return rc;
+}
+
 int qcow2_drop_refcount_blocks(struct qcow2 *q, struct error *err)
 {
-	_cleanup_free_ uint8_t *block = malloc(q->cluster_len);
-	int rc = 0;
+	int rc;
 
-	if (block == NULL)
-		return -ENOMEM;
-	for (uint32_t i = q->refcount_table_size; rc == 0 && i-- > 1;) {
-		bool is_free = false;
-
-		if (q->refcount_table[i] != 0)
-			rc = is_unused(q, i, block, &is_free, err);
-		if (rc == 0 && is_free)
-			rc = drop(q, i, err);
-	}
+	qcow2_begin_allocating(q); /* or they would be filled meanwhile */
+	rc = qcow2_unreserve(q, err);
+	if (rc == 0)
+		rc = drop_all(q, err);
+	if (rc == 0)
+		rc = qcow2_filters_refill(q);
+	qcow2_end_allocating(q);
 	return rc;
 }
 

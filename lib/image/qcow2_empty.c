@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * An image as if nothing had ever been written to it. Its L1 table becomes
- * zeroes where it is: after a crash in the middle of that, what has gone has
- * gone and the rest is as it was. Only then are the L2 tables and what they
- * refer to given back, and the file cut behind the last cluster in use.
+ * What the end of the L1 table refers to is given up, or all of it: an image as
+ * if nothing had ever been written to it. The entries become zeroes where they
+ * are: after a crash in the middle of that, what has gone has gone and the rest
+ * is as it was. Only then are the L2 tables and what they refer to given back,
+ * and the refcount blocks that count nothing then.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -12,45 +13,50 @@
 #include <errno.h>
 #include <string.h>
 
-static int clear_l1(struct qcow2 *q, struct error *err)
+static int clear_l1(struct qcow2 *q, uint64_t first, struct error *err)
 {
-	size_t len = q->header.l1_size * sizeof(*q->l1);
-	int rc;
+	uint64_t offset = q->header.l1_offset + first * sizeof(*q->l1);
+	size_t len = (q->header.l1_size - first) * sizeof(*q->l1);
+	int rc = qcow2_check_overlap(q, QCOW2_SECTION_L1, offset, len, err);
 
-	if (len == 0)
-		return 0;
-	rc = qcow2_check_overlap(q, QCOW2_SECTION_L1, q->header.l1_offset, len,
-				 err);
 	if (rc < 0)
 		return rc;
-	memset(q->l1, 0, len);
+	memset(q->l1 + first, 0, len);
 	image_file_tell(q->file, IMAGE_EVENT_L1_UPDATE);
-	rc = image_file_write(q->file, q->header.l1_offset, q->l1, len);
+	rc = image_file_write(q->file, offset, q->l1 + first, len);
 	if (rc == 0)
 		rc = qcow2_barrier(q);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write L1 table")
 		      : 0;
 }
 
-static int make_empty(struct qcow2 *q, struct error *err)
+int qcow2_drop_tables(struct qcow2 *q, uint64_t first, struct error *err)
 {
-	size_t len = q->header.l1_size * sizeof(*q->l1);
-	_cleanup_free_ uint64_t *old = malloc(len + 1);
+	uint64_t n = first < q->header.l1_size ? q->header.l1_size - first : 0;
+	_cleanup_free_ uint64_t *old = malloc(n * sizeof(*old) + 1);
 	int rc;
 
 	if (old == NULL)
 		return -ENOMEM;
-	if (len > 0)
-		memcpy(old, q->l1, len);
-	rc = clear_l1(q, err);
+	if (n == 0)
+		return 0;
+	memcpy(old, q->l1 + first, n * sizeof(*old));
+	rc = clear_l1(q, first, err);
 	if (rc < 0)
 		return rc;
 	image_file_tell(q->file, IMAGE_EVENT_EMPTY_IMAGE_PREPARE);
 	rc = qcow2_filters_refill(q);
-	if (rc == 0)
-		rc = qcow2_count_tables(q, old, q->header.l1_size, -1, err);
+	return rc < 0 ? rc : qcow2_count_tables(q, old, n, -1, err);
+}
+
+static int make_empty(struct qcow2 *q, struct error *err)
+{
+	int rc = qcow2_drop_tables(q, 0, err);
+
 	if (rc == 0)
 		rc = qcow2_free_pending(q, err);
+	if (rc == 0)
+		rc = qcow2_drop_refcount_blocks(q, err);
 	return rc < 0 ? rc : qcow2_cut_file(q, err);
 }
 

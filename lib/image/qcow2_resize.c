@@ -7,8 +7,9 @@
  * its last cluster, becomes zeroes; then the size in the header changes.
  *
  * Shrinking: what is cut off is dropped first, so that nothing of it can come
- * back when the disk grows again; then the size changes, and the file's end
- * goes as far as nothing is in it. The L1 table stays as long as it is.
+ * back when the disk grows again, and then the refcount blocks that count
+ * nothing any more; then the size changes, and the file's end goes as far as
+ * nothing is in it. The L1 table stays as long as it is.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -165,32 +166,57 @@ static int grow(struct qcow2 *q, uint64_t size, const char *mode,
 	return rc < 0 ? rc : set_size(q, size, err);
 }
 
-static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
+/* Whole tables go as such; of the last that stays, what is behind the end. */
+static int drop(struct qcow2 *q, uint64_t size, struct error *err)
 {
+	uint64_t n_tables = l1_size_for(q, size);
 	uint64_t first = qcow2_n_clusters(q, size);
 	uint64_t end = qcow2_n_clusters(q, q->header.size);
 	struct qcow2_flight flight;
-	int rc = 0;
+	int rc;
 
-	if (first < end) {
-		qcow2_flight_wait(q, first, end - 1, true);
-		qcow2_flight_begin(q, &flight, first, end - 1, true);
-		image_file_tell(q->file,
-				IMAGE_EVENT_L1_SHRINK_FREE_L2_CLUSTERS);
-		rc = qcow2_drop(q, first, end, err);
-		qcow2_flight_end(q, &flight);
-		if (rc < 0 && (!q->is_corrupt || q->image->found != NULL))
-			error_set_errno(err, rc,
-					"Failed to discard cropped clusters");
-		if (rc < 0)
-			return rc;
-	}
+	if (first == end)
+		return 0;
+	qcow2_flight_wait(q, first, end - 1, true);
+	qcow2_flight_begin(q, &flight, first, end - 1, true);
+	image_file_tell(q->file, IMAGE_EVENT_L1_SHRINK_FREE_L2_CLUSTERS);
+	rc = qcow2_drop(q, first,
+			end < n_tables << q->l2_bits ? end
+						     : n_tables << q->l2_bits,
+			err);
+	if (rc == 0)
+		rc = qcow2_drop_tables(q, n_tables, err);
+	qcow2_flight_end(q, &flight);
+	return rc;
+}
+
+/* Corruption has a text of its own, which marking the image has told. */
+static int prefix(const struct qcow2 *q, struct error *err, int rc,
+		  const char *what)
+{
+	if (rc < 0 && (!q->is_corrupt || q->image->found != NULL))
+		error_set_errno(err, rc, "%s", what);
+	return rc;
+}
+
+static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	int rc = prefix(q, err, drop(q, size, err),
+			"Failed to discard cropped clusters");
+
+	if (rc == 0)
+		rc = barrier(q, err);
+	if (rc == 0)
+		rc = qcow2_free_pending(q, err);
+	if (rc == 0)
+		rc = prefix(q, err, qcow2_drop_refcount_blocks(q, err),
+			    "Failed to discard unused refblocks");
+	if (rc < 0)
+		return rc;
 	image_file_tell(q->file, IMAGE_EVENT_L1_SHRINK_WRITE_TABLE);
 	rc = set_size(q, size, err);
 	if (rc == 0)
 		rc = qcow2_external_shrink(q, size, err);
-	if (rc == 0)
-		rc = qcow2_free_pending(q, err);
 	return rc < 0 ? rc : qcow2_cut_file(q, err);
 }
 
