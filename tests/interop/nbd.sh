@@ -179,6 +179,13 @@ test_image_in_an_export() {
 	refused "Could not open 'b.qcow2': $why" info --backing-chain b.qcow2
 	refused "Could not open 'b.qcow2': Could not open backing file: $why" \
 		commit b.qcow2
+	# Whoever types the command may lead there.
+	serve_qemu -f raw src
+	silent convert -O raw --image-opts driver=qcow2,file.filename=b.qcow2,\
+backing.driver=raw,backing.file.driver=nbd,backing.file.path="$dir/sock" c.raw
+	truncate -s 1M src
+	cmp src c.raw || fail 'over a server'
+	stop qemu-nbd
 }
 
 # Blocks of 4096 bytes and nothing smaller; little at once.
