@@ -42,6 +42,7 @@ LIB_SRCS += \
 	lib/image/null.c \
 	lib/image/parallels.c \
 	lib/image/qcow1.c \
+	lib/image/qcow1_create.c \
 	lib/image/qed.c \
 	lib/image/qed_backing.c \
 	lib/image/qed_check.c \

@@ -6,23 +6,23 @@
  * A new cluster is at the file's end, and its entry is written last; a
  * compressed one takes as many bytes as it needs.
  */
-#include "protocols/qcow1.h"
+#include "lib/image/qcow1.h"
+
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/blocks.h"
 #include "lib/image/crypt.h"
 #include "lib/image/format.h"
-#include "lib/image/luks.h"
+#include "protocols/qcow1.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <libdeflate.h>
 #include <string.h>
 
 enum {
 	LEVEL = 6,
 };
-
-static const char key_option[] = "encrypt.key-secret";
 
 struct qcow1 {
 	struct blocks blocks; /* first */
@@ -158,6 +158,8 @@ static int set_entry(struct qcow1 *q, uint64_t index, uint64_t entry,
 	uint64_t table;
 	int rc = read_number(q, l1_place(q, index), false, &table);
 
+	if (rc == 0 && table == 0)
+		rc = -EIO; /* somebody else writes to the file */
 	if (rc == 0)
 		rc = write_number(q, l2_place(q, table, index), entry);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write a table") : 0;
@@ -236,8 +238,7 @@ static const struct blocks_ops ops = {
 	.store = store,
 };
 
-/* In bytes; shift: the bits of what one entry stands for. */
-static uint64_t l1_len(uint64_t size, unsigned shift)
+uint64_t qcow1_l1_len(uint64_t size, unsigned shift)
 {
 	return ((size + (UINT64_C(1) << shift) - 1) >> shift) *
 	       sizeof(uint64_t);
@@ -308,7 +309,7 @@ static int unlock(struct image *image, struct error *err)
 	if (!q->blocks.is_encrypted || image->flags & IMAGE_METADATA_ONLY)
 		return 0;
 	return crypt_new_legacy(&q->blocks.crypt, image->secrets,
-				image->key_secret, key_option, err);
+				image->key_secret, qcow1_key_option, err);
 }
 
 static int qcow1_open(struct image *image, struct error *err)
@@ -331,7 +332,7 @@ static int qcow1_open(struct image *image, struct error *err)
 	q->l2_bits = w.l2_bits;
 	q->cluster_len = UINT64_C(1) << w.cluster_bits;
 	q->l1_offset = be64toh(w.l1_offset);
-	q->l1_len = l1_len(be64toh(w.size), w.cluster_bits + w.l2_bits);
+	q->l1_len = qcow1_l1_len(be64toh(w.size), w.cluster_bits + w.l2_bits);
 	q->name_end = be64toh(w.backing_offset) + be32toh(w.backing_len);
 	/* Disks are whole sectors. */
 	image->size = be64toh(w.size) & ~(uint64_t)(IMAGE_SECTOR - 1);
@@ -397,122 +398,6 @@ static int qcow1_make_empty(struct image *image, struct error *err)
 	return rc;
 }
 
-static const struct image_option_spec create_specs[] = {
-	{ "size", "size", "Virtual disk size", NULL },
-	{ "backing_file", "str", "File name of a base image", NULL },
-	{ "backing_fmt", "str", "Format of the backing image", NULL },
-	{ "encryption", "bool (on/off)",
-	  "Encrypt the image with format 'aes'. (Deprecated in favor of "
-	  "encrypt.format=aes)",
-	  NULL },
-	{ "encrypt.format", "str", "Encrypt the image, format choices: 'aes'",
-	  NULL },
-	{ "encrypt.key-secret", "str",
-	  "ID of the secret that provides the AES encryption key", NULL },
-	{ NULL, NULL, NULL, NULL },
-};
-
-/* Clusters over a backing image are small: less has to be copied. */
-static int write_image(const struct image_file *file, uint64_t size,
-		       const char *backing_name, bool is_encrypted)
-{
-	struct qcow1_wire_header w = {
-		.magic = htobe32(QCOW1_MAGIC),
-		.version = htobe32(QCOW1_VERSION),
-		.size = htobe64(size),
-		.cluster_bits = backing_name != NULL ? 9 : 12,
-		.l2_bits = backing_name != NULL ? 12 : 9,
-		.crypt_method = htobe32(is_encrypted ? QCOW1_CRYPT_AES : 0),
-	};
-	uint64_t name_len = backing_name != NULL ? strlen(backing_name) : 0;
-	uint64_t end = (sizeof(w) + name_len + 7) & ~UINT64_C(7);
-	uint64_t len = l1_len(size, (unsigned)w.cluster_bits + w.l2_bits);
-	int rc;
-
-	len = (len + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
-	w.l1_offset = htobe64(end);
-	rc = image_file_zero(file, 0, end + len, false);
-	if (rc == 0 && backing_name != NULL) {
-		w.backing_offset = htobe64(sizeof(w));
-		w.backing_len = htobe32((uint32_t)name_len);
-		rc = image_file_write(file, sizeof(w), backing_name, name_len);
-	}
-	if (rc == 0)
-		rc = image_file_write(file, 0, &w, sizeof(w));
-	return rc < 0 ? rc : image_file_flush(file);
-}
-
-static int check_encryption(const struct image_create_options *o,
-			    bool *is_encrypted, struct error *err)
-{
-	const char *format = image_option_find(o, "encrypt.format");
-	const char *id = image_option_find(o, key_option);
-	struct secret password;
-	int rc = image_option_bool(o, "encryption", is_encrypted, err);
-
-	if (rc < 0)
-		return rc;
-	if (format != NULL && image_option_find(o, "encryption") != NULL)
-		return error_set(err, -EINVAL,
-				 "'encrypt.format' and its alias 'encryption' "
-				 "can't be used at the same time");
-	if (format != NULL && strcmp(format, "aes") != 0)
-		return error_set(err, -EINVAL,
-				 "Parameter 'format' does not accept value "
-				 "'%s'",
-				 format);
-	*is_encrypted |= format != NULL;
-	if (!*is_encrypted)
-		return id == NULL ? 0
-				  : error_set(err, -EINVAL,
-					      "Parameter 'encrypt.format' is "
-					      "missing");
-	return luks_find_password(o->secrets, id, key_option, &password, err);
-}
-
-static int check_create(const struct image_create_options *o,
-			bool *is_encrypted, struct error *err)
-{
-	int rc = image_options_check(o, create_specs, err);
-
-	if (rc == 0)
-		rc = check_encryption(o, is_encrypted, err);
-	if (rc < 0)
-		return rc;
-	if (o->size == 0)
-		return error_set(err, -EINVAL,
-				 "Image size is too small, cannot be zero "
-				 "length");
-	if (o->backing_path != NULL && strlen(o->backing_path) > QCOW1_NAME_MAX)
-		return error_set(err, -EINVAL, "Backing file name too long");
-	if (o->size >> (9 + 12) >= INT32_MAX / sizeof(uint64_t))
-		return error_set(err, -EFBIG,
-				 "The image size is too large for file format "
-				 "'qcow'");
-	return 0;
-}
-
-static int qcow1_create(const char *path, const struct image_create_options *o,
-			struct error *err)
-{
-	struct image_file *file;
-	bool is_encrypted = false;
-	int rc = check_create(o, &is_encrypted, err);
-
-	if (rc < 0)
-		return rc;
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
-	if (rc < 0)
-		return rc;
-	rc = write_image(file,
-			 (o->size + IMAGE_SECTOR - 1) &
-				 ~(uint64_t)(IMAGE_SECTOR - 1),
-			 o->backing_path, is_encrypted);
-	image_file_close(file);
-	return rc < 0 ? error_set_errno(err, rc, "Could not write qcow image")
-		      : 0;
-}
-
 const struct image_format image_format_qcow1 = {
 	.name = "qcow",
 	.has_backing = true,
@@ -521,7 +406,7 @@ const struct image_format image_format_qcow1 = {
 	.open = qcow1_open,
 	.close = blocks_image_close,
 	.create = qcow1_create,
-	.create_specs = create_specs,
+	.create_specs = qcow1_create_specs,
 	.readv = blocks_image_readv,
 	.writev = blocks_image_writev,
 	.write_zeroes = blocks_image_write_zeroes,
