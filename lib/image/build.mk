@@ -23,6 +23,7 @@ LIB_SRCS += \
 	lib/image/file_nbd.c \
 	lib/image/file_nbd_link.c \
 	lib/image/file_nbd_status.c \
+	lib/image/file_open.c \
 	lib/image/file_options.c \
 	lib/image/filter.c \
 	lib/image/formats.c \

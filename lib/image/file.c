@@ -7,202 +7,25 @@
  */
 #include "lib/image/file.h"
 
-#include "lib/base/cleanup.h"
-#include "lib/base/error.h"
-#include "lib/image/blkdebug.h"
 #include "lib/image/file_internal.h"
-#include "lib/image/image.h"
-#include "lib/image/lock.h"
-#include "lib/image/null.h"
 #include "lib/image/trace.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
-#include <linux/stat.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
 enum {
 	ZERO_CHUNK = 64 * 1024,
-	DEFAULT_ALIGNMENT = 4096,
+	ALIGNMENT_MAX = 4096, /* of what is written from here */
 };
-
-/* struct image_file is const to callers of I/O; its hidden half is not. */
-static struct file_state *state_of(const struct image_file *file)
-{
-	return container_of(file, struct file_state, file);
-}
-
-static uint32_t find_alignment(int fd, bool is_block_device)
-{
-	int size = 0;
-
-	if (is_block_device && ioctl(fd, BLKSSZGET, &size) == 0 && size > 0)
-		return (uint32_t)size;
-#ifdef STATX_DIOALIGN
-	struct statx sx;
-
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 &&
-	    sx.stx_mask & STATX_DIOALIGN && sx.stx_dio_offset_align > 0)
-		return sx.stx_dio_offset_align > sx.stx_dio_mem_align
-			       ? sx.stx_dio_offset_align
-			       : sx.stx_dio_mem_align;
-#endif
-	return DEFAULT_ALIGNMENT;
-}
-
-/* QEMU's order and texts: its users' scripts know them. */
-static int check_type(const struct stat *st, const char *path,
-		      struct error *err)
-{
-	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
-		return 0;
-	return error_set(err, -EINVAL,
-			 "'file' driver requires '%s' to be a regular file",
-			 path);
-}
-
-static int open_path(const char *path, unsigned flags, struct error *err)
-{
-	/* A FIFO would wait for its other end before it can be refused. */
-	int how = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-	const char *doing = "open";
-	int fd;
-
-	how |= flags & IMAGE_FILE_READ_ONLY ? O_RDONLY : O_RDWR;
-	if (flags & IMAGE_FILE_DIRECT)
-		how |= O_DIRECT;
-	if (flags & IMAGE_FILE_CREATE) {
-		how |= O_CREAT;
-		doing = "create";
-	}
-	fd = open(path, how, 0644);
-	if (fd < 0)
-		return error_set_errno(err, -errno, "Could not %s '%s'", doing,
-				       path);
-	return fd;
-}
-
-int image_file_open(struct image_file **file, const char *path, unsigned flags,
-		    struct error *err)
-{
-	int fd, rc;
-
-	if (flags & (IMAGE_FILE_NBD | IMAGE_FILE_CREATE) &&
-	    image_name_is_nbd(path)) {
-		rc = image_file_open_nbd(file, path, NULL, flags, err);
-		if (rc == 0)
-			image_trace_open(*file, path, "nbd", flags);
-		return rc;
-	}
-	if (flags & IMAGE_FILE_BLKDEBUG && blkdebug_is_name(path))
-		return blkdebug_open(file, path, flags, err);
-	if (image_name_is_null(path))
-		return null_open(file, NULL, flags, err);
-	fd = open_path(path, flags, err);
-	if (fd < 0)
-		return fd;
-	rc = image_file_open_fd(file, fd, path, flags, err);
-	if (rc == 0)
-		image_trace_open(*file, path, "file", flags);
-	return rc;
-}
-
-/* A new image must not be emptied before its locks say that it may. */
-static int empty(const struct image_file *file, const char *path,
-		 struct error *err)
-{
-	if (file->is_block_device || ftruncate(file->fd, 0) == 0)
-		return 0;
-	return error_set_errno(err, -errno, "Could not empty '%s'", path);
-}
-
-int image_file_open_fd(struct image_file **file, int fd, const char *path,
-		       unsigned flags, struct error *err)
-{
-	_cleanup_fd_ int owned = fd;
-	_cleanup_(image_file_cleanup) struct image_file *made = NULL;
-	struct file_state *state;
-	struct stat st;
-	int rc, how;
-
-	how = fcntl(fd, F_GETFL);
-	if (how < 0 || fstat(fd, &st) < 0)
-		return error_set_errno(err, -errno, "Could not open '%s'",
-				       path);
-	rc = check_type(&st, path, err);
-	if (rc < 0)
-		return rc;
-	if ((how & O_ACCMODE) == O_RDONLY && !(flags & IMAGE_FILE_READ_ONLY))
-		return error_set(err, -EACCES,
-				 "Descriptor of '%s' is for reading only",
-				 path);
-	state = calloc(1, sizeof(*state));
-	if (state == NULL)
-		return -ENOMEM;
-	pthread_rwlock_init(&state->edges, NULL);
-	made = &state->file;
-	made->fd = steal_fd(&owned);
-	made->is_read_only = flags & IMAGE_FILE_READ_ONLY;
-	made->is_block_device = S_ISBLK(st.st_mode);
-	made->is_direct = how & O_DIRECT;
-	made->alignment =
-		made->is_direct ? find_alignment(fd, made->is_block_device) : 1;
-	state->is_unsafe = flags & IMAGE_FILE_UNSAFE;
-	if (!(flags & IMAGE_FILE_NO_LOCK))
-		rc = image_file_lock(made, path, err);
-	if (rc == 0 && flags & IMAGE_FILE_CREATE)
-		rc = empty(made, path, err);
-	if (rc == 0)
-		*file = steal_ptr(&made);
-	return rc;
-}
-
-void image_file_close(struct image_file *file)
-{
-	struct file_state *state;
-
-	if (file == NULL)
-		return;
-	state = state_of(file);
-	if (state->ops != NULL) {
-		state->ops->close(file);
-		return;
-	}
-	close_fd(&file->fd);
-	pthread_rwlock_destroy(&state->edges);
-	free(state);
-}
-
-int image_file_lock(const struct image_file *file, const char *path,
-		    struct error *err)
-{
-	const struct file_ops *ops = state_of(file)->ops;
-
-	if (ops != NULL)
-		return ops->lock != NULL ? ops->lock(file, err) : 0;
-	return image_lock(file->fd, path,
-			  file->is_read_only ? IMAGE_LOCK_READER
-					     : IMAGE_LOCK_WRITER,
-			  IMAGE_LOCK_UNSHARED, err);
-}
-
-int image_file_lock_alone(const struct image_file *file, const char *path,
-			  struct error *err)
-{
-	return state_of(file)->ops != NULL
-		       ? 0
-		       : image_lock(file->fd, path, IMAGE_LOCK_WRITER,
-				    IMAGE_LOCK_UNSHARED |
-					    IMAGE_PERM_CONSISTENT_READ,
-				    err);
-}
 
 int image_file_identify(const struct image_file *file, struct stat *st)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 
 	if (ops != NULL)
 		return ops->identify != NULL ? ops->identify(file, st)
@@ -212,7 +35,7 @@ int image_file_identify(const struct image_file *file, struct stat *st)
 
 int image_file_size(const struct image_file *file, uint64_t *size)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 	struct stat st;
 
 	if (ops != NULL)
@@ -227,7 +50,7 @@ int image_file_size(const struct image_file *file, uint64_t *size)
 
 int image_file_usage(const struct image_file *file, uint64_t *usage)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 	struct stat st;
 
 	if (ops != NULL)
@@ -267,7 +90,7 @@ int image_file_write(const struct image_file *file, uint64_t host_offset,
 int image_file_readv(const struct image_file *file, uint64_t host_offset,
 		     const struct iovec *iov, unsigned n_iov)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 	uint64_t len = iov_total(iov, n_iov);
 
 	if (!is_in_range(host_offset, len))
@@ -283,7 +106,7 @@ int image_file_readv(const struct image_file *file, uint64_t host_offset,
 int image_file_writev(const struct image_file *file, uint64_t host_offset,
 		      const struct iovec *iov, unsigned n_iov)
 {
-	struct file_state *state = state_of(file);
+	struct file_state *state = file_state_of(file);
 	uint64_t len = iov_total(iov, n_iov);
 	int rc;
 
@@ -311,7 +134,7 @@ int image_file_write_zeroes(const struct image_file *file, uint64_t host_offset,
 			    uint64_t len)
 {
 	static const char zeroes[ZERO_CHUNK]
-		__attribute__((aligned(DEFAULT_ALIGNMENT)));
+		__attribute__((aligned(ALIGNMENT_MAX)));
 
 	while (len > 0) {
 		size_t n = len < ZERO_CHUNK ? (size_t)len : ZERO_CHUNK;
@@ -346,7 +169,7 @@ int image_file_zero(const struct image_file *file, uint64_t host_offset,
 		    uint64_t len, bool keep_space)
 {
 	int mode = keep_space ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 	int rc;
 
 	if (!is_in_range(host_offset, len))
@@ -370,7 +193,7 @@ int image_file_zero(const struct image_file *file, uint64_t host_offset,
 int image_file_punch(const struct image_file *file, uint64_t host_offset,
 		     uint64_t len)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 
 	if (!is_in_range(host_offset, len))
 		return -EINVAL;
@@ -389,7 +212,7 @@ int image_file_punch(const struct image_file *file, uint64_t host_offset,
 
 int image_file_truncate(const struct image_file *file, uint64_t size)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 	uint64_t now;
 	int rc;
 
@@ -408,7 +231,7 @@ int image_file_truncate(const struct image_file *file, uint64_t size)
 int image_file_allocate(const struct image_file *file, uint64_t host_offset,
 			uint64_t len)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 
 	if (!is_in_range(host_offset, len))
 		return -EFBIG;
@@ -431,7 +254,7 @@ int image_file_write_first_block(const struct image_file *file, uint64_t size)
 
 int image_file_flush(const struct image_file *file)
 {
-	struct file_state *state = state_of(file);
+	struct file_state *state = file_state_of(file);
 	int rc = atomic_load(&state->flush_error);
 
 	if (state->is_unsafe)
@@ -465,8 +288,8 @@ int image_file_write_durable(const struct image_file *file,
 	if (!is_in_range(host_offset, len))
 		return -EFBIG;
 	image_trace(IMAGE_TRACE_WRITE, file, host_offset, len, 0);
-	if (!file->is_direct && !state_of(file)->is_unsafe &&
-	    state_of(file)->ops == NULL)
+	if (!file->is_direct && !file_state_of(file)->is_unsafe &&
+	    file_state_of(file)->ops == NULL)
 		rc = image_file_transfer(file, pwritev_durable, host_offset,
 					 &iov, 1);
 	if (rc != -EOPNOTSUPP)
@@ -478,7 +301,7 @@ int image_file_write_durable(const struct image_file *file,
 int image_file_extent(const struct image_file *file, uint64_t host_offset,
 		      uint64_t len, bool *is_data, uint64_t *extent_len)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 	off_t next;
 
 	if (!is_in_range(host_offset, len))
@@ -507,7 +330,7 @@ int image_file_extent(const struct image_file *file, uint64_t host_offset,
 int image_file_marks(const struct image_file *file, uint64_t host_offset,
 		     uint64_t len, unsigned *marks, uint64_t *run_len)
 {
-	const struct file_ops *ops = state_of(file)->ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
 
 	if (ops == NULL || ops->marks == NULL)
 		return -ENOTSUP;

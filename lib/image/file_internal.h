@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
-/* The hidden half of struct image_file, shared by file.c and file_bounce.c. */
+/* The hidden half of struct image_file, shared by the sources of file.h. */
 #ifndef LIB_IMAGE_FILE_INTERNAL_H
 #define LIB_IMAGE_FILE_INTERNAL_H
 
+#include "lib/base/cleanup.h"
 #include "lib/image/file.h"
 
 #include <pthread.h>
@@ -52,6 +53,12 @@ struct file_state {
 	bool is_unsafe;
 	atomic_int flush_error; /* the first one, for ever */
 };
+
+/* struct image_file is const to callers of I/O; its hidden half is not. */
+static inline struct file_state *file_state_of(const struct image_file *file)
+{
+	return container_of(file, struct file_state, file);
+}
 
 static inline void image_file_cleanup(struct image_file **file)
 {

@@ -134,7 +134,7 @@ static const struct file_ops ops = {
 
 bool null_is(const struct image_file *file)
 {
-	return container_of(file, struct file_state, file)->ops == &ops;
+	return file_state_of(file)->ops == &ops;
 }
 
 int null_open(struct image_file **file, const struct image_null *what,

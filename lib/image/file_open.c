@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: ISC */
+/* How a file is opened: by what its name is, with its locks, and closed. */
+#include "lib/image/file.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/blkdebug.h"
+#include "lib/image/file_internal.h"
+#include "lib/image/image.h"
+#include "lib/image/lock.h"
+#include "lib/image/null.h"
+#include "lib/image/trace.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/stat.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+enum {
+	DEFAULT_ALIGNMENT = 4096,
+};
+
+static uint32_t find_alignment(int fd, bool is_block_device)
+{
+	int size = 0;
+
+	if (is_block_device && ioctl(fd, BLKSSZGET, &size) == 0 && size > 0)
+		return (uint32_t)size;
+#ifdef STATX_DIOALIGN
+	struct statx sx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 &&
+	    sx.stx_mask & STATX_DIOALIGN && sx.stx_dio_offset_align > 0)
+		return sx.stx_dio_offset_align > sx.stx_dio_mem_align
+			       ? sx.stx_dio_offset_align
+			       : sx.stx_dio_mem_align;
+#endif
+	return DEFAULT_ALIGNMENT;
+}
+
+/* QEMU's order and texts: its users' scripts know them. */
+static int check_type(const struct stat *st, const char *path,
+		      struct error *err)
+{
+	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
+		return 0;
+	return error_set(err, -EINVAL,
+			 "'file' driver requires '%s' to be a regular file",
+			 path);
+}
+
+static int open_path(const char *path, unsigned flags, struct error *err)
+{
+	/* A FIFO would wait for its other end before it can be refused. */
+	int how = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	const char *doing = "open";
+	int fd;
+
+	how |= flags & IMAGE_FILE_READ_ONLY ? O_RDONLY : O_RDWR;
+	if (flags & IMAGE_FILE_DIRECT)
+		how |= O_DIRECT;
+	if (flags & IMAGE_FILE_CREATE) {
+		how |= O_CREAT;
+		doing = "create";
+	}
+	fd = open(path, how, 0644);
+	if (fd < 0)
+		return error_set_errno(err, -errno, "Could not %s '%s'", doing,
+				       path);
+	return fd;
+}
+
+int image_file_open(struct image_file **file, const char *path, unsigned flags,
+		    struct error *err)
+{
+	int fd, rc;
+
+	if (flags & (IMAGE_FILE_NBD | IMAGE_FILE_CREATE) &&
+	    image_name_is_nbd(path)) {
+		rc = image_file_open_nbd(file, path, NULL, flags, err);
+		if (rc == 0)
+			image_trace_open(*file, path, "nbd", flags);
+		return rc;
+	}
+	if (flags & IMAGE_FILE_BLKDEBUG && blkdebug_is_name(path))
+		return blkdebug_open(file, path, flags, err);
+	if (image_name_is_null(path))
+		return null_open(file, NULL, flags, err);
+	fd = open_path(path, flags, err);
+	if (fd < 0)
+		return fd;
+	rc = image_file_open_fd(file, fd, path, flags, err);
+	if (rc == 0)
+		image_trace_open(*file, path, "file", flags);
+	return rc;
+}
+
+/* A new image must not be emptied before its locks say that it may. */
+static int empty(const struct image_file *file, const char *path,
+		 struct error *err)
+{
+	if (file->is_block_device || ftruncate(file->fd, 0) == 0)
+		return 0;
+	return error_set_errno(err, -errno, "Could not empty '%s'", path);
+}
+
+int image_file_open_fd(struct image_file **file, int fd, const char *path,
+		       unsigned flags, struct error *err)
+{
+	_cleanup_fd_ int owned = fd;
+	_cleanup_(image_file_cleanup) struct image_file *made = NULL;
+	struct file_state *state;
+	struct stat st;
+	int rc, how;
+
+	how = fcntl(fd, F_GETFL);
+	if (how < 0 || fstat(fd, &st) < 0)
+		return error_set_errno(err, -errno, "Could not open '%s'",
+				       path);
+	rc = check_type(&st, path, err);
+	if (rc < 0)
+		return rc;
+	if ((how & O_ACCMODE) == O_RDONLY && !(flags & IMAGE_FILE_READ_ONLY))
+		return error_set(err, -EACCES,
+				 "Descriptor of '%s' is for reading only",
+				 path);
+	state = calloc(1, sizeof(*state));
+	if (state == NULL)
+		return -ENOMEM;
+	pthread_rwlock_init(&state->edges, NULL);
+	made = &state->file;
+	made->fd = steal_fd(&owned);
+	made->is_read_only = flags & IMAGE_FILE_READ_ONLY;
+	made->is_block_device = S_ISBLK(st.st_mode);
+	made->is_direct = how & O_DIRECT;
+	made->alignment =
+		made->is_direct ? find_alignment(fd, made->is_block_device) : 1;
+	state->is_unsafe = flags & IMAGE_FILE_UNSAFE;
+	if (!(flags & IMAGE_FILE_NO_LOCK))
+		rc = image_file_lock(made, path, err);
+	if (rc == 0 && flags & IMAGE_FILE_CREATE)
+		rc = empty(made, path, err);
+	if (rc == 0)
+		*file = steal_ptr(&made);
+	return rc;
+}
+
+void image_file_close(struct image_file *file)
+{
+	struct file_state *state;
+
+	if (file == NULL)
+		return;
+	state = file_state_of(file);
+	if (state->ops != NULL) {
+		state->ops->close(file);
+		return;
+	}
+	close_fd(&file->fd);
+	pthread_rwlock_destroy(&state->edges);
+	free(state);
+}
+
+int image_file_lock(const struct image_file *file, const char *path,
+		    struct error *err)
+{
+	const struct file_ops *ops = file_state_of(file)->ops;
+
+	if (ops != NULL)
+		return ops->lock != NULL ? ops->lock(file, err) : 0;
+	return image_lock(file->fd, path,
+			  file->is_read_only ? IMAGE_LOCK_READER
+					     : IMAGE_LOCK_WRITER,
+			  IMAGE_LOCK_UNSHARED, err);
+}
+
+int image_file_lock_alone(const struct image_file *file, const char *path,
+			  struct error *err)
+{
+	return file_state_of(file)->ops != NULL
+		       ? 0
+		       : image_lock(file->fd, path, IMAGE_LOCK_WRITER,
+				    IMAGE_LOCK_UNSHARED |
+					    IMAGE_PERM_CONSISTENT_READ,
+				    err);
+}
