@@ -108,31 +108,29 @@ static int write_in_use(struct parallels *p, bool is_in_use, struct error *err)
 	return 0;
 }
 
-static int begin_writing(struct blocks *blocks, struct error *err)
+static int look_for_end(void *context, const uint32_t *entries, uint32_t n)
 {
-	struct parallels *p = container_of(blocks, struct parallels, blocks);
+	struct parallels *p = context;
 
-	uint64_t n = p->n_entries, size = 0;
-	int rc = image_file_size(blocks->file, &size);
-
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not get the file's size");
-	/* What is not in the file is zero. */
-	if (n > size / sizeof(uint32_t))
-		n = size / sizeof(uint32_t);
-	p->end = p->data_offset;
 	for (uint32_t i = 0; i < n; i++) {
-		uint64_t place = 0;
+		uint64_t place = le32toh(entries[i]) * p->unit;
 
-		rc = read_entry(p, i, false, &place);
-
-		if (rc < 0)
-			return error_set_errno(err, rc,
-					       "Could not read the catalog");
 		if (place != 0 && place + p->cluster_len > p->end)
 			p->end = place + p->cluster_len;
 	}
+	return 0;
+}
+
+static int begin_writing(struct blocks *blocks, struct error *err)
+{
+	struct parallels *p = container_of(blocks, struct parallels, blocks);
+	int rc;
+
+	p->end = p->data_offset;
+	rc = table_walk(&blocks->table, sizeof(struct parallels_wire_header),
+			p->n_entries, look_for_end, p);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read the catalog");
 	return p->is_in_use ? 0 : write_in_use(p, true, err);
 }
 
@@ -240,32 +238,48 @@ static int take_header(struct parallels *p, struct image *image,
 	return 0;
 }
 
+struct order {
+	const struct parallels *p;
+	uint64_t size, n_clusters; /* of the file */
+	uint8_t *seen;
+};
+
+/* 1: they are not. */
+static int look_for_order(void *context, const uint32_t *entries, uint32_t n)
+{
+	struct order *o = context;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t place = le32toh(entries[i]) * o->p->unit;
+		uint64_t at = place / o->p->cluster_len;
+
+		if (place == 0)
+			continue;
+		if (place < o->p->data_offset || at >= o->n_clusters ||
+		    place > o->size - o->p->cluster_len ||
+		    o->seen[at / 8] & 1U << at % 8)
+			return 1;
+		o->seen[at / 8] |= (uint8_t)(1U << at % 8);
+	}
+	return 0;
+}
+
 /* Each cluster of the table within the file, and only once. */
 static bool is_in_order(struct parallels *p, const struct image_file *file)
 {
 	_cleanup_free_ uint8_t *seen = NULL;
-	uint64_t size, n_clusters;
+	struct order o = { .p = p };
 
-	if (image_file_size(file, &size) < 0)
+	if (image_file_size(file, &o.size) < 0)
 		return false;
-	n_clusters = size / p->cluster_len + 1;
-	if (n_clusters > CLUSTERS_SEEN_MAX)
+	o.n_clusters = o.size / p->cluster_len + 1;
+	if (o.n_clusters > CLUSTERS_SEEN_MAX)
 		return false;
-	seen = calloc(n_clusters / 8 + 1, 1);
-	for (uint32_t i = 0; seen != NULL && i < p->n_entries; i++) {
-		uint64_t place = 0, n;
-
-		if (read_entry(p, i, false, &place) < 0)
-			return false;
-		n = place / p->cluster_len;
-		if (place == 0)
-			continue;
-		if (place < p->data_offset || n >= n_clusters ||
-		    place > size - p->cluster_len || seen[n / 8] & 1U << n % 8)
-			return false;
-		seen[n / 8] |= (uint8_t)(1U << n % 8);
-	}
-	return seen != NULL;
+	o.seen = seen = calloc(o.n_clusters / 8 + 1, 1);
+	return seen != NULL &&
+	       table_walk(&p->blocks.table,
+			  sizeof(struct parallels_wire_header), p->n_entries,
+			  look_for_order, &o) == 0;
 }
 
 static int check_in_use(struct parallels *p, const struct image *image,

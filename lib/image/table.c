@@ -143,6 +143,36 @@ uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
 		       : table->hole_end - host_offset;
 }
 
+int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
+	       table_look *look, void *context)
+{
+	enum {
+		PART = 1024,
+	};
+	uint32_t entries[PART];
+	const uint64_t len = sizeof(entries[0]);
+	int rc = 0;
+
+	while (rc == 0 && n > 0) {
+		uint64_t part =
+			table_count_zeroes(table, host_offset, n * len) / len;
+
+		if (part > 0) {
+			entries[0] = 0;
+			rc = look(context, entries, 1);
+		} else {
+			part = n < PART ? n : PART;
+			rc = table_read(table, host_offset, entries,
+					(size_t)(part * len), false);
+			if (rc == 0)
+				rc = look(context, entries, (uint32_t)part);
+		}
+		host_offset += part * len;
+		n -= part;
+	}
+	return rc;
+}
+
 /* from is NULL: zeroes. */
 static void update(struct table *table, uint64_t host_offset, const void *from,
 		   uint64_t len)

@@ -44,6 +44,14 @@ int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
  * one page read at most. */
 uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
 			    uint64_t len);
+/*
+ * All n entries of 32 bits from host_offset on, as they are stored, by parts
+ * and in order, but that of zeroes in a row one is shown: a table may be said
+ * to be longer than the file. Ends when look returns other than 0, with that.
+ */
+typedef int table_look(void *context, const uint32_t *entries, uint32_t n);
+int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
+	       table_look *look, void *context);
 int table_write(struct table *table, uint64_t host_offset, const void *buf,
 		size_t len);
 /* len zeroes: a new table. */

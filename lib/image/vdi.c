@@ -17,10 +17,6 @@
 #include <endian.h>
 #include <string.h>
 
-enum {
-	MAP_PART = 1024, /* entries looked at together */
-};
-
 struct vdi {
 	struct blocks blocks; /* first */
 	struct vdi_wire_header header;
@@ -152,41 +148,28 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 }
 
 /* The numbers in a part of the map: the one after the last is next. */
-static void look_for_last(struct vdi *vdi, const uint32_t *entries, uint32_t n)
+static int look_for_last(void *context, const uint32_t *entries, uint32_t n)
 {
+	struct vdi *vdi = context;
+
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t entry = le32toh(entries[i]);
 
 		if (entry < VDI_ENTRY_DISCARDED && entry >= vdi->next)
 			vdi->next = entry + 1;
 	}
+	return 0;
 }
 
-/* The number after the last one in use. What is past the file's end is zero,
- * which is a number as well, but no larger than any other. */
+/* The number after the last one in use. */
 static int begin_writing(struct blocks *blocks, struct error *err)
 {
 	struct vdi *vdi = container_of(blocks, struct vdi, blocks);
-	uint64_t at = vdi->map_offset, size = 0;
-	uint64_t end = at + vdi->n_blocks * sizeof(uint32_t);
-	int rc = image_file_size(blocks->file, &size);
+	int rc;
 
 	vdi->next = 0;
-	if (rc == 0 && end > size) {
-		end = size;
-		vdi->next = 1;
-	}
-	while (rc == 0 && at < end) {
-		uint32_t entries[MAP_PART] = { 0 };
-		uint64_t len =
-			end - at < sizeof(entries) ? end - at : sizeof(entries);
-
-		rc = table_read(&blocks->table, at, entries, (size_t)len,
-				false);
-		look_for_last(vdi, entries,
-			      (uint32_t)(len / sizeof(entries[0])));
-		at += len;
-	}
+	rc = table_walk(&blocks->table, vdi->map_offset, vdi->n_blocks,
+			look_for_last, vdi);
 	return rc < 0 ? error_set_errno(err, rc, "Could not read the block map")
 		      : 0;
 }

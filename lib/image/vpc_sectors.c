@@ -17,7 +17,8 @@
 #include <string.h>
 
 enum {
-	LOOKED_AT = 512, /* bytes of a bitmap for one answer */
+	LOOKED_AT = 512,  /* bytes of a bitmap for one answer */
+	FORGOTTEN = 4096, /* entries of the table at a time */
 };
 
 static bool is_set(const uint8_t *bits, uint32_t i)
@@ -126,25 +127,32 @@ int vpc_own(struct blocks *blocks, uint64_t offset, uint64_t len,
 		      : 0;
 }
 
+/* n entries, unless they say nothing as it is. */
+static int forget_part(struct vpc *vpc, uint64_t at, size_t n)
+{
+	uint32_t entries[FORGOTTEN], nowhere[FORGOTTEN];
+	size_t len = n * sizeof(entries[0]);
+	int rc = table_read(&vpc->blocks.table, at, entries, len, false);
+
+	memset(nowhere, 0xff, len);
+	if (rc < 0 || memcmp(entries, nowhere, len) == 0)
+		return rc;
+	return table_write(&vpc->blocks.table, at, nowhere, len);
+}
+
 static int forget_blocks(struct vpc *vpc, struct error *err)
 {
-	static const uint32_t nowhere = VHD_NOWHERE;
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < vpc->n_entries; i++) {
-		uint32_t entry = 0;
+	for (uint64_t i = 0; rc == 0 && i < vpc->n_entries; i += FORGOTTEN) {
+		uint64_t left = vpc->n_entries - i;
 
-		rc = read_entry(vpc, i, &entry, err);
-		if (rc < 0)
-			return rc;
-		if (entry != VHD_NOWHERE)
-			rc = table_write(&vpc->blocks.table,
-					 vpc->table_offset + (uint64_t)i * 4,
-					 &nowhere, sizeof(nowhere));
+		rc = forget_part(vpc, vpc->table_offset + i * sizeof(uint32_t),
+				 left < FORGOTTEN ? (size_t)left : FORGOTTEN);
 	}
 	if (rc == 0)
 		rc = image_file_flush(vpc->blocks.file);
-	return rc < 0 ? error_set_errno(err, rc, "Could not write the table")
+	return rc < 0 ? error_set_errno(err, rc, "Could not change the table")
 		      : 0;
 }
 

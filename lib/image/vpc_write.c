@@ -31,30 +31,34 @@ uint64_t vpc_metadata_end(const struct vpc *vpc)
 	return (end + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
 }
 
+static int look_for_end(void *context, const uint32_t *entries, uint32_t n)
+{
+	struct vpc *vpc = context;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t entry = be32toh(entries[i]);
+		uint64_t end = (uint64_t)entry * IMAGE_SECTOR +
+			       vpc->bitmap_len + vpc->block_len;
+
+		if (entry != VHD_NOWHERE && end > vpc->end)
+			vpc->end = end;
+	}
+	return 0;
+}
+
 /* Where the last block ends: the table is looked through once. */
 int vpc_begin_writing(struct blocks *blocks, struct error *err)
 {
 	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
-	uint64_t block_len = (uint64_t)vpc->bitmap_len + vpc->block_len;
+	int rc;
 
 	if (vpc->is_fixed)
 		return 0;
 	vpc->end = vpc_metadata_end(vpc);
-	for (uint32_t i = 0; i < vpc->n_entries; i++) {
-		uint64_t end;
-		uint32_t entry;
-		int rc = table_read(&blocks->table,
-				    vpc->table_offset + (uint64_t)i * 4, &entry,
-				    sizeof(entry), false);
-
-		if (rc < 0)
-			return error_set_errno(err, rc,
-					       "Could not read the table");
-		end = (uint64_t)be32toh(entry) * IMAGE_SECTOR + block_len;
-		if (be32toh(entry) != VHD_NOWHERE && end > vpc->end)
-			vpc->end = end;
-	}
-	return 0;
+	rc = table_walk(&blocks->table, vpc->table_offset, vpc->n_entries,
+			look_for_end, vpc);
+	return rc < 0 ? error_set_errno(err, rc, "Could not read the table")
+		      : 0;
 }
 
 static uint64_t *full_slot(struct vpc *vpc, uint64_t host_offset)

@@ -153,6 +153,28 @@ test_directory_of_the_largest_vmdk() {
 		--output=json a.img | grep -c '"data": true, "offset"')"
 }
 
+# A table as long as a header can say, of which nothing is in the file, is
+# looked through before the first write.
+test_longest_tables_are_written_to() {
+	head -c 64k /dev/zero | tr '\0' x >disk
+	qemu-img create -q -f vpc vpc.img 5M
+	poke vpc.img 528 "$(be64 8388608)" # where
+	poke vpc.img 540 "$(be32 536870911)"
+	qemu-img create -q -f parallels parallels.img 5M
+	poke parallels.img 32 "$(le32 536870911)"
+	cp parallels.img used.img
+	poke used.img 44 "$(le32 1953459801)"
+	qemu-img create -q -f vdi vdi.img 5M
+	poke vdi.img 384 "$(le32 536870784)"
+	for image in vpc parallels used vdi; do
+		[ $image = vpc ] || truncate -s 3G $image.img
+		prlimit --cpu=1 vm-img convert -n -f raw -O \
+			"$(echo $image | sed s/used/parallels/)" disk \
+			$image.img >out 2>&1
+		assertEquals "$image: $(cat out)" 0 $?
+	done
+}
+
 test_vhdx_log_is_replayed() {
 	vm-img create -q -f vhdx -o block_size=1M a.img 40M
 	"$B/tests/tools/image-writer" write a.img state 3 60
