@@ -307,7 +307,8 @@ static int check_next(const struct run *run, const struct image_info *info)
  */
 static int open_next(struct run *run)
 {
-	struct image *above = run->layers[run->n_layers - 1], *image;
+	struct image *above = image_unfiltered(run->layers[run->n_layers - 1]);
+	struct image *image;
 	const struct image_under *under = run->under;
 	struct image_open_options options = { .flags = run->request->flags,
 					      .secrets = object_secrets() };

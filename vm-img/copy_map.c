@@ -24,8 +24,7 @@ static void cut(struct copy_piece *piece, uint64_t len)
 static bool shows_through(const struct copy_run *run, uint64_t offset,
 			  struct copy_piece *piece)
 {
-	const struct image *under =
-		image_backing(run->copy->sources[run->source]);
+	struct image *under = image_backing(run->copy->sources[run->source]);
 
 	if (!run->copy->has_backing || under == NULL ||
 	    offset >= image_size(under))

@@ -185,7 +185,8 @@ int map_run(int argc, char **argv)
 	/* Both are below 2^63. */
 	if (start + len < end)
 		end = start + len;
-	rc = map(image, start, end, is_json);
+	/* Not even an error of a filter's is shown here. */
+	rc = map(image_unfiltered(image), start, end, is_json);
 	image_abandon(image);
 	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

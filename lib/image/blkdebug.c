@@ -294,8 +294,8 @@ static int debug_flush(const struct image_file *file)
 	return rc < 0 ? rc : filter_flush(file);
 }
 
-static int debug_extent(const struct image_file *file, uint64_t offset,
-			uint64_t len, bool *is_data, uint64_t *extent_len)
+static int judge_status(const struct image_file *file, uint64_t offset,
+			uint64_t len)
 {
 	struct debug_file *d = debug_of(file);
 	int rc;
@@ -303,8 +303,25 @@ static int debug_extent(const struct image_file *file, uint64_t offset,
 	pthread_mutex_lock(&d->lock);
 	rc = judge(d, BLKDEBUG_IO_BLOCK_STATUS, offset, len);
 	pthread_mutex_unlock(&d->lock);
+	return rc;
+}
+
+static int debug_extent(const struct image_file *file, uint64_t offset,
+			uint64_t len, bool *is_data, uint64_t *extent_len)
+{
+	int rc = judge_status(file, offset, len);
+
 	return rc < 0 ? rc
 		      : filter_extent(file, offset, len, is_data, extent_len);
+}
+
+static int debug_map(const struct image_file *file, uint64_t offset,
+		     uint64_t len, unsigned flags, struct image_extent *extent,
+		     struct error *err)
+{
+	int rc = judge_status(file, offset, len);
+
+	return rc < 0 ? rc : filter_map(file, offset, len, flags, extent, err);
 }
 
 static int debug_lock(const struct image_file *file, struct error *err)
@@ -341,6 +358,8 @@ static const struct file_ops ops = {
 	.allocate = filter_allocate,
 	.identify = filter_identify,
 	.lock = debug_lock,
+	.disk = filter_disk,
+	.map = debug_map,
 	.close = debug_close,
 };
 

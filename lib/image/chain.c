@@ -279,9 +279,12 @@ static int map_layer(struct image *layer, uint64_t offset, uint64_t len,
 	extent->offset = offset;
 	if (extent->len > len)
 		extent->len = len;
-	extent->layer = layer;
-	if (!extent->has_own_fd)
-		extent->host_fd = layer->file->fd;
+	/* Else the format has found it in another image's. */
+	if (extent->layer == NULL || extent->layer == layer) {
+		extent->layer = layer;
+		if (!extent->has_own_fd)
+			extent->host_fd = layer->file->fd;
+	}
 	if (layer->file->is_read_only)
 		extent->is_writable_in_place = false;
 	return 0;
@@ -298,7 +301,7 @@ int chain_map(struct image *image, uint64_t offset, uint64_t len,
 
 		if (rc < 0)
 			return rc;
-		extent->depth = depth;
+		extent->depth += depth;
 		if (extent->kind != IMAGE_EXTENT_HOLE ||
 		    !(flags & IMAGE_MAP_CHAIN) || layer->backing == NULL)
 			return 0;

@@ -126,6 +126,27 @@ static int disk_extent(const struct image_file *file, uint64_t offset,
 	return 0;
 }
 
+/* What is beyond its end is in none of its layers. */
+static int disk_map(const struct image_file *file, uint64_t offset,
+		    uint64_t len, unsigned flags, struct image_extent *extent,
+		    struct error *err)
+{
+	struct image *image = image_of(file);
+	uint64_t size = image_size(image);
+
+	*extent = (struct image_extent){
+		.kind = IMAGE_EXTENT_HOLE,
+		.len = len,
+		.layer = image,
+		.host_fd = -1,
+	};
+	if (offset >= size)
+		return 0;
+	return image_map(image, offset,
+			 len < size - offset ? len : size - offset, flags,
+			 extent, err);
+}
+
 static int disk_truncate(const struct image_file *file, uint64_t size)
 {
 	static const struct image_resize_options options = { .may_shrink =
@@ -159,8 +180,25 @@ static const struct file_ops ops = {
 	.extent = disk_extent,
 	.truncate = disk_truncate,
 	.identify = disk_identify,
+	.disk = image_of,
+	.map = disk_map,
 	.close = disk_close,
 };
+
+/* Is the image no more than a way to this layer's? */
+static bool is_filtered(const struct image_layer *layer,
+			const struct image_open_options *options)
+{
+	const struct image_layer *above = options->layers;
+	const struct image_format *format =
+		options->format != NULL ? image_format_find(options->format)
+					: NULL;
+
+	while (above != layer && (above->kind == IMAGE_LAYER_BLKDEBUG ||
+				  above->kind == IMAGE_LAYER_THROTTLE))
+		above = above->under;
+	return above == layer && format != NULL && format->is_filter;
+}
 
 int disk_put_over(struct image_file **file, const char *path,
 		  const struct image_layer *layer,
@@ -175,8 +213,9 @@ int disk_put_over(struct image_file **file, const char *path,
 	under.vpc_size = NULL;
 	under.layers = NULL;
 	under.under = NULL;
-	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_NO_BACKING |
-				   IMAGE_METADATA_ONLY);
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_METADATA_ONLY);
+	if (!is_filtered(layer, options))
+		under.flags &= ~(unsigned)IMAGE_NO_BACKING;
 	d = calloc(1, sizeof(*d));
 	if (d == NULL)
 		return -ENOMEM;

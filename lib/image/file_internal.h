@@ -11,6 +11,9 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
+struct image;
+struct image_extent;
+
 /* What is not a file of this host; as image_file_*() but for what those have
  * checked. */
 struct file_ops {
@@ -38,6 +41,11 @@ struct file_ops {
 			uint64_t len);
 	int (*identify)(const struct image_file *file, struct stat *st);
 	int (*lock)(const struct image_file *file, struct error *err);
+	/* As layer.h has them; NULL in both: it is not an image's disk. */
+	struct image *(*disk)(const struct image_file *file);
+	int (*map)(const struct image_file *file, uint64_t host_offset,
+		   uint64_t len, unsigned flags, struct image_extent *extent,
+		   struct error *err);
 	void (*close)(struct image_file *file);
 };
 

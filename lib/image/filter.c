@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "lib/image/filter.h"
 
+#include "lib/image/layer.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,4 +103,17 @@ int filter_lock(const struct image_file *file, struct error *err)
 	const struct filter_file *filter = filter_of(file);
 
 	return image_file_lock(filter->under, filter->path, err);
+}
+
+struct image *filter_disk(const struct image_file *file)
+{
+	return layer_disk(filter_of(file)->under);
+}
+
+int filter_map(const struct image_file *file, uint64_t host_offset,
+	       uint64_t len, unsigned flags, struct image_extent *extent,
+	       struct error *err)
+{
+	return layer_map(filter_of(file)->under, host_offset, len, flags,
+			 extent, err);
 }

@@ -30,6 +30,9 @@ struct image_format {
 	/* QEMU's driver of it works in sectors, and not in bytes. */
 	bool is_in_sectors;
 	bool has_backing; /* there may be an image under it */
+	/* Of a disk it is no more than a way to it, so that what is in which
+	 * of that one's layers is told as if it were not there. */
+	bool is_filter;
 	/* How surely the first bytes (and the size) are this format: 0 no,
 	 * 1 could be (raw), 100 the magic matches. */
 	int (*probe)(const uint8_t *head, size_t len, uint64_t file_size);

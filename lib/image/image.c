@@ -9,6 +9,7 @@
 #include "lib/base/text.h"
 #include "lib/image/chain.h"
 #include "lib/image/format.h"
+#include "lib/image/layer.h"
 #include "lib/image/limits.h"
 #include "lib/image/trace.h"
 
@@ -80,9 +81,19 @@ uint32_t image_transfer_len(const struct image *image)
 	return image_is_uncached(image) ? TRANSFER_LEN_DIRECT : TRANSFER_LEN;
 }
 
-struct image *image_backing(const struct image *image)
+struct image *image_unfiltered(struct image *image)
 {
-	return image->backing;
+	struct image *disk;
+
+	while (image->format->is_filter &&
+	       (disk = layer_disk(image->file)) != NULL)
+		image = disk;
+	return image;
+}
+
+struct image *image_backing(struct image *image)
+{
+	return image_unfiltered(image)->backing;
 }
 
 static int check_range(const struct image *image, uint64_t offset, uint64_t len,
@@ -249,6 +260,7 @@ int image_change_backing(struct image *image, const char *name,
 
 	if (rc < 0)
 		return rc;
+	image = image_unfiltered(image);
 	if (image->format->change_backing == NULL)
 		return error_set(err, -ENOTSUP,
 				 "This image format has no backing files");

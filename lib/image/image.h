@@ -158,7 +158,10 @@ bool image_is_uncached(const struct image *image);
  */
 uint32_t image_transfer_len(const struct image *image);
 /* The image under this one (borrowed), or NULL. */
-struct image *image_backing(const struct image *image);
+struct image *image_backing(struct image *image);
+/* What blkdebug or throttle, if image is that, stand over as an image's disk;
+ * else image itself. Borrowed: for what it is, and not for its data. */
+struct image *image_unfiltered(struct image *image);
 
 /* All of the range must lie within image_size(): else -EINVAL. */
 int image_read(struct image *image, uint64_t offset, void *buf, size_t len,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 #include "lib/image/layer.h"
 
+#include "lib/base/cleanup.h"
 #include "lib/image/blkdebug.h"
-#include "lib/image/file.h"
+#include "lib/image/file_internal.h"
 
 int layer_put_over(struct image_file **file, const char *path,
 		   const struct image_layer *layer,
@@ -28,4 +29,22 @@ int layer_put_over(struct image_file **file, const char *path,
 		return disk_put_over(file, path, layer, options, err);
 	}
 	return 0;
+}
+
+static const struct file_ops *ops_of(const struct image_file *file)
+{
+	return container_of(file, struct file_state, file)->ops;
+}
+
+struct image *layer_disk(const struct image_file *file)
+{
+	const struct file_ops *ops = ops_of(file);
+
+	return ops != NULL && ops->disk != NULL ? ops->disk(file) : NULL;
+}
+
+int layer_map(const struct image_file *file, uint64_t host_offset, uint64_t len,
+	      unsigned flags, struct image_extent *extent, struct error *err)
+{
+	return ops_of(file)->map(file, host_offset, len, flags, extent, err);
 }

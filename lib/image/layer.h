@@ -48,6 +48,13 @@ int layer_put_over(struct image_file **file, const char *path,
 		   const struct image_open_options *options, unsigned flags,
 		   struct error *err);
 
+/* The image whose disk it is, or a part of it; NULL: it is another file.
+ * Borrowed. */
+struct image *layer_disk(const struct image_file *file);
+/* image_map() of that image, from an offset in the file on. */
+int layer_map(const struct image_file *file, uint64_t host_offset, uint64_t len,
+	      unsigned flags, struct image_extent *extent, struct error *err);
+
 /* window.c, throttle.c, disk.c. If they fail *file stays as it is; but disk
  * takes it in any case. */
 int window_put_over(struct image_file **file, const char *path,

@@ -8,6 +8,7 @@
 #include "lib/base/size.h"
 #include "lib/image/file_options.h"
 #include "lib/image/format.h"
+#include "lib/image/layer.h"
 #include "lib/image/null.h"
 #include "lib/image/raw_guard.h"
 
@@ -45,6 +46,7 @@ static int set_size(struct image *image, struct error *err)
 
 static int raw_open(struct image *image, struct error *err)
 {
+	const struct image *disk = layer_disk(image->file);
 	struct raw *raw = calloc(1, sizeof(*raw));
 
 	if (raw == NULL)
@@ -52,6 +54,8 @@ static int raw_open(struct image *image, struct error *err)
 	pthread_mutex_init(&raw->block_0, NULL);
 	image->state = raw;
 	image->cluster_size = 1;
+	if (image->format->is_filter && disk != NULL)
+		image->cluster_size = image_cluster_size(disk);
 	return set_size(image, err);
 }
 
@@ -155,6 +159,22 @@ static void fill_block(const struct image *image, struct image_extent *extent,
 		extent->len = len;
 }
 
+/* Of a disk: in the files of its image. All of those are one layer, unless
+ * this is a filter. */
+static int map_disk(const struct image *image, unsigned flags,
+		    struct image_extent *extent, struct error *err)
+{
+	bool is_filter = image->format->is_filter;
+	int rc = layer_map(image->file, extent->offset, extent->len,
+			   is_filter ? flags : flags | IMAGE_MAP_CHAIN, extent,
+			   err);
+
+	extent->is_writable_in_place = false;
+	if (!is_filter)
+		extent->depth = 0;
+	return rc;
+}
+
 static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 		   unsigned flags, struct image_extent *extent,
 		   struct error *err)
@@ -176,6 +196,8 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 	}
 	if (flags & IMAGE_MAP_NOWAIT)
 		return map_nowait(image, offset, extent);
+	if (layer_disk(image->file) != NULL)
+		return map_disk(image, flags, extent, err);
 	extent->has_marks = image->file->has_marks;
 	if (extent->has_marks)
 		rc = image_file_marks(image->file, offset, extent->len,
@@ -241,9 +263,12 @@ static int raw_resize(struct image *image, uint64_t size,
 static int raw_get_info(struct image *image, struct image_info *info,
 			struct error *err)
 {
+	const struct image *disk = layer_disk(image->file);
 	struct stat st;
 
 	(void)err;
+	if (disk != NULL && image_cluster_size(disk) > 1)
+		info->cluster_size = image_cluster_size(disk);
 	/* As QEMU, which knows nothing of an export but its size. */
 	info->has_no_dirty_flag =
 		image_file_identify(image->file, &st) == -ENOTSUP;
@@ -399,6 +424,7 @@ const struct image_format image_format_nbd = {
 
 const struct image_format image_format_blkdebug = {
 	.name = "blkdebug",
+	.is_filter = true,
 	.probe = probe_nothing,
 	.open = open_layer,
 	.resize = raw_resize,
@@ -407,6 +433,7 @@ const struct image_format image_format_blkdebug = {
 
 const struct image_format image_format_throttle = {
 	.name = "throttle",
+	.is_filter = true,
 	.probe = probe_nothing,
 	.open = open_layer,
 	.resize = raw_resize,

@@ -174,6 +174,8 @@ static const struct file_ops ops = {
 	.allocate = filter_allocate,
 	.identify = filter_identify,
 	.lock = filter_lock,
+	.disk = filter_disk,
+	.map = filter_map,
 	.close = throttled_close,
 };
 

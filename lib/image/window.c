@@ -121,6 +121,16 @@ static int window_extent(const struct image_file *file, uint64_t offset,
 			     extent_len);
 }
 
+static int window_map(const struct image_file *file, uint64_t offset,
+		      uint64_t len, unsigned flags, struct image_extent *extent,
+		      struct error *err)
+{
+	const struct window_file *w = window_of(file);
+
+	return filter_map(file, w->window.offset + offset, len, flags, extent,
+			  err);
+}
+
 static int window_truncate(const struct image_file *file, uint64_t size)
 {
 	const struct window_file *w = window_of(file);
@@ -163,6 +173,8 @@ static const struct file_ops ops = {
 	.allocate = window_allocate,
 	.identify = filter_identify,
 	.lock = filter_lock,
+	.disk = filter_disk,
+	.map = window_map,
 	.close = window_close,
 };
 
