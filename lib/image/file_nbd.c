@@ -291,7 +291,9 @@ static int find_status(const struct image_file *file, uint64_t offset,
 	}
 	pthread_mutex_unlock(&n->status_lock);
 	widen(n, offset, len < STATUS_MAX ? len : STATUS_MAX, &start, &end);
-	rc = nbd_status_ask(&n->link, n->context, start, end - start, &fresh);
+	/* Of another context's flags one does not make up for the other. */
+	rc = nbd_status_ask(&n->link, n->context, start, end - start,
+			    file->has_marks ? 1 : n->alignment, &fresh);
 	if (rc < 0)
 		return rc;
 	nbd_status_find(&fresh, offset, len, flags, run_len);

@@ -69,7 +69,8 @@ enum {
  */
 struct nbd_status {
 	const char *context; /* that is asked for */
-	uint64_t offset;
+	uint64_t offset, len;
+	uint32_t unit; /* bytes of a block, in which runs are whole */
 	unsigned n_runs;
 	struct {
 		uint64_t len;
@@ -77,9 +78,10 @@ struct nbd_status {
 	} runs[NBD_STATUS_RUNS_MAX];
 };
 
-/* May say less than was asked for, and nothing at all. */
+/* May say less than was asked for, and nothing at all. offset is that of a
+ * block of unit bytes. */
 int nbd_status_ask(struct nbd_link *link, const char *context, uint64_t offset,
-		   uint64_t len, struct nbd_status *status);
+		   uint64_t len, uint32_t unit, struct nbd_status *status);
 /* The rest of the run that offset is in, len at most; false: not known, and
  * nothing is changed. */
 bool nbd_status_find(const struct nbd_status *status, uint64_t offset,

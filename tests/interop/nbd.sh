@@ -211,6 +211,42 @@ test_limits_of_the_server() {
 		fail "$(cat .out)"
 }
 
+# A server may tell of less than a block, which is data if any of it is.
+test_blocks_that_are_data_in_part() {
+	head -c 1000 src >short
+	serve_qemu short 2>/dev/null
+	same map -f raw --output=json "nbd:unix:$dir/sock"
+	stop qemu-nbd
+	serve_qemu -f raw short
+	same map -f raw --output=json "nbd:unix:$dir/sock"
+	stop qemu-nbd
+	truncate -s 0 holes
+	truncate -s 48k holes
+	# Blocks that end, begin and are in the middle of data, and two holes
+	# of different kinds.
+	cat >extents <<'END'
+0 3000 hole,zero
+3000 6000
+9000 500 hole,zero
+9500 2788
+12288 1000 zero
+13288 7192 hole,zero
+20480 100 hole,zero
+20580 100
+20680 20280 hole,zero
+40960 8192
+END
+	serve --filter=blocksize-policy --filter=extentlist file holes \
+		extentlist=extents blocksize-minimum=4096 \
+		blocksize-preferred=4096 blocksize-maximum=65536
+	assertEquals 'blocks' '0-12288:true 12288-8192:false 20480-4096:true
+24576-16384:false 40960-8192:true' \
+		"$(vm-img map -f raw --output=json "$uri" | tr , '\n' |
+		sed -n 's/.*"start": //p;s/.*"length": /-/p;s/.*"data": \([a-z]*\).*/:\1 /p' |
+		tr -d '\n' | fold -s -w 54 | sed 's/ $//')"
+	stop nbdkit
+}
+
 test_read_only() {
 	serve -r file src
 	fails 'read-only' vm-img convert -n -f raw -O raw src "$uri"
