@@ -248,7 +248,7 @@ static int preallocate(const struct qcow2_plan *p, const char *path,
 {
 	const struct image_open_options how = {
 		.format = "qcow2",
-		.flags = IMAGE_NO_BACKING | IMAGE_UNSAFE,
+		.flags = IMAGE_NO_BACKING | IMAGE_UNSAFE | IMAGE_NBD,
 		.secrets = o->secrets,
 		.key_secret = image_option_find(o, "encrypt.key-secret"),
 	};
@@ -262,6 +262,9 @@ static int preallocate(const struct qcow2_plan *p, const char *path,
 	pthread_mutex_lock(&q->lock);
 	rc = qcow2_preallocate(q, 0, p->size, p->preallocation, err);
 	pthread_mutex_unlock(&q->lock);
+	if (rc == -ENOSPC && q->data_file->is_block_device)
+		error_set(err, rc, "Could not resize image: Cannot grow %s",
+			  q->data_file->fd < 0 ? "NBD nodes" : "device files");
 	if (rc == 0)
 		return image_close(image, err);
 	image_abandon(image);

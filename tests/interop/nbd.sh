@@ -247,6 +247,20 @@ END
 	stop nbdkit
 }
 
+# It has the size that it has.
+test_export_that_is_too_small() {
+	truncate -s 4M small
+	serve_qemu -f raw small
+	same create -f qcow2 -o preallocation=metadata "$uri" 4M
+	stop qemu-nbd
+	truncate -s 8M small
+	serve_qemu -f raw small
+	same create -f qcow2 -o preallocation=metadata "$uri" 4M
+	stop qemu-nbd
+	qemu-img check -q -f qcow2 small
+	assertEquals 'check' 0 $?
+}
+
 test_read_only() {
 	serve -r file src
 	fails 'read-only' vm-img convert -n -f raw -O raw src "$uri"
