@@ -144,6 +144,18 @@ test_rebase_keeps_zeroes() {
 	assertEquals 'check' 0 $?
 }
 
+# A part of a disk and the disk are in the same file, and not the same.
+test_rebase_from_a_part_to_the_whole() {
+	random x.raw 2M
+	qemu-img convert -O qcow2 x.raw base.qcow2
+	qemu-img create -q -u -f qcow2 -b gone -F raw top.qcow2 1M
+	part=backing.driver=raw,backing.offset=1M,backing.file.driver=qcow2
+	silent rebase -b base.qcow2 -F qcow2 --image-opts \
+		"$disk,$part,backing.file.file.filename=base.qcow2"
+	silent convert -O raw top.qcow2 back.raw
+	assertTrue 'content' 'cmp -n 1M -i 1M:0 x.raw back.raw'
+}
+
 # What the target has under it already is not copied.
 test_convert() {
 	for filter in $(filters); do

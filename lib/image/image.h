@@ -295,7 +295,8 @@ struct image_extent {
 	bool has_host_offset;
 	uint64_t host_offset;
 	struct image *layer; /* whose file it is in */
-	int host_fd;	     /* that file (borrowed) */
+	/* That file (borrowed); -1: none, or not for what is at offset. */
+	int host_fd;
 	/* host_fd is another one of the layer's files, which format.h's map
 	 * has set. */
 	bool has_own_fd;

@@ -126,9 +126,14 @@ static int window_map(const struct image_file *file, uint64_t offset,
 		      struct error *err)
 {
 	const struct window_file *w = window_of(file);
+	int rc = filter_map(file, w->window.offset + offset, len, flags, extent,
+			    err);
 
-	return filter_map(file, w->window.offset + offset, len, flags, extent,
-			  err);
+	/* What is at one offset of two disks in one file is the same, if they
+	 * are not parts. */
+	if (w->window.offset > 0)
+		extent->host_fd = -1;
+	return rc;
 }
 
 static int window_truncate(const struct image_file *file, uint64_t size)
