@@ -126,6 +126,15 @@ test_backing() {
 	assertTrue 'no more than that' "[ $(stat -c %s out) -lt 1000000 ]"
 	refused 'Use of backing file requires explicit backing format' \
 		convert -O qcow2 -B base.qcow2 over.qcow2 -
+	# What is nowhere in a source without that is zero, whatever is under
+	# the target.
+	qemu-img create -q -f qcow2 alone.qcow2 3M
+	qemu-io -f qcow2 -c 'write -P 8 1M 100k' alone.qcow2 >/dev/null
+	for options in compat=v3 compat=v2; do
+		stream -O qcow2 -B base.qcow2 -F qcow2 -o $options \
+			alone.qcow2 -
+		assertTrue "$options" 'qemu-img compare -q out alone.qcow2'
+	done
 }
 
 test_encrypted() {

@@ -146,6 +146,27 @@ struct kinds {
 	uint8_t *data, *zero, *hole;
 };
 
+/* What is in none of its layers may show through from under the source, as it
+ * will in the target; past the end of that, and without it, it is zero. */
+static bool is_hole(struct image *source, uint64_t at,
+		    struct image_extent *extent)
+{
+	const struct image *under = image_backing(source);
+
+	if (extent->kind != IMAGE_EXTENT_HOLE || under == NULL ||
+	    at >= image_size(under))
+		return false;
+	if (extent->len > image_size(under) - at)
+		extent->len = image_size(under) - at;
+	return true;
+}
+
+static bool reads_zeroes(const struct image_extent *extent)
+{
+	return extent->kind == IMAGE_EXTENT_HOLE ||
+	       extent->kind == IMAGE_EXTENT_ZERO;
+}
+
 static int look_at_own(const struct stream *stream, uint64_t unit_len,
 		       struct kinds *k, struct error *err)
 {
@@ -161,9 +182,9 @@ static int look_at_own(const struct stream *stream, uint64_t unit_len,
 					    "error while reading block status "
 					    "at byte %llu",
 					    (unsigned long long)at);
-		set_bits(extent.kind == IMAGE_EXTENT_HOLE   ? k->hole
-			 : extent.kind == IMAGE_EXTENT_ZERO ? k->zero
-							    : k->data,
+		set_bits(is_hole(source, at, &extent) ? k->hole
+			 : reads_zeroes(&extent)      ? k->zero
+						      : k->data,
 			 unit_len, at, extent.len);
 		at += extent.len;
 	}
