@@ -23,7 +23,7 @@ const struct option_spec bitmap_options[] = {
 	{ OPTION_REMOVE, "remove", NULL, "delete it" },
 	{ OPTION_CLEAR, "clear", NULL, "set no bit" },
 	{ OPTION_ENABLE, "enable", NULL, "writes set bits from now on" },
-	{ OPTION_DISABLE, "disable", NULL, "writes set none; with --add too" },
+	{ OPTION_DISABLE, "disable", NULL, "writes set none from now on" },
 	{ OPTION_MERGE, "merge", "SOURCE", "set the bits of that one as well" },
 	{ 'b', "source-file", "FILENAME", "the image that SOURCE is in" },
 	{ 'F', "source-format", "FMT", "the format of that one" },
@@ -44,7 +44,7 @@ struct request {
 	uint64_t granularity;
 	struct action actions[ACTIONS_MAX];
 	unsigned n_actions;
-	bool adds, adds_disabled, merges;
+	bool adds, merges;
 };
 
 static const char *name_of(int id)
@@ -62,8 +62,7 @@ static int act(const struct request *request, const struct action *action,
 	switch (action->id) {
 	case OPTION_ADD:
 		return image_bitmap_add(image, request->bitmap,
-					request->granularity,
-					!request->adds_disabled, err);
+					request->granularity, true, err);
 	case OPTION_REMOVE:
 		return image_bitmap_remove(image, request->bitmap, err);
 	case OPTION_CLEAR:
@@ -128,9 +127,6 @@ static int run_request(const struct request *request)
 
 static void add_action(struct request *request, int id, const char *source)
 {
-	/* With --add that is how the new one begins. */
-	if (id == OPTION_DISABLE && request->adds)
-		request->adds_disabled = true;
 	if (request->n_actions == ACTIONS_MAX)
 		report_usage("Too many actions");
 	request->actions[request->n_actions++] =

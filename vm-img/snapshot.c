@@ -11,6 +11,7 @@
 #include "vm-img/verb.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,7 +117,7 @@ static int create(struct image *image, const char *name, struct error *err)
 	what.date_sec = (uint32_t)now.tv_sec;
 	what.date_nsec = (uint32_t)now.tv_nsec;
 	rc = image_snapshot_create(image, &what, err);
-	if (rc < 0 && is_plain(err, rc))
+	if (rc < 0 && (is_plain(err, rc) || rc == -EINVAL))
 		report_error("Could not create snapshot '%s': %d (%s)", name,
 			     rc, strerror(-rc));
 	else if (rc < 0)
@@ -240,9 +241,10 @@ static int apply(struct image *image, const char *name, struct error *err)
 	int rc = image_has_snapshots(image) ? find(image, name, true, &index)
 					    : 0;
 
-	if (rc < 0)
-		error_set_errno(err, rc, "Failed to load snapshot");
-	else
+	/* Where none can be applied, that is the reason. */
+	if (rc == -ENOENT)
+		index = UINT_MAX;
+	if (rc == 0 || rc == -ENOENT)
 		rc = image_snapshot_apply(image, index, err);
 	if (rc < 0 && ((is_plain(err, rc) && rc != -ENOTSUP) ||
 		       report_cause(err, "Snapshot L1 table ")))

@@ -234,8 +234,9 @@ int image_change_backing(struct image *image, const char *name,
 			 const char *format, struct error *err);
 /*
  * Give back all that is allocated, so that everything reads from the backing
- * image again, or as zeroes. A kill on the way leaves each cluster as it was
- * or given back. -ENOTSUP: the format cannot.
+ * image again, or as zeroes. That is to be the same as before: bitmaps do not
+ * hear of it. A kill on the way leaves each cluster as it was or given back.
+ * -ENOTSUP: the format cannot.
  */
 int image_make_empty(struct image *image, struct error *err);
 

@@ -167,7 +167,10 @@ static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
 		if (!c->q->has_data_file)
 			note_copied(c, entry);
 		if (c->is_first) {
-			c->result->allocated_clusters++;
+			/* A zero cluster at a data file's beginning looks like
+			 * one without a place. */
+			c->result->allocated_clusters +=
+				offset != 0 || !(entry & QCOW2_ZERO);
 			if (*next != 0 && offset != *next)
 				c->result->fragmented_clusters++;
 		}

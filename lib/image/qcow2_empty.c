@@ -72,8 +72,6 @@ int qcow2_make_empty(struct image *image, struct error *err)
 	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
-		rc = qcow2_bitmaps_touch(q, 0, q->header.size, err);
-	if (rc == 0)
 		rc = make_empty(q, err);
 	qcow2_end_alone(q, &flight);
 	return rc;

@@ -131,7 +131,7 @@ static int change_counts(struct qcow2 *q, uint8_t *block, uint64_t first,
 						"Refcount of a cluster in use "
 						"is zero");
 		if (delta > 0 && v == qcow2_refcount_max(q))
-			return error_set(err, -ERANGE,
+			return error_set(err, -EINVAL,
 					 "Refcount of a cluster would exceed "
 					 "its %u bits",
 					 q->refcount_bits);

@@ -128,11 +128,13 @@ int qcow2_snapshot_apply(struct image *image, unsigned index, struct error *err)
 
 	qcow2_begin_alone(q, &flight);
 	rc = qcow2_check_writable(q, err);
-	if (rc == 0 && index >= q->header.n_snapshots)
-		rc = error_set(err, -ENOENT, "No such snapshot");
 	if (rc == 0 && q->n_bitmaps > 0)
 		rc = error_set(err, -ENOTSUP,
 			       "Device has active dirty bitmaps");
+	if (rc == 0 && q->has_data_file)
+		rc = error_set_errno(err, -ENOTSUP, "Failed to load snapshot");
+	if (rc == 0 && index >= q->header.n_snapshots)
+		rc = error_set_errno(err, -ENOENT, "No such snapshot");
 	if (rc == 0)
 		rc = apply(q, &q->snapshots[index], &q->snapshot_infos[index],
 			   err);

@@ -41,10 +41,14 @@ assert_same_bits() { # WHAT
 make_image() { # OPTIONS SIZE
 	qemu-img create -q -f qcow2 -o "$1" "$image" "$2"
 	qemu-io -c 'write 1M 100k' "$image" >"$dir/out"
+	make_bitmaps
+	cp "$image" "$dir/b.qcow2"
+}
+
+make_bitmaps() {
 	qemu-img bitmap --add -g 512 "$image" small
 	qemu-img bitmap --add -g 1M "$image" large
 	qemu-img bitmap --add --disable "$image" off
-	cp "$image" "$dir/b.qcow2"
 }
 
 theirs() {
@@ -73,16 +77,44 @@ test_kept_up_to_date() {
 	done
 }
 
-test_compressed_and_emptied() {
+test_compressed() {
 	make_image cluster_size=64k 1M
 	head -c 1M /dev/zero | tr '\0' x >"$dir/raw"
 	act compress "$dir/raw"
 	theirs 'write 0 1M'
 	assert_same_bits compressed
+}
+
+# To the guest nothing has changed.
+test_committed() {
+	for snapshot in no yes; do
+		rm -f "$image"
+		qemu-img create -q -f raw "$dir/base" 4M
+		qemu-img create -q -f qcow2 -b base -F raw "$image"
+		make_bitmaps
+		cp "$image" "$dir/b.qcow2"
+		[ $snapshot = no ] || vm-img snapshot -c one "$image"
+		vm-img commit -q "$image"
+		assertEquals 0 $?
+		qemu-img commit -q "$dir/b.qcow2"
+		assert_same_bits "snapshot: $snapshot"
+	done
+}
+
+# One that failed is made, and as it was asked for until then.
+test_added_twice() {
 	make_image cluster_size=64k 4M
-	act empty
-	theirs 'write 0 4M'
-	assert_same_bits emptied
+	for program in qemu-img vm-img; do
+		$program bitmap --add --add --disable "$image" $program \
+			2>"$dir/err"
+		assertEquals "$program" 1 $?
+	done
+	vm-img info --output=json "$image" |
+		jq -c '."format-specific".data.bitmaps[] |
+		select(.name[3:] == "img" or .name[5:] == "img") | .flags' \
+			>"$dir/out"
+	assertEquals '["auto"]
+["auto"]' "$(cat "$dir/out")"
 }
 
 # Not closed: QEMU finds the mark.
@@ -272,8 +304,11 @@ test_snapshots_and_bitmaps() {
 	assertEquals 'made' 0 $?
 	vm-img snapshot -a one "$image" 2>"$dir/err"
 	assertEquals 'not applied' 1 $?
-	assertContains "$(cat "$dir/err")" \
-		"Could not apply snapshot 'one': Device has active dirty bitmaps"
+	vm-img snapshot -a none "$image" 2>>"$dir/err"
+	assertEquals "\
+vm-img: Could not apply snapshot 'one': Device has active dirty bitmaps
+vm-img: Could not apply snapshot 'none': Device has active dirty bitmaps" \
+		"$(cat "$dir/err")"
 	vm-img snapshot -d one "$image"
 	assertEquals 'deleted' 0 $?
 	assert_same_bits snapshots

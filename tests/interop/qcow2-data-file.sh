@@ -136,8 +136,21 @@ test_refused() {
 	create vm-img data_file_raw=off 1M
 	refused "Could not create snapshot 'one': -95 (Operation not supported)" \
 		vm-img snapshot -c one "$image"
+	refused "apply snapshot 'one': Failed to load snapshot: Operation not" \
+		vm-img snapshot -a one "$image"
 	sed -i "s,$data,nbd:$(printf %s "$data" | cut -c5-)," "$image"
 	refused 'is not a plain path' vm-img check "$image"
+}
+
+# The place of the first cluster is no place at all.
+test_zeroes_at_the_beginning() {
+	create vm-img data_file_raw=off 1M
+	qemu-io -c 'write 64k 128k' -c 'write 0 64k' -c 'write -z 0 128k' \
+		"$image" >"$dir/out"
+	vm-img check "$image" >"$dir/ours"
+	qemu-img check "$image" >"$dir/theirs"
+	diff "$dir/theirs" "$dir/ours"
+	assertEquals 0 $?
 }
 
 is_locked() {

@@ -193,6 +193,9 @@ test_as_qemu_img() {
 		diff "$dir/a.list" "$dir/b.list"
 		assertEquals "$command: list" 0 $?
 	done
+	qemu-img create -q -f qcow2 -o refcount_bits=1 "$dir/a" 1M
+	qemu-io -c 'write 0 64k' "$dir/a" >"$dir/out"
+	same -c one
 }
 
 # What qemu-img says of ours: the time, and a name of any length.
