@@ -91,6 +91,9 @@ test_zeroes() {
 	same amend -o refcount_bits=1 a.qcow2
 	like_theirs -o refcount_bits=2 a.qcow2
 	like_theirs -o backing_file=base,backing_fmt=raw a.qcow2
+	# Half of it would take the other half away.
+	same amend -o backing_file=base,refcount_bits=2 a.qcow2
+	same amend -o backing_fmt=raw,refcount_bits=2 a.qcow2
 }
 
 test_small_clusters() {
@@ -114,6 +117,8 @@ test_refused() {
 	done
 	qemu-img snapshot -c one orig
 	qemu-img resize -q orig 20M
+	same amend -o compat=0.10 a.qcow2
+	qemu-img bitmap --add orig b
 	same amend -o compat=0.10 a.qcow2
 }
 

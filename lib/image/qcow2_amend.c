@@ -89,6 +89,18 @@ static bool is_other(const char *wanted, const char *now)
 	return wanted != NULL && (now == NULL || strcmp(wanted, now) != 0);
 }
 
+/* Of the two, what is not said is to go. */
+static bool is_backing_changed(const struct image *image, const char *name,
+			       const char *format)
+{
+	if (name == NULL && format == NULL)
+		return false;
+	return is_other(name, image->backing_name) ||
+	       is_other(format, image->backing_format) ||
+	       (name == NULL && image->backing_name != NULL) ||
+	       (format == NULL && image->backing_format != NULL);
+}
+
 static bool has_prefix(const struct image_create_options *o, const char *prefix)
 {
 	for (unsigned i = 0; i < o->n_options; i++)
@@ -185,10 +197,9 @@ static int take_wish(struct qcow2 *q, const struct image_create_options *o,
 		rc = take_width(w, o, err);
 	if (rc == 0)
 		rc = take_data_file(q, w, o, err);
-	w->is_backing_changed = is_other(image_option_find(o, "backing_file"),
-					 image->backing_name) ||
-				is_other(image_option_find(o, "backing_fmt"),
-					 image->backing_format);
+	w->is_backing_changed =
+		is_backing_changed(image, image_option_find(o, "backing_file"),
+				   image_option_find(o, "backing_fmt"));
 	return rc == 0 ? check_wish(q, w, err) : rc;
 }
 
