@@ -165,8 +165,12 @@ int blocks_map(struct blocks *blocks, uint64_t offset, uint64_t len,
 /* Counts of what was looked at; of several blocks, together. */
 struct blocks_census {
 	uint64_t n_blocks, n_allocated, n_fragmented;
+	/* Blocks with a hole between them are no fragments, as QEMU sees it
+	 * in some formats. */
+	bool is_of_neighbours;
 	uint64_t last; /* place in the file of the last one */
-	uint64_t end;  /* of those in the file */
+	uint64_t last_index;
+	uint64_t end; /* of those in the file */
 };
 /*
  * Add to check what is wrong, and to census. is_repair: forget what cannot be

@@ -56,14 +56,17 @@ static bool is_taken(struct examination *e, const struct block_run *run)
 	return is_set;
 }
 
-static void count(struct examination *e, const struct block_run *run)
+static void count(struct examination *e, uint64_t index,
+		  const struct block_run *run)
 {
 	struct blocks_census *c = e->census;
 	uint64_t len = e->blocks->block_len;
 
-	if (c->n_allocated++ > 0 && run->host_offset != c->last + len)
+	if (c->n_allocated++ > 0 && run->host_offset != c->last + len &&
+	    (!c->is_of_neighbours || index == c->last_index + 1))
 		c->n_fragmented++;
 	c->last = run->host_offset;
+	c->last_index = index;
 	if (run->host_offset + len > c->end)
 		c->end = run->host_offset + len;
 }
@@ -129,7 +132,7 @@ static int examine(struct examination *e, uint64_t index, struct error *err)
 		e->check->n_corruptions++;
 		return 0;
 	}
-	count(e, &run);
+	count(e, index, &run);
 	return 0;
 }
 

@@ -434,7 +434,7 @@ static int look_at_end(struct parallels *p, uint64_t end, bool is_repair,
 static int look(struct image *image, unsigned repair, struct image_check *check,
 		struct error *err)
 {
-	struct blocks_census census = { .n_blocks = 0 };
+	struct blocks_census census = { .is_of_neighbours = true };
 	bool is_repair = repair & IMAGE_REPAIR_ERRORS;
 	struct parallels *p = image->state;
 	int rc;

@@ -65,6 +65,20 @@ test_parallels_closed_badly() {
 	assert_disk parallels
 }
 
+# Of blocks with a hole between them no format says the same.
+test_fragments() {
+	for format in parallels qed; do
+		rm -f a.img
+		qemu-img create -q -f $format a.img 8M
+		qemu-io -f $format -c 'write 4M 512' -c 'write 1M 512' \
+			-c 'write 2M 512' -c 'write 6M 512' a.img >.io
+		same check -f $format a.img
+		same check -f $format --output=json a.img
+		qemu-io -f $format -c 'write 3M 512' a.img >.io
+		same check -f $format a.img
+	done
+}
+
 test_parallels_leaks() {
 	make_image parallels
 	size=$(stat -c %s a.img)
