@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 #include "lib/image/layer.h"
 
-#include "lib/base/cleanup.h"
 #include "lib/image/blkdebug.h"
 #include "lib/image/file_internal.h"
 
@@ -31,14 +30,9 @@ int layer_put_over(struct image_file **file, const char *path,
 	return 0;
 }
 
-static const struct file_ops *ops_of(const struct image_file *file)
-{
-	return container_of(file, struct file_state, file)->ops;
-}
-
 struct image *layer_disk(const struct image_file *file)
 {
-	const struct file_ops *ops = ops_of(file);
+	const struct file_ops *ops = file_state_of(file)->ops;
 
 	return ops != NULL && ops->disk != NULL ? ops->disk(file) : NULL;
 }
@@ -46,5 +40,6 @@ struct image *layer_disk(const struct image_file *file)
 int layer_map(const struct image_file *file, uint64_t host_offset, uint64_t len,
 	      unsigned flags, struct image_extent *extent, struct error *err)
 {
-	return ops_of(file)->map(file, host_offset, len, flags, extent, err);
+	return file_state_of(file)->ops->map(file, host_offset, len, flags,
+					     extent, err);
 }
