@@ -214,6 +214,67 @@ test_salvage() {
 	same compare -f raw -F raw a.raw twos
 }
 
+# The name of x.qcow2 with rules: s100 is a sector whose status cannot be told,
+# r100 one that cannot be read.
+failing() { # RULE...
+	list=
+	for rule in "$@"; do
+		type='read'
+		[ "${rule#s}" = "$rule" ] || type=block-status
+		list="$list${list:+,}{\"event\":\"none\",\"errno\":5,
+			\"iotype\":\"$type\",\"sector\":${rule#[sr]}}"
+	done
+	printf %s "json:{\"driver\":\"blkdebug\",\"inject-error\":[$list],
+		\"image\":{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",
+		\"filename\":\"x.qcow2\"}}}"
+}
+
+# A map is asked for less and less, down to what cannot be told, once to count
+# and once to copy.
+test_salvage_of_maps() {
+	qemu-io -c 'write -P 1 64k 100k' -c 'write -P 2 512k 300k' x.qcow2 >out
+	img create -q -f raw r.raw 100k
+	for rules in s0 s100 's128 s129 s130' 's3 s300 s1025 s1100' s2047; do
+		# shellcheck disable=SC2086 # several words
+		name=$(failing $rules)
+		for how in '-O raw' '-O raw -q' '-O raw -S 0' '-O qcow2' \
+			'-O qcow2 -c' '-O qcow2 -o cluster_size=4k'; do
+			# shellcheck disable=SC2086 # several words
+			{
+				same convert --salvage $how "$name" y
+				assertEquals "$rules $how" 'Images are identical.' \
+					"$(img compare x.qcow2 y)"
+				same convert --salvage $how r.raw "$name" y
+			}
+		done
+	done
+}
+
+# What is told of while copying is in the order of the disk, however many read
+# it at once.
+test_salvage_in_order() {
+	img create -q -f qcow2 x.qcow2 16M
+	qemu-io -c 'write -P 1 0 16M' x.qcow2 >out
+	all='r0 s9 r9 r4095 r4096 s5000 r8192 r12000 s12288 r16388 r20480
+		s20481 r28672 s28673 r32767'
+	# shellcheck disable=SC2086 # several words
+	name=$(failing $all)
+	for pass in 's*' '*'; do
+		for line in $all; do
+			# shellcheck disable=SC2254 # it is a pattern
+			case $line in $pass) echo "$line" ;; esac
+		done
+	done >expected
+	for how in '-O raw -m 1' '-O raw' '-O qcow2 -m 16' '-O raw' '-O raw'; do
+		# shellcheck disable=SC2086 # several words
+		img convert --salvage $how "$name" y 2>err
+		assertEquals "$how" "$(cat expected)" "$(sed -E \
+			-e 's/.*reading block status at offset/s/' \
+			-e 's/.*reading offset/r/' -e 's/:.*//' err |
+			awk '{ print $1 $2 / 512 }')"
+	done
+}
+
 # Locks that are asked for meet those of another program.
 test_locks() {
 	name=driver=qcow2,file.driver=blkdebug,file.image.filename=x.qcow2

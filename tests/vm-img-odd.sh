@@ -50,21 +50,6 @@ test_sizes() {
 	same convert -O raw -F qcow2 a x
 }
 
-# A map is asked for less and less, down to what cannot be told. QEMU asks
-# twice for all of it, and warns as often.
-test_salvage() {
-	rule='{"event":"none","iotype":"block-status","errno":5,"sector":1024}'
-	file='{"driver":"file","filename":"r"}'
-	img convert --salvage -O raw \
-		"json:{\"driver\":\"blkdebug\",\"inject-error\":[$rule],\"image\":$file}" \
-		x 2>err
-	assertEquals 'convert' 0 $?
-	assertEquals 'one warning' \
-		'qemu-img: warning: error while reading block status at offset 524288: Input/output error' \
-		"$(cat err)"
-	assertTrue 'all else is read' 'cmp r x'
-}
-
 # Whoever may write to it is told that it was taken for raw.
 test_guesses() {
 	for line in 'commit r' 'rebase -u -b a -F qcow2 r' \

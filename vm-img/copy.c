@@ -191,7 +191,8 @@ static bool read_batch(struct copy_run *run, const struct batch *batch,
 
 		if (piece->kind != COPY_DATA)
 			continue;
-		rc = copy_read(run, piece, buf + len, &err);
+		rc = copy_read(run, batch->pieces[0].start, piece, buf + len,
+			       &err);
 		if (rc < 0) {
 			fail(run, rc, "reading at byte", piece->start, &err);
 			return false;
@@ -294,7 +295,7 @@ int copy_run(const struct copy *copy, struct error *err)
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_mutex_init(&run.feed_lock, NULL);
 	progress_begin(&run.progress, copy->shows_progress);
-	if (copy->shows_progress && !copy->is_fed)
+	if ((copy->shows_progress || copy->is_salvaged) && !copy->is_fed)
 		count(&run);
 	crew_run(&run.crew, first_workers(copy), copy->n_workers, work, &run);
 	progress_end(&run.progress, run.result == 0);

@@ -9,6 +9,26 @@
 #include <errno.h>
 #include <string.h>
 
+struct turn {
+	struct copy_run *run;
+	uint64_t start;
+};
+
+static int await_turn(void *context)
+{
+	struct turn *turn = context;
+	struct copy_run *run = turn->run;
+	bool is_good;
+
+	pthread_mutex_lock(&run->lock);
+	if (run->copy->is_unordered)
+		is_good = !run->turns.is_over;
+	else
+		is_good = turns_await(&run->turns, turn->start, &run->lock);
+	pthread_mutex_unlock(&run->lock);
+	return is_good ? 0 : -ECANCELED;
+}
+
 /* Sector by sector: as much as can be had. */
 static void salvage(const struct copy_run *run, struct image *source,
 		    uint64_t offset, uint8_t *buf, size_t len)
@@ -31,11 +51,25 @@ static void salvage(const struct copy_run *run, struct image *source,
 	}
 }
 
-/* From as many sources as the piece lies in. */
-int copy_read(const struct copy_run *run, const struct copy_piece *piece,
-	      uint8_t *buf, struct error *err)
+static int read_or_salvage(struct turn *turn, struct image *source,
+			   uint64_t offset, uint8_t *buf, size_t len,
+			   struct error *err)
 {
-	const struct copy *copy = run->copy;
+	int rc = image_read(source, offset, buf, len, err);
+
+	if (rc == 0 || !turn->run->copy->is_salvaged)
+		return rc;
+	rc = await_turn(turn);
+	if (rc == 0)
+		salvage(turn->run, source, offset, buf, len);
+	return rc;
+}
+
+/* From as many sources as the piece lies in. */
+static int read_sources(struct turn *turn, const struct copy_piece *piece,
+			uint8_t *buf, struct error *err)
+{
+	const struct copy *copy = turn->run->copy;
 	uint64_t begin = 0, at = piece->start, end = piece->start + piece->len;
 
 	for (unsigned i = 0; i < copy->n_sources && at < end; i++) {
@@ -46,19 +80,28 @@ int copy_read(const struct copy_run *run, const struct copy_piece *piece,
 		if (at < begin + size) {
 			if (n > begin + size - at)
 				n = (size_t)(begin + size - at);
-			rc = image_read(copy->sources[i], at - begin, buf, n,
-					err);
-			if (rc < 0 && !copy->is_salvaged)
-				return rc;
+			rc = read_or_salvage(turn, copy->sources[i], at - begin,
+					     buf, n, err);
 			if (rc < 0)
-				salvage(run, copy->sources[i], at - begin, buf,
-					n);
+				return rc;
 			at += n;
 			buf += n;
 		}
 		begin += size;
 	}
 	return 0;
+}
+
+int copy_read(struct copy_run *run, uint64_t turn_start,
+	      const struct copy_piece *piece, uint8_t *buf, struct error *err)
+{
+	struct turn turn = { run, turn_start };
+	int rc = piece->map_rc < 0 ? await_turn(&turn) : 0;
+
+	if (rc < 0)
+		return rc;
+	copy_tell_map(run, piece);
+	return read_sources(&turn, piece, buf, err);
 }
 
 static int write_zero(const struct copy *copy, uint64_t at, uint64_t len,
@@ -162,26 +205,6 @@ static int write_data(const struct copy_run *run,
 		done += hole_len;
 	}
 	return 0;
-}
-
-struct turn {
-	struct copy_run *run;
-	uint64_t start;
-};
-
-static int await_turn(void *context)
-{
-	struct turn *turn = context;
-	struct copy_run *run = turn->run;
-	bool is_good;
-
-	pthread_mutex_lock(&run->lock);
-	if (run->copy->is_unordered)
-		is_good = !run->turns.is_over;
-	else
-		is_good = turns_await(&run->turns, turn->start, &run->lock);
-	pthread_mutex_unlock(&run->lock);
-	return is_good ? 0 : -ECANCELED;
 }
 
 int copy_write(struct copy_run *run, const struct copy_piece *piece,

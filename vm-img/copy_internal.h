@@ -28,6 +28,10 @@ struct copy_piece {
 		COPY_BACKING, /* not to be touched */
 	} kind;
 	bool is_step; /* of the data: time to show how far it is */
+	/* Why nobody knows what is there, if that is to be told; and where in
+	 * the source that is. */
+	int map_rc;
+	uint64_t source_offset;
 };
 
 struct copy_run {
@@ -51,6 +55,8 @@ struct copy_run {
 	/* What the map said last of the source, up to there. */
 	struct image_extent extent;
 	uint64_t extent_end; /* as source_start + offset; 0: nothing yet */
+	bool is_torn;	     /* because more of the map could not be read */
+	int map_rc;	     /* or not even that, at the extent's begin */
 	int result;
 	uint64_t failed_at;
 	struct error error;
@@ -66,17 +72,21 @@ struct copy_run {
 int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 		 struct error *err);
 
-/* Before anything is copied: how much data there is, n_data. */
+/* Before anything is copied: how much data there is, n_data. What of the maps
+ * cannot be read and is salvaged is told of. */
 int copy_count(struct copy_run *run, struct error *err);
+/* The piece's map_rc. */
+void copy_tell_map(const struct copy_run *run, const struct copy_piece *piece);
 
 /* copy_feed.c. Without the lock, with the other one: the next piece, with its
  * data in buf, which has room for a chunk; the cursor moves. */
 int copy_feed(struct copy_run *run, struct copy_piece *piece, uint8_t *buf,
 	      struct error *err);
 
-/* copy_data.c. Without the lock. */
-int copy_read(const struct copy_run *run, const struct copy_piece *piece,
-	      uint8_t *buf, struct error *err);
+/* copy_data.c. Without the lock. Who has to salvage waits for its turn first,
+ * so that warnings come in order. */
+int copy_read(struct copy_run *run, uint64_t turn_start,
+	      const struct copy_piece *piece, uint8_t *buf, struct error *err);
 int copy_write(struct copy_run *run, const struct copy_piece *piece,
 	       const uint8_t *buf, struct error *err);
 /* The same, when it is its turn. */

@@ -5,6 +5,8 @@
 #include "lib/image/image.h"
 #include "vm-img/report.h"
 
+#include <string.h>
+
 enum {
 	STEP_LEN = 2 * 1024 * 1024, /* of progress, in a long extent */
 	SALVAGE_PART = 4,	    /* of a range: what is tried next */
@@ -59,12 +61,14 @@ static void set_kind(const struct copy_run *run, uint64_t offset,
 
 /*
  * Data grows to the next border between blocks, and so does what is not data
- * but shorter than a block. end is the source's.
+ * but shorter than a block. end is the source's. Where the map was torn it is
+ * asked again at once, unless it is compressed clusters that are made.
  */
 static void fit(const struct copy_run *run, struct copy_piece *piece,
 		uint64_t end)
 {
-	uint64_t mask = run->block_len - 1;
+	bool grows = !run->is_torn || run->copy->is_compressed;
+	uint64_t mask = grows ? run->block_len - 1 : 0;
 	uint64_t up = (piece->start + piece->len + mask) & ~mask;
 	uint64_t down = (piece->start + piece->len) & ~mask;
 
@@ -103,28 +107,24 @@ static void set_step(struct copy_run *run, struct copy_piece *piece,
 
 /* A map that cannot be read: less and less of it, down to one sector, whatever
  * is there. */
-static int salvage_map(const struct copy_run *run, struct image *image,
-		       uint64_t offset, uint64_t left, unsigned flags,
-		       struct image_extent *extent, struct error *err, int rc)
+static int salvage_map(struct copy_run *run, struct image *image,
+		       uint64_t offset, uint64_t left, unsigned flags, int rc)
 {
-	if (!run->copy->is_salvaged)
-		return rc;
+	struct error err;
+
+	run->is_torn = true;
 	while (rc < 0 && left > COPY_SECTOR) {
 		left = (left / COPY_SECTOR + SALVAGE_PART - 1) / SALVAGE_PART *
 		       COPY_SECTOR;
-		rc = image_map(image, offset, left, flags, extent, err);
+		err = (struct error)ERROR_INIT;
+		rc = image_map(image, offset, left, flags, &run->extent, &err);
 	}
-	if (rc == 0)
-		return 0;
-	if (!run->copy->is_quiet)
-		report_warning("error while reading block status at offset "
-			       "%llu: %s",
-			       (unsigned long long)offset,
-			       report_reason(err, rc));
-	*extent = (struct image_extent){
-		.kind = IMAGE_EXTENT_DATA,
-		.len = left,
-	};
+	run->map_rc = rc;
+	if (rc < 0)
+		run->extent = (struct image_extent){
+			.kind = IMAGE_EXTENT_DATA,
+			.len = left,
+		};
 	return 0;
 }
 
@@ -137,14 +137,15 @@ static int ask_map(struct copy_run *run, uint64_t offset, uint64_t left,
 	unsigned flags = run->copy->has_backing ? 0 : IMAGE_MAP_CHAIN;
 	int rc;
 
+	run->map_rc = 0;
 	if (run->cursor < run->extent_end) {
 		run->extent.len = run->extent_end - run->cursor;
 		return 0;
 	}
+	run->is_torn = false;
 	rc = image_map(image, offset, left, flags, &run->extent, err);
-	if (rc < 0)
-		rc = salvage_map(run, image, offset, left, flags, &run->extent,
-				 err, rc);
+	if (rc < 0 && run->copy->is_salvaged)
+		rc = salvage_map(run, image, offset, left, flags, rc);
 	if (rc == 0)
 		run->extent_end = run->cursor + run->extent.len;
 	return rc;
@@ -172,6 +173,8 @@ int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 		return rc;
 	piece->len = run->extent.len;
 	piece->is_step = false;
+	piece->map_rc = run->map_rc;
+	piece->source_offset = offset;
 	set_kind(run, offset, &run->extent, piece);
 	/* A compressed cluster may hold the end of one source and the
 	 * beginning of the next. */
@@ -181,20 +184,29 @@ int copy_look_up(struct copy_run *run, struct copy_piece *piece,
 	return 0;
 }
 
+void copy_tell_map(const struct copy_run *run, const struct copy_piece *piece)
+{
+	if (piece->map_rc < 0 && !run->copy->is_quiet)
+		report_warning("error while reading block status at offset "
+			       "%llu: %s",
+			       (unsigned long long)piece->source_offset,
+			       strerror(-piece->map_rc));
+}
+
 int copy_count(struct copy_run *run, struct error *err)
 {
 	struct copy_piece piece;
-	int rc = 0;
 
-	while (rc == 0 && run->cursor < run->total) {
-		rc = copy_look_up(run, &piece, err);
-		if (rc == 0 && piece.kind == COPY_DATA)
+	while (run->cursor < run->total) {
+		int rc = copy_look_up(run, &piece, err);
+
+		if (rc < 0)
+			return rc;
+		copy_tell_map(run, &piece);
+		if (piece.kind == COPY_DATA)
 			run->n_data += piece.len;
-		if (rc == 0)
-			run->cursor += piece.len;
+		run->cursor += piece.len;
 	}
-	if (rc < 0)
-		return rc;
 	run->cursor = 0;
 	run->source = 0;
 	run->source_start = 0;
