@@ -187,6 +187,21 @@ test_resized() {
 	resized 512k 256k 500k off 436k
 }
 
+# Behind the disk's end blocks are written, not only allocated: when all of the
+# disk is written no more extents are left than there were.
+test_preallocated_tail() {
+	img create -q -f qcow2 -o preallocation=falloc r.qcow2 100k
+	for size in 100k 200k; do
+		[ $size = 100k ] ||
+			img resize -q --preallocation=falloc r.qcow2 $size
+		qemu-img map --output=json -f raw r.qcow2 >extents
+		assertContains "$size" "$(tail -n 1 extents)" '"data": true'
+		len=$(sed -n '$s/.*"length": \([0-9]*\).*/\1/p' extents)
+		assertEquals "$size" $((65536 - ${size%k} * 1024 % 65536)) \
+			"$len"
+	done
+}
+
 # What is cut off gives its place back, and the file's end.
 test_shrunk() {
 	for image in ours theirs; do

@@ -23,8 +23,25 @@ static int find_place(struct qcow2 *q, uint64_t index, uint64_t n,
 	return 0;
 }
 
+/*
+ * Blocks without data, but for the tail, which lies behind the disk's end: no
+ * guest will write there, and where data meets blocks without there is one
+ * extent more. With more than there is room for in the inode, a file system
+ * would need, and count, another block when all of the disk is written.
+ */
+static int allocate_blocks(struct qcow2 *q, uint64_t host_offset, uint64_t len,
+			   uint64_t tail)
+{
+	int rc = image_file_allocate(q->data_file, host_offset, len);
+
+	if (rc < 0)
+		return rc;
+	return image_file_write_zeroes(q->data_file, host_offset + len - tail,
+				       tail);
+}
+
 static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
-		bool is_fresh, const char *mode)
+		uint64_t tail, bool is_fresh, const char *mode)
 {
 	int rc = 0;
 
@@ -36,7 +53,7 @@ static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 	if (!is_fresh && !qcow2_keeps_behind(q))
 		rc = image_file_zero(q->data_file, host_offset, len, true);
 	if (rc == 0 && strcmp(mode, "falloc") == 0)
-		rc = image_file_allocate(q->data_file, host_offset, len);
+		rc = allocate_blocks(q, host_offset, len, tail);
 	return rc;
 }
 
@@ -44,7 +61,8 @@ static int fill(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t n,
 			uint64_t end, const char *mode, struct error *err)
 {
-	uint64_t host_offset = 0, len = n << q->cluster_bits;
+	uint64_t host_offset = 0, len = n << q->cluster_bits, tail = 0;
+	uint64_t disk_end = (index << q->cluster_bits) + len;
 	uint64_t flags = QCOW2_COPIED;
 	bool is_fresh = false;
 	int rc = qcow2_own_l2(q, index, err);
@@ -55,7 +73,9 @@ static int allocate_run(struct qcow2 *q, uint64_t index, uint64_t n,
 		return rc;
 	if (q->has_data_file && len > end - host_offset)
 		len = end - host_offset;
-	rc = fill(q, host_offset, len, is_fresh, mode);
+	else if (disk_end > end)
+		tail = disk_end - end;
+	rc = fill(q, host_offset, len, tail, is_fresh, mode);
 	if (rc == 0 && !is_fresh)
 		rc = qcow2_barrier(q);
 	if (rc < 0) {
