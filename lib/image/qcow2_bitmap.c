@@ -18,13 +18,24 @@
 #include <stddef.h>
 #include <string.h>
 
+/* That extra data does no harm is said of extra data; alone it is no flag that
+ * QEMU knows. */
+static bool has_unknown_flag(const struct qcow2_wire_bitmap *w)
+{
+	uint32_t known = QCOW2_BITMAP_KNOWN;
+
+	if (w->extra_len == 0)
+		known &= ~(uint32_t)QCOW2_BITMAP_EXTRA_COMPATIBLE;
+	return be32toh(w->flags) & ~known;
+}
+
 static int decode(struct qcow2 *q, struct qcow2_bitmap *b,
 		  const struct qcow2_wire_bitmap *w, struct error *err)
 {
 	uint32_t flags = be32toh(w->flags);
 
 	/* Whatever they mean, it may be more than a bitmap that is lost. */
-	if (flags & ~(uint32_t)QCOW2_BITMAP_KNOWN) {
+	if (has_unknown_flag(w)) {
 		q->has_unknown_bitmap_flag = true;
 		return error_set(err, -EINVAL,
 				 "Bitmap '%s' doesn't satisfy the constraints",
