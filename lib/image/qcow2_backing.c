@@ -93,6 +93,12 @@ static int barrier(struct qcow2 *q, struct error *err)
 	return rc < 0 ? error_set_errno(err, rc, "Could not flush") : 0;
 }
 
+/* -ENOSPC says that nothing was written. */
+static int hide_no_space(int rc)
+{
+	return rc == -ENOSPC ? -EIO : rc;
+}
+
 int qcow2_rewrite_header(struct qcow2 *q, const struct qcow2_new_header *header,
 			 struct error *err)
 {
@@ -126,8 +132,7 @@ int qcow2_rewrite_header(struct qcow2 *q, const struct qcow2_new_header *header,
 				      page.at > old_end ? page.at : old_end);
 		if (rc < 0)
 			error_set_errno(err, rc, "Could not write header");
-		/* -ENOSPC says that nothing was written. */
-		rc = rc == -ENOSPC ? -EIO : rc;
+		rc = hide_no_space(rc);
 	}
 	if (rc < 0) {
 		free(copy);
@@ -138,7 +143,7 @@ int qcow2_rewrite_header(struct qcow2 *q, const struct qcow2_new_header *header,
 	h->backing_name_len = name != NULL ? (uint32_t)strlen(name) : 0;
 	h->backing_name_offset = name != NULL ? page.at - strlen(name) : 0;
 	h->autoclear = header->autoclear;
-	return barrier(q, err);
+	return hide_no_space(barrier(q, err));
 }
 
 int qcow2_change_backing(struct image *image, const char *name,
