@@ -131,6 +131,7 @@ struct qcow2_bitmap {
 	 * of the bits is what an entry of the table is for. */
 	uint64_t *table;
 	struct bits bits;
+	bool are_new; /* not what the table says: in a change */
 };
 
 struct qcow2_raw {
@@ -187,6 +188,7 @@ struct qcow2 {
 	struct image_bitmap_info *bitmap_infos; /* as they were asked for */
 	uint64_t bitmaps_loaded; /* bytes, since the image is open */
 	bool are_bitmaps_in_use; /* and so marked on the disk */
+	bool are_bitmaps_moved;	 /* there was a change of them */
 	bool has_unknown_bitmap_flag;
 	bool is_corrupt; /* found here, or in the header */
 	bool is_corruption_told;

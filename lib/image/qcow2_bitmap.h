@@ -6,10 +6,11 @@
 
 #include "lib/image/qcow2.h"
 
-/* The bitmaps as they are to be; names, extra data and bits are those of q's,
- * and so are tables, but for new ones. */
+/* The bitmaps as they are to be; names, extra data, bits and tables are those of
+ * q's, but for bits that are_new, which get a table of their own. */
 struct qcow2_bitmaps_change {
-	struct qcow2_bitmap *bitmaps; /* room for one more; to be freed */
+	struct qcow2_bitmap *bitmaps; /* room for one more */
+	struct qcow2_bitmap_move *moves;
 	uint32_t n;
 };
 
@@ -19,12 +20,13 @@ int qcow2_bitmap_read_table(struct qcow2 *q, struct qcow2_bitmap *b,
 /* As they are; what is in memory goes to the disk. */
 int qcow2_bitmaps_change(struct qcow2 *q, struct qcow2_bitmaps_change *c,
 			 struct error *err);
-/* The new directory takes over, and q->bitmaps becomes c's. */
+/* The new directory takes over, q->bitmaps becomes c's, and tables that are
+ * no longer theirs are given back. The first time all bitmaps move, if there
+ * is room: images look as QEMU's do. */
 int qcow2_bitmaps_commit(struct qcow2 *q, struct qcow2_bitmaps_change *c,
 			 struct error *err);
-/* b gets a new table that says what bits say. */
-int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
-			   const struct bits *bits, struct error *err);
+/* In any case. */
+void qcow2_bitmaps_change_deinit(struct qcow2_bitmaps_change *c);
 /* The clusters of a table, and it. */
 void qcow2_bitmap_free_bits(struct qcow2 *q, uint64_t table_offset,
 			    const uint64_t *table, uint32_t size);

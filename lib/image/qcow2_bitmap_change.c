@@ -8,6 +8,11 @@
  *
  * Before that all that is kept in memory goes back to the disk, so that the
  * new directory has no bitmap marked as in use but those that were lost.
+ *
+ * With the first change after an open all bitmaps move, as QEMU writes all of
+ * them anew whenever it closes an image: then files are as long as its are,
+ * and what is in them is in the same places. Where there is no room for both
+ * copies only what changes is written.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -17,6 +22,12 @@
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
+
+/* Of one bitmap to a new table. */
+struct qcow2_bitmap_move {
+	bool is_done;
+	struct qcow2_bitmap before;
+};
 
 static size_t name_len(const struct qcow2_bitmap *b)
 {
@@ -123,61 +134,6 @@ static int switch_over(struct qcow2 *q, const struct qcow2_wire_bitmaps *where,
 	return qcow2_rewrite_header(q, &new, err);
 }
 
-int qcow2_bitmaps_commit(struct qcow2 *q, struct qcow2_bitmaps_change *c,
-			 struct error *err)
-{
-	struct qcow2_header *h = &q->header;
-	uint64_t old_offset = h->bitmap_directory_offset;
-	uint64_t old_len = h->bitmap_directory_len;
-	bool had_any = h->has_bitmaps && h->autoclear & QCOW2_AUTOCLEAR_BITMAPS;
-	struct qcow2_wire_bitmaps where = { 0 };
-	int rc = write_directory(q, c, &where, err);
-
-	if (rc < 0)
-		return rc;
-	rc = switch_over(q, &where, err);
-	if (rc < 0) {
-		/* If it did happen, this leaks. */
-		if (rc == -ENOSPC)
-			give_back(q, where.directory_offset,
-				  where.directory_len);
-		return rc;
-	}
-	h->has_bitmaps = where.n_bitmaps > 0;
-	h->n_bitmaps = where.n_bitmaps;
-	h->bitmap_directory_offset = where.directory_offset;
-	h->bitmap_directory_len = where.directory_len;
-	if (had_any)
-		give_back(q, old_offset, old_len);
-	free(q->bitmaps);
-	q->bitmaps = steal_ptr(&c->bitmaps);
-	q->n_bitmaps = c->n;
-	return 0;
-}
-
-int qcow2_bitmaps_change(struct qcow2 *q, struct qcow2_bitmaps_change *c,
-			 struct error *err)
-{
-	int rc;
-
-	*c = (struct qcow2_bitmaps_change){ .n = q->n_bitmaps };
-	if (q->header.version < 3) {
-		error_set(err, -ENOTSUP,
-			  "Cannot store dirty bitmaps in qcow2 v2 files");
-		return -ENOTSUP;
-	}
-	rc = qcow2_bitmaps_store(q, err);
-	if (rc < 0)
-		return rc;
-	c->bitmaps = calloc(q->n_bitmaps + 1ULL, sizeof(*c->bitmaps));
-	if (c->bitmaps == NULL)
-		return -ENOMEM;
-	if (q->n_bitmaps > 0)
-		memcpy(c->bitmaps, q->bitmaps,
-		       q->n_bitmaps * sizeof(*c->bitmaps));
-	return 0;
-}
-
 void qcow2_bitmap_free_bits(struct qcow2 *q, uint64_t table_offset,
 			    const uint64_t *table, uint32_t size)
 {
@@ -205,10 +161,10 @@ static int write_bits(struct qcow2 *q, const struct bits *bits, uint64_t *table,
 	return rc;
 }
 
-int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
-			   const struct bits *bits, struct error *err)
+/* b gets a new table that says what its bits say. */
+static int store_new(struct qcow2 *q, struct qcow2_bitmap *b, struct error *err)
 {
-	uint32_t size = (uint32_t)bits->n_parts;
+	uint32_t size = (uint32_t)b->bits.n_parts;
 	_cleanup_free_ uint64_t *wire = calloc(size + 1ULL, sizeof(*wire));
 	_cleanup_free_ uint64_t *table = calloc(size + 1ULL, sizeof(*table));
 	uint64_t offset = 0;
@@ -216,7 +172,7 @@ int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
 
 	if (wire == NULL || table == NULL)
 		return -ENOMEM;
-	rc = write_bits(q, bits, table, err);
+	rc = write_bits(q, &b->bits, table, err);
 	for (uint32_t i = 0; i < size; i++)
 		wire[i] = htobe64(table[i]);
 	if (rc == 0)
@@ -228,6 +184,151 @@ int qcow2_bitmap_store_new(struct qcow2 *q, struct qcow2_bitmap *b,
 	b->table_offset = offset;
 	b->table_size = size;
 	b->table = steal_ptr(&table);
+	return 0;
+}
+
+/* The old places, or the new ones if nothing came of them. */
+static void leave_places(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+			 bool is_undone, bool gives_back)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct qcow2_bitmap_move *move = &c->moves[i];
+		const struct qcow2_bitmap *left =
+			is_undone ? &c->bitmaps[i] : &move->before;
+
+		if (!move->is_done)
+			continue;
+		if (gives_back)
+			qcow2_bitmap_free_bits(q, left->table_offset,
+					       left->table, left->table_size);
+		free(left->table);
+		if (is_undone)
+			c->bitmaps[i] = move->before;
+		move->is_done = false;
+	}
+}
+
+/* In the order of the directory: what is new and, if all move, the others,
+ * unless they are lost or could not be read. */
+static int place(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+		 bool moves_all, struct error *err)
+{
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct qcow2_bitmap *b = &c->bitmaps[i];
+		bool may_move = b->bits.parts != NULL &&
+				!(b->flags & QCOW2_BITMAP_IN_USE);
+		int rc;
+
+		if (!b->are_new && !(moves_all && may_move))
+			continue;
+		c->moves[i].before = *b;
+		rc = store_new(q, b, err);
+		c->moves[i].is_done = rc == 0;
+		if (rc < 0) {
+			leave_places(q, c, true, true);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/* The directory's place is part of q->header afterwards. */
+static int lead_to(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+		   struct error *err)
+{
+	struct qcow2_header *h = &q->header;
+	uint64_t old_offset = h->bitmap_directory_offset;
+	uint64_t old_len = h->bitmap_directory_len;
+	bool had_any = h->has_bitmaps && h->autoclear & QCOW2_AUTOCLEAR_BITMAPS;
+	struct qcow2_wire_bitmaps where = { 0 };
+	int rc = write_directory(q, c, &where, err);
+
+	if (rc < 0)
+		return rc;
+	rc = switch_over(q, &where, err);
+	if (rc < 0) {
+		/* If it did happen, this leaks. */
+		if (rc == -ENOSPC)
+			give_back(q, where.directory_offset,
+				  where.directory_len);
+		return rc;
+	}
+	h->has_bitmaps = where.n_bitmaps > 0;
+	h->n_bitmaps = where.n_bitmaps;
+	h->bitmap_directory_offset = where.directory_offset;
+	h->bitmap_directory_len = where.directory_len;
+	if (had_any)
+		give_back(q, old_offset, old_len);
+	return 0;
+}
+
+static int commit(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+		  bool moves_all, struct error *err)
+{
+	int rc = place(q, c, moves_all, err);
+
+	if (rc < 0)
+		return rc;
+	rc = lead_to(q, c, err);
+	leave_places(q, c, rc < 0, rc == 0 || rc == -ENOSPC);
+	return rc;
+}
+
+int qcow2_bitmaps_commit(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+			 struct error *err)
+{
+	int rc = commit(q, c, !q->are_bitmaps_moved, err);
+
+	if (rc == -ENOSPC && !q->are_bitmaps_moved)
+		rc = commit(q, c, false, err);
+	if (rc < 0)
+		return rc;
+	q->are_bitmaps_moved = true;
+	for (uint32_t i = 0; i < c->n; i++)
+		c->bitmaps[i].are_new = false;
+	free(q->bitmaps);
+	q->bitmaps = steal_ptr(&c->bitmaps);
+	q->n_bitmaps = c->n;
+	return 0;
+}
+
+void qcow2_bitmaps_change_deinit(struct qcow2_bitmaps_change *c)
+{
+	free(c->bitmaps);
+	free(c->moves);
+}
+
+/* To be moved. One that cannot be read stays where it is. */
+static void load_all(struct qcow2 *q)
+{
+	for (uint32_t i = 0; i < q->n_bitmaps; i++)
+		if (!(q->bitmaps[i].flags & QCOW2_BITMAP_IN_USE))
+			(void)qcow2_bitmap_load(q, &q->bitmaps[i], NULL);
+}
+
+int qcow2_bitmaps_change(struct qcow2 *q, struct qcow2_bitmaps_change *c,
+			 struct error *err)
+{
+	int rc;
+
+	*c = (struct qcow2_bitmaps_change){ .n = q->n_bitmaps };
+	if (q->header.version < 3) {
+		error_set(err, -ENOTSUP,
+			  "Cannot store dirty bitmaps in qcow2 v2 files");
+		return -ENOTSUP;
+	}
+	rc = qcow2_bitmaps_store(q, err);
+	if (rc < 0)
+		return rc;
+	if (!q->are_bitmaps_moved)
+		load_all(q);
+	c->bitmaps = calloc(q->n_bitmaps + 1ULL, sizeof(*c->bitmaps));
+	c->moves = calloc(q->n_bitmaps + 1ULL, sizeof(*c->moves));
+	if (c->bitmaps == NULL || c->moves == NULL)
+		return -ENOMEM;
+	if (q->n_bitmaps > 0)
+		memcpy(c->bitmaps, q->bitmaps,
+		       q->n_bitmaps * sizeof(*c->bitmaps));
 	return 0;
 }
 
@@ -272,22 +373,18 @@ int qcow2_bitmaps_begin_resize(struct qcow2 *q, struct error *err)
 		c.bitmaps[i].flags |= QCOW2_BITMAP_IN_USE;
 	if (rc == 0)
 		rc = qcow2_bitmaps_commit(q, &c, err);
-	free(c.bitmaps);
+	qcow2_bitmaps_change_deinit(&c);
 	return rc;
 }
 
 int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err)
 {
-	_cleanup_free_ struct qcow2_bitmap *old = NULL;
 	struct qcow2_bitmaps_change c = { .bitmaps = NULL };
 	uint32_t n = q->n_bitmaps;
 	int rc = 0;
 
 	if (n == 0)
 		return 0;
-	old = calloc(n, sizeof(*old));
-	if (old == NULL)
-		return -ENOMEM;
 	for (uint32_t i = 0; rc == 0 && i < n; i++) {
 		struct qcow2_bitmap *b = &q->bitmaps[i];
 
@@ -297,24 +394,13 @@ int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err)
 	}
 	if (rc == 0)
 		rc = qcow2_bitmaps_change(q, &c, err);
-	memcpy(old, q->bitmaps, n * sizeof(*old));
 	for (uint32_t i = 0; rc == 0 && i < n; i++) {
-		struct qcow2_bitmap *b = &c.bitmaps[i];
-
-		b->flags &= ~(uint32_t)QCOW2_BITMAP_IN_USE;
-		rc = qcow2_bitmap_store_new(q, b, &b->bits, err);
+		c.bitmaps[i].flags &= ~(uint32_t)QCOW2_BITMAP_IN_USE;
+		c.bitmaps[i].are_new = true;
 	}
-	/* On failure what was new leaks, and all are in use for ever. */
+	/* On failure all are in use for ever. */
 	if (rc == 0)
 		rc = qcow2_bitmaps_commit(q, &c, err);
-	for (uint32_t i = 0; rc == 0 && i < n; i++) {
-		qcow2_bitmap_free_bits(q, old[i].table_offset, old[i].table,
-				       old[i].table_size);
-		free(old[i].table);
-	}
-	for (uint32_t i = 0; rc < 0 && c.bitmaps != NULL && i < n; i++)
-		if (c.bitmaps[i].table != old[i].table)
-			free(c.bitmaps[i].table);
-	free(c.bitmaps);
+	qcow2_bitmaps_change_deinit(&c);
 	return rc;
 }

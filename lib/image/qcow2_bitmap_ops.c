@@ -74,6 +74,7 @@ static int add(struct qcow2 *q, const char *name, uint64_t granularity,
 	struct qcow2_bitmap b = {
 		.flags = is_enabled ? QCOW2_BITMAP_AUTO : 0,
 		.granularity_bits = bits,
+		.are_new = true,
 	};
 	struct qcow2_bitmaps_change c;
 	int rc = qcow2_bitmaps_change(q, &c, err);
@@ -87,18 +88,13 @@ static int add(struct qcow2 *q, const char *name, uint64_t granularity,
 		rc = b.name == NULL ? -ENOMEM
 				    : bits_init(&b.bits, n, q->cluster_len);
 	}
-	if (rc == 0)
-		rc = qcow2_bitmap_store_new(q, &b, &b.bits, err);
 	if (rc == 0) {
 		c.bitmaps[c.n++] = b;
 		rc = qcow2_bitmaps_commit(q, &c, err);
-		if (rc == -ENOSPC)
-			qcow2_bitmap_free_bits(q, b.table_offset, b.table,
-					       b.table_size);
 	}
 	if (rc < 0)
 		qcow2_bitmap_deinit(&b);
-	free(c.bitmaps);
+	qcow2_bitmaps_change_deinit(&c);
 	return rc;
 }
 
@@ -145,7 +141,7 @@ static int remove_one(struct qcow2 *q, struct qcow2_bitmap *b,
 			qcow2_bitmap_deinit(&old);
 		}
 	}
-	free(c.bitmaps);
+	qcow2_bitmaps_change_deinit(&c);
 	return rc;
 }
 
@@ -173,33 +169,20 @@ static int replace(struct qcow2 *q, struct qcow2_bitmap *b, struct bits *bits,
 		   struct error *err)
 {
 	uint32_t i = (uint32_t)(b - q->bitmaps);
-	struct qcow2_bitmap old;
+	struct bits old;
 	struct qcow2_bitmaps_change c;
 	int rc = qcow2_bitmaps_change(q, &c, err);
 
-	if (rc == 0)
-		rc = qcow2_bitmap_store_new(q, &c.bitmaps[i], bits, err);
 	if (rc == 0) {
-		struct qcow2_bitmap new = c.bitmaps[i];
-
-		old = *b;
+		old = b->bits;
 		c.bitmaps[i].bits = *bits;
+		c.bitmaps[i].are_new = true;
 		rc = qcow2_bitmaps_commit(q, &c, err);
-		if (rc == 0) {
-			qcow2_bitmap_free_bits(q, old.table_offset, old.table,
-					       old.table_size);
-			free(old.table);
-			*bits = old.bits;
-		} else {
-			if (rc == -ENOSPC)
-				qcow2_bitmap_free_bits(q, new.table_offset,
-						       new.table,
-						       new.table_size);
-			free(new.table);
-		}
 	}
+	if (rc == 0)
+		*bits = old;
 	bits_deinit(bits);
-	free(c.bitmaps);
+	qcow2_bitmaps_change_deinit(&c);
 	return rc;
 }
 
@@ -238,7 +221,7 @@ static int enable(struct qcow2 *q, struct qcow2_bitmap *b, bool is_enabled,
 			c.bitmaps[i].flags |= QCOW2_BITMAP_AUTO;
 		rc = qcow2_bitmaps_commit(q, &c, err);
 	}
-	free(c.bitmaps);
+	qcow2_bitmaps_change_deinit(&c);
 	return rc;
 }
 

@@ -287,6 +287,55 @@ test_resized_too_large() {
 	assertEquals 'sound, and written to' 0 $?
 }
 
+# The directory's offset, the file's length, and of each bitmap, whose name has
+# at most 8 bytes, the table's offset and its first entry.
+places() { # IMAGE N_BITMAPS
+	directory=$(peek64 "$1" $((112 + 8 + 384 + 8 + 16)))
+	echo "$directory $(stat -c %s "$1")"
+	while [ "$2" -gt 0 ]; do
+		table=$(peek64 "$1" "$directory")
+		echo "$table $(peek64 "$1" "$table")"
+		directory=$((directory + 32))
+		set -- "$1" $(($2 - 1))
+	done
+}
+
+# With each change all bitmaps move to where qemu-img moves them.
+test_places() {
+	qemu-img create -q -f qcow2 "$image" 10M
+	qemu-img bitmap --add "$image" a
+	qemu-io -c 'write 0 1M' "$image" >"$dir/out"
+	cp "$image" "$dir/b.qcow2"
+	n=1
+	for line in '--add -g 32k b' '--add c' '--add --disable d' \
+		'--disable a' '--enable a' '--merge a b' '--clear a' \
+		'--merge b d'; do
+		option=${line% *}
+		[ "${option#--add}" = "$option" ] || n=$((n + 1))
+		# shellcheck disable=SC2086 # several words
+		{
+			qemu-img bitmap $option "$dir/b.qcow2" "${line##* }"
+			vm-img bitmap $option "$image" "${line##* }"
+		}
+		assertEquals "$line" "$(places "$dir/b.qcow2" $n)" \
+			"$(places "$image" $n)"
+	done
+	qemu-img check -q "$image"
+	assertEquals 'check' 0 $?
+}
+
+# A change for which there is room is made, though there is none to move what
+# stays the same.
+test_no_room_to_move() {
+	make_image cluster_size=64k 12000256
+	IMAGE_FAIL=1:ENOSPC act bitmap-add new 512
+	assert_same_bits 'full'
+	assertContains "$(qemu-img info "$image")" 'name: new'
+	[ "$(places "$image" 1 | tail -n 1)" = \
+		"$(places "$dir/b.qcow2" 1 | tail -n 1)" ]
+	assertEquals 'not moved' 0 $?
+}
+
 test_stale_bitmaps_are_leaks() {
 	make_image cluster_size=64k 4M
 	poke "$image" 88 "$(be64 0)"
