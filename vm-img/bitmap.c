@@ -36,6 +36,7 @@ const struct option_spec bitmap_options[] = {
 struct action {
 	int id;
 	const char *source; /* of --merge */
+	bool is_disabled;   /* of --add */
 };
 
 struct request {
@@ -62,7 +63,8 @@ static int act(const struct request *request, const struct action *action,
 	switch (action->id) {
 	case OPTION_ADD:
 		return image_bitmap_add(image, request->bitmap,
-					request->granularity, true, err);
+					request->granularity,
+					!action->is_disabled, err);
 	case OPTION_REMOVE:
 		return image_bitmap_remove(image, request->bitmap, err);
 	case OPTION_CLEAR:
@@ -127,6 +129,16 @@ static int run_request(const struct request *request)
 
 static void add_action(struct request *request, int id, const char *source)
 {
+	struct action *last =
+		request->n_actions > 0
+			? &request->actions[request->n_actions - 1]
+			: NULL;
+
+	/* Made as it is to be, in one step. */
+	if (id == OPTION_DISABLE && last != NULL && last->id == OPTION_ADD) {
+		last->is_disabled = true;
+		return;
+	}
 	if (request->n_actions == ACTIONS_MAX)
 		report_usage("Too many actions");
 	request->actions[request->n_actions++] =
