@@ -143,6 +143,68 @@ static void test_table_zeroes(void **state)
 	unlink(path);
 }
 
+struct walked {
+	unsigned n_shown; /* entries, of which so many are not zero */
+	unsigned n_set;
+	uint32_t last;
+	uint32_t end_at; /* this one */
+};
+
+static int look(void *context, const uint32_t *entries, uint32_t n)
+{
+	struct walked *w = context;
+
+	for (uint32_t i = 0; i < n; i++) {
+		w->n_shown++;
+		if (entries[i] == 0)
+			continue;
+		w->n_set++;
+		w->last = entries[i];
+		if (entries[i] == w->end_at)
+			return 5;
+	}
+	return 0;
+}
+
+/* All entries that are not zero, and few of the others. */
+static void test_table_walk(void **state)
+{
+	const uint64_t first = 1000, n = UINT64_C(1) << 30;
+	const uint64_t places[] = { 0, 1, 3, 5000, n / 2, n - 1 };
+	struct image_file *file;
+	struct walked w = { .n_shown = 0 };
+	struct table table;
+	char path[64];
+
+	(void)state;
+	make_path(path);
+	assert_int_equal(image_file_open(&file, path, IMAGE_FILE_CREATE, NULL),
+			 0);
+	table_init(&table, file);
+	assert_int_equal(table_walk(&table, first, n, look, &w), 0);
+	assert_int_equal(w.n_shown, 1);
+	for (uint32_t i = 1; i <= 6; i++)
+		assert_int_equal(table_write(&table, first + places[i - 1] * 4,
+					     &i, sizeof(i)),
+				 0);
+	w.n_shown = 0;
+	assert_int_equal(table_walk(&table, first, n, look, &w), 0);
+	assert_int_equal(w.n_set, 6);
+	assert_int_equal(w.last, 6);
+	assert_true(w.n_shown < 10000);
+	/* Not the last one, which is another table's. */
+	w = (struct walked){ .n_shown = 0 };
+	assert_int_equal(table_walk(&table, first, n - 1, look, &w), 0);
+	assert_int_equal(w.last, 5);
+	w = (struct walked){ .end_at = 3 };
+	assert_int_equal(table_walk(&table, first, n, look, &w), 5);
+	assert_int_equal(w.last, 3);
+	assert_int_equal(table_walk(&table, first, 0, look, &w), 0);
+	table_deinit(&table);
+	image_file_close(file);
+	unlink(path);
+}
+
 struct writer {
 	struct image *image;
 	unsigned index;
@@ -238,6 +300,7 @@ int main(void)
 		cmocka_unit_test(test_guid),
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_table_zeroes),
+		cmocka_unit_test(test_table_walk),
 		cmocka_unit_test(test_threads),
 	};
 
