@@ -165,9 +165,11 @@ int blocks_map(struct blocks *blocks, uint64_t offset, uint64_t len,
 /* Counts of what was looked at; of several blocks, together. */
 struct blocks_census {
 	uint64_t n_blocks, n_allocated, n_fragmented;
-	/* Blocks with a hole between them are no fragments, as QEMU sees it
-	 * in some formats. */
+	/* What QEMU calls a fragment: after a hole there is none in some
+	 * formats, in others at the beginning of a table of so many blocks
+	 * (0: there, too). */
 	bool is_of_neighbours;
+	uint64_t table_len;
 	uint64_t last; /* place in the file of the last one */
 	uint64_t last_index;
 	uint64_t end; /* of those in the file */

@@ -56,6 +56,14 @@ static bool is_taken(struct examination *e, const struct block_run *run)
 	return is_set;
 }
 
+static bool is_fragment(const struct blocks_census *c, uint64_t index)
+{
+	if (c->is_of_neighbours && index != c->last_index + 1)
+		return false;
+	return c->table_len == 0 ||
+	       index / c->table_len == c->last_index / c->table_len;
+}
+
 static void count(struct examination *e, uint64_t index,
 		  const struct block_run *run)
 {
@@ -63,7 +71,7 @@ static void count(struct examination *e, uint64_t index,
 	uint64_t len = e->blocks->block_len;
 
 	if (c->n_allocated++ > 0 && run->host_offset != c->last + len &&
-	    (!c->is_of_neighbours || index == c->last_index + 1))
+	    is_fragment(c, index))
 		c->n_fragmented++;
 	c->last = run->host_offset;
 	c->last_index = index;

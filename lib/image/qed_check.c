@@ -79,8 +79,8 @@ static int count_tables(struct qed *q, uint64_t *n, struct error *err)
 static int look(struct image *image, bool is_repair, struct image_check *check,
 		struct error *err)
 {
-	struct blocks_census census = { .n_blocks = 0 };
 	struct qed *q = image->state;
+	struct blocks_census census = { .table_len = q->n_entries };
 	uint64_t n_used = 0, size = 0;
 	int rc = blocks_check(&q->blocks, is_repair, check, &census, err);
 

@@ -65,8 +65,13 @@ test_parallels_closed_badly() {
 	assert_disk parallels
 }
 
-# Of blocks with a hole between them no format says the same.
+# Of blocks with a hole between them, and of two tables', each format says what
+# it likes.
 test_fragments() {
+	qemu-img create -q -f qed -o cluster_size=4k,table_size=2 a.img 9M
+	qemu-io -f qed -c 'write 3M 64k' -c 'write 8M 64k' \
+		-c 'write 4600k 256k' -c 'write 1M 1M' a.img >.io
+	same check -f qed a.img
 	for format in parallels qed; do
 		rm -f a.img
 		qemu-img create -q -f $format a.img 8M
