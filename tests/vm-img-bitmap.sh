@@ -148,6 +148,12 @@ test_convert() {
 	same convert --bitmaps --skip-broken-bitmaps -O qcow2 a.qcow2 c.qcow2
 }
 
+test_spoiled_is_not_resized() {
+	spoil orig
+	same resize a.qcow2 +1M
+	same amend -o size=20M a.qcow2
+}
+
 # Images of version 2 have none, on either side; nothing is copied then.
 test_version_2() {
 	qemu-img create -q -f qcow2 -o compat=0.10 v2.qcow2 10M

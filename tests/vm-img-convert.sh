@@ -419,6 +419,7 @@ test_wrong_usage() {
 	same convert -T foo src.raw a
 	same convert -c -O raw src.raw a
 	same convert -C -S 4k src.raw a
+	same convert -C -S 4k -c src.raw a
 	same convert -o foo=1 -O qcow2 src.raw a
 	same convert -o cluster_size=x -O qcow2 src.raw a
 	same convert --target-is-zero -O qcow2 src.raw a

@@ -4,6 +4,7 @@
 #include "lib/base/error.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
+#include "vm-img/bitmaps.h"
 #include "vm-img/format_options.h"
 #include "vm-img/object.h"
 #include "vm-img/progress.h"
@@ -114,6 +115,7 @@ static int amend(struct image *image, const struct request *request)
 	report_error("%s", error_text(&err, rc));
 	if (strcmp(err.text, "Cannot amend the backing file") == 0)
 		report_hint("You can use 'qemu-img rebase' instead.");
+	bitmaps_hint(&err);
 	return rc;
 }
 

@@ -166,10 +166,10 @@ static void check_combination(const struct convert *request)
 
 	if (request->skips_broken && !request->wants_bitmaps)
 		text = "Use of --skip-broken-bitmaps requires --bitmaps";
-	else if (request->has_copy_offload && request->has_sparse)
-		text = "Cannot enable copy offloading when -S is used";
 	else if (request->has_copy_offload && request->wants_compression)
 		text = "Cannot enable copy offloading when -c is used";
+	else if (request->has_copy_offload && request->has_sparse)
+		text = "Cannot enable copy offloading when -S is used";
 	else if (request->has_copy_offload && request->is_salvaged)
 		text = "Cannot use copy offloading in salvaging mode";
 	else if (request->is_target_zero && !request->has_no_create)

@@ -5,6 +5,7 @@
 #include "lib/base/size.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
+#include "vm-img/bitmaps.h"
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
 
@@ -108,8 +109,10 @@ static int resize(struct image *image, const struct request *request)
 	if (rc < 0)
 		return rc;
 	rc = image_resize(image, size, &options, &err);
-	if (rc < 0)
+	if (rc < 0) {
 		report_error("%s", error_text(&err, rc));
+		bitmaps_hint(&err);
+	}
 	return rc;
 }
 

@@ -340,8 +340,8 @@ int qcow2_bitmaps_may_resize(const struct qcow2 *q, uint64_t size,
 
 		if (b->flags & QCOW2_BITMAP_IN_USE)
 			return error_set(err, -ENOTSUP,
-					 "Cannot resize: bitmap '%s' is "
-					 "inconsistent",
+					 "Bitmap '%s' is inconsistent and "
+					 "cannot be used",
 					 b->name);
 		/* Or nobody could open the image for writing. */
 		if (qcow2_bitmap_n_bits(size, b->granularity_bits) >
