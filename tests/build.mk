@@ -33,13 +33,18 @@ check-units: units
 	@B=$(B) tests/run $(UNITS)
 
 # Random operations on qcow2 images of every kind, OPS_SEQUENCES of them; a
-# tenth of a second each; and as many random disks converted, rebased and
-# committed.
+# tenth of a second each; as many random disks converted, rebased and committed;
+# and a fifth as many changed in place or copied both by vm-img and by qemu-img,
+# half a second each.
 OPS_SEQUENCES ?= 10000
 check-ops: all units
 	@B=$(B) PATH=$(abspath $(B)/bin):$$PATH tests/long-ops \
 		$(OPS_SEQUENCES)
 	@PATH=$(abspath $(B)/bin):$$PATH tests/long-verbs $(OPS_SEQUENCES)
+	@PATH=$(abspath $(B)/bin):$$PATH tests/long-changes \
+		$$(($(OPS_SEQUENCES) / 5))
+	@PATH=$(abspath $(B)/bin):$$PATH tests/long-copies \
+		$$(($(OPS_SEQUENCES) / 5))
 
 # The same tests with every address and every shift checked.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all \

@@ -8,4 +8,15 @@ test_convert_rebase_and_commit() {
 	assertEquals "$out" 0 $?
 }
 
+# Side by side with qemu-img.
+test_changes() {
+	out=$(timeout 200 tests/long-changes 8 200)
+	assertEquals "$out" 0 $?
+}
+
+test_copies() {
+	out=$(timeout 200 tests/long-copies 8 200)
+	assertEquals "$out" 0 $?
+}
+
 . shunit2
