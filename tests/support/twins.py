@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 OURS, THEIRS = "ours", "theirs"
 
@@ -143,12 +144,18 @@ def same_bytes(what, ours, theirs):
 
 
 def run_all(try_one):
-    """COUNT sequences from FIRST-SEED on; try_one(rng, log)."""
+    """COUNT sequences from FIRST-SEED on, or those of so many SECONDS:
+    try_one(rng, log)."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    limit = int(sys.argv[3]) if len(sys.argv) > 3 else 1000000
+    end = time.monotonic() + limit
     shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    failed = 0
+    done = failed = 0
     for seed in range(first, first + count):
+        if time.monotonic() > end:
+            break
+        done += 1
         name = tempfile.mkdtemp(prefix="pipevisor.",
                                 dir=os.environ.get("TMPDIR", shm))
         os.chdir(name)
@@ -166,5 +173,5 @@ def run_all(try_one):
         os.chdir("/")
         if not os.environ.get("KEEP"):
             shutil.rmtree(name)
-    print("%d sequences, %d failed" % (count, failed))
+    print("%d sequences, %d failed" % (done, failed))
     sys.exit(failed != 0)
