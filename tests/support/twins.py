@@ -24,10 +24,19 @@ class TheirFault(Exception):
     """qemu-img died, or did what is no use as a measure."""
 
 
+# qemu-img 7.2 never ends where it is to widen the refcounts of some images.
+SECONDS_MAX = 60
+
+
 def run(folder, *argv):
     """(status, output, errors)."""
-    done = subprocess.run(argv, cwd=folder, stdin=subprocess.DEVNULL,
-                          capture_output=True, check=False)
+    try:
+        done = subprocess.run(argv, cwd=folder, stdin=subprocess.DEVNULL,
+                              capture_output=True, check=False,
+                              timeout=SECONDS_MAX)
+    except subprocess.TimeoutExpired as late:
+        kind = Wrong if argv[0] == "vm-img" else TheirFault
+        raise kind("%s: %d seconds" % (" ".join(argv), SECONDS_MAX)) from late
     return (done.returncode, done.stdout.decode(errors="replace"),
             done.stderr.decode(errors="replace"))
 
