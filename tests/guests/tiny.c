@@ -253,12 +253,13 @@ static uint8_t find_sleep_type(uint32_t dsdt)
 	return 5;
 }
 
-/* An end may come a little after the write that asks for it. */
+/* An end may come after the write that asks for it: on a busy machine, when
+ * QEMU's main thread has its turn. */
 static void linger(void)
 {
 	unsigned i;
 
-	for (i = 0; i < 2000; i++)
+	for (i = 0; i < 200000; i++)
 		in8(COM_LINE_STATUS);
 }
 
