@@ -142,6 +142,9 @@ test_version_2_wants_16_bits() {
 	done
 	make_image extended_l2=on
 	same amend -o compat=0.10 a.qcow2
+	qemu-img snapshot -c one orig
+	qemu-img resize -q orig 20M
+	same amend -o compat=0.10 a.qcow2
 }
 
 test_version_2_wants_zlib() {

@@ -48,6 +48,26 @@ test_equal() {
 	same compare a.raw a.qcow2 -s -q
 }
 
+# However many of their blocks lie side by side.
+test_equal_in_other_formats() {
+	head -c 700k /dev/urandom >a.raw
+	qemu-img create -q -f qcow2 a.qcow2 700k
+	for at in 600k 64k 0 128k 300k 500k; do
+		qemu-io -f qcow2 -c "write $at 64k" a.qcow2 >.io
+	done
+	qemu-img convert -n -f raw -O qcow2 a.raw a.qcow2
+	for format in vmdk vdi qcow; do
+		qemu-img convert -f raw -O $format a.raw b.$format
+		same compare -s a.qcow2 b.$format
+		same compare -s b.$format a.qcow2
+		same compare -s b.$format a.raw
+		same compare -s b.$format b.$format
+	done
+	head -c 5M /dev/urandom >a.raw
+	qemu-img convert -f raw -O vdi a.raw b.vdi
+	same compare -s b.vdi a.raw
+}
+
 # The first difference is told, whoever finds it.
 test_different() {
 	make_images

@@ -103,11 +103,32 @@ static bool is_allocated(const struct status *s)
 	return s->is_present || image_backing(s->layer) != NULL;
 }
 
-/* So far as QEMU looks: that one of two extents ends with the image, too. */
-static bool are_alike(const struct status *a, const struct status *b,
-		      uint64_t size)
+/* QEMU's drivers of these formats tell of no more than a block at a time. */
+static bool is_by_blocks(const struct image *layer)
 {
-	return (a->start + a->len == size) == (b->start + b->len == size) &&
+	const char *format = image_format_name(layer);
+
+	return strcmp(format, "vmdk") == 0 || strcmp(format, "vdi") == 0 ||
+	       strcmp(format, "qcow") == 0;
+}
+
+/* So far as QEMU sees at cursor. */
+static bool ends_with_image(const struct status *s, uint64_t cursor,
+			    uint64_t size)
+{
+	uint64_t block = image_cluster_size(s->layer);
+
+	return s->start + s->len == size &&
+	       (!is_by_blocks(s->layer) ||
+		size - cursor <= block - cursor % block);
+}
+
+/* As QEMU has it: that one of two extents ends with the image matters, too. */
+static bool are_alike(const struct status *a, const struct status *b,
+		      uint64_t cursor, uint64_t size)
+{
+	return ends_with_image(a, cursor, size) ==
+		       ends_with_image(b, cursor, size) &&
 	       is_allocated(a) == is_allocated(b) && a->is_zero == b->is_zero &&
 	       a->is_data == b->is_data && a->has_offset == b->has_offset;
 }
@@ -168,7 +189,8 @@ static bool take_locked(struct run *run, struct piece *piece)
 		if (!look_up(run, 0) || !look_up(run, 1))
 			return false;
 		if (run->request->is_strict &&
-		    !are_alike(&run->at[0], &run->at[1], run->end)) {
+		    !are_alike(&run->at[0], &run->at[1], run->cursor,
+			       run->end)) {
 			stop(run, EXIT_DIFFERENT, false, run->cursor,
 			     "Strict mode: Offset %" PRIu64
 			     " block status mismatch!",

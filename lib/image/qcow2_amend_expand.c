@@ -204,17 +204,17 @@ int qcow2_check_down(const struct qcow2 *q, uint32_t refcount_order,
 	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
 		return error_set(err, -ENOTSUP,
 				 "Cannot downgrade an image with a data file");
-	if (others != 0)
-		return error_set(err, -ENOTSUP,
-				 "Cannot downgrade an image with incompatible "
-				 "features %#llx set",
-				 (unsigned long long)others);
 	for (uint32_t i = 0; i < h->n_snapshots; i++)
 		if (q->snapshot_infos[i].vm_state_size > UINT32_MAX ||
 		    q->snapshot_infos[i].disk_size != size)
 			return error_set(err, -ENOTSUP,
 					 "Internal snapshots prevent downgrade "
 					 "of image");
+	if (others != 0)
+		return error_set(err, -ENOTSUP,
+				 "Cannot downgrade an image with incompatible "
+				 "features %#llx set",
+				 (unsigned long long)others);
 	if (h->has_bitmaps && h->n_bitmaps > 0)
 		return error_set(err, -ENOTSUP,
 				 "Bitmaps prevent downgrade of image");

@@ -68,6 +68,8 @@ THEIR_FAULTS = (
     "Failed to zero out new clusters: Operation not supported",
     # a file that a crash has left longer than it needs to be
     "Failed to resize underlying file: Cannot use preallocation for shrinking",
+    # -c over what is there already
+    "error while writing at byte",
 )
 # What we refuse.
 OUR_REFUSALS = (
