@@ -75,6 +75,8 @@ THEIR_FAULTS = (
 OUR_REFUSALS = (
     # Theirs loses them.
     "Bitmaps prevent downgrade of image",
+    # Theirs says so, does nothing, and ends with 0.
+    "Cannot use --target-is-zero when the destination image has a backing",
 )
 
 
