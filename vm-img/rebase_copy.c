@@ -200,18 +200,28 @@ static int read_padded(struct image *image, uint64_t start, uint8_t *buf,
 	return n > 0 ? image_read(image, start, buf, n, err) : 0;
 }
 
-/* len bytes of whole clusters, or what is missing of one. Zeroes are written as
- * qemu-img writes them, as data, unless they fill a piece: then there may be
- * any number of those. A filter does not tell the image under it that they
- * must be there whatever is under that. */
+/*
+ * Zeroes of an old backing image are written as qemu-img writes them, as data,
+ * unless they fill a piece: then there may be any number of those. A filter
+ * does not tell the image under it that they must be there whatever is under
+ * that.
+ */
+static bool are_zeroes_marked(const struct run *run, size_t len)
+{
+	struct image *image = run->copy->image;
+
+	return (run->copy->old == NULL || len == run->piece_len) &&
+	       image_unfiltered(image) == image;
+}
+
+/* len bytes of whole clusters, or what is missing of one. */
 static int write_range(const struct run *run, uint64_t start,
 		       const uint8_t *buf, size_t len, struct error *err)
 {
 	size_t cluster = image_cluster_size(run->copy->image);
 	int rc = 0;
 
-	if (len == run->piece_len && is_zero(buf, len) &&
-	    image_unfiltered(run->copy->image) == run->copy->image)
+	if (are_zeroes_marked(run, len) && is_zero(buf, len))
 		return image_write_zeroes(run->copy->image, start, len,
 					  IMAGE_ZERO_EXPLICIT, err);
 	if (!run->copy->is_compressed || start % cluster != 0)
