@@ -163,14 +163,13 @@ static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
 	}
 	if (!qcow2_entry_has_host(c->q, entry) || !is_aligned(w, i, entry))
 		return;
-	if (w->is_active) {
-		if (!c->q->has_data_file)
-			note_copied(c, entry);
+	if (w->is_active && !c->q->has_data_file)
+		note_copied(c, entry);
+	/* A zero cluster at a data file's beginning looks like one without a
+	 * place. */
+	if (w->is_active && (offset != 0 || !(entry & QCOW2_ZERO))) {
 		if (c->is_first) {
-			/* A zero cluster at a data file's beginning looks like
-			 * one without a place. */
-			c->result->allocated_clusters +=
-				offset != 0 || !(entry & QCOW2_ZERO);
+			c->result->allocated_clusters++;
 			if (*next != 0 && offset != *next)
 				c->result->fragmented_clusters++;
 		}
