@@ -189,8 +189,7 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 		.host_offset = image->file->base + offset,
 		.is_writable_in_place = true,
 	};
-	if (!(image->flags & IMAGE_READ_ONLY) &&
-	    raw_guard_wants(image, offset)) {
+	if (raw_guard_wants(image, offset)) {
 		extent->is_writable_in_place = false;
 		if (len > IMAGE_PROBE_LEN - offset)
 			extent->len = IMAGE_PROBE_LEN - offset;

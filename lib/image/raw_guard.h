@@ -19,7 +19,8 @@
 
 static inline bool raw_guard_wants(const struct image *image, uint64_t offset)
 {
-	return image->is_probed && offset < IMAGE_PROBE_LEN;
+	return image->is_probed && !(image->flags & IMAGE_READ_ONLY) &&
+	       offset < IMAGE_PROBE_LEN;
 }
 
 int raw_guard_writev(struct image *image, pthread_mutex_t *lock,
