@@ -62,6 +62,24 @@ static void test_guid(void **state)
 	assert_int_equal(a[8] >> 6, 2);
 }
 
+/* Of a new file, which is empty. */
+static void open_table(struct table *table, struct image_file **file,
+		       char path[64])
+{
+	make_path(path);
+	assert_int_equal(image_file_open(file, path, IMAGE_FILE_CREATE, NULL),
+			 0);
+	table_init(table, *file);
+}
+
+static void close_table(struct table *table, struct image_file *file,
+			const char *path)
+{
+	table_deinit(table);
+	image_file_close(file);
+	unlink(path);
+}
+
 static void test_table(void **state)
 {
 	const uint64_t far = (uint64_t)TABLE_PAGE_LEN * TABLE_PAGES;
@@ -71,10 +89,7 @@ static void test_table(void **state)
 	char path[64];
 
 	(void)state;
-	make_path(path);
-	assert_int_equal(image_file_open(&file, path, IMAGE_FILE_CREATE, NULL),
-			 0);
-	table_init(&table, file);
+	open_table(&table, &file, path);
 	memset(data, 7, sizeof(data));
 	/* Over the border of two pages, neither of which is there. */
 	assert_int_equal(table_read(&table, TABLE_PAGE_LEN - 10, back, 20,
@@ -99,9 +114,7 @@ static void test_table(void **state)
 	assert_int_equal(back[9], 7);
 	assert_int_equal(back[14], 0);
 	assert_int_equal(back[15], 7);
-	table_deinit(&table);
-	image_file_close(file);
-	unlink(path);
+	close_table(&table, file, path);
 }
 
 /* In a page, in holes of the file, behind its end, and after a write. */
@@ -114,10 +127,7 @@ static void test_table_zeroes(void **state)
 	char path[64];
 
 	(void)state;
-	make_path(path);
-	assert_int_equal(image_file_open(&file, path, IMAGE_FILE_CREATE, NULL),
-			 0);
-	table_init(&table, file);
+	open_table(&table, &file, path);
 	assert_int_equal(table_write(&table, far, &entry, sizeof(entry)), 0);
 	assert_int_equal(table_count_zeroes(&table, far, 80), 0);
 	assert_int_equal(table_count_zeroes(&table, far - 20, 80), 20);
@@ -138,9 +148,7 @@ static void test_table_zeroes(void **state)
 	assert_int_equal(
 		table_read(&table, 3 * far, &back, sizeof(back), false), 0);
 	assert_int_equal(back, entry);
-	table_deinit(&table);
-	image_file_close(file);
-	unlink(path);
+	close_table(&table, file, path);
 }
 
 struct walked {
@@ -177,10 +185,7 @@ static void test_table_walk(void **state)
 	char path[64];
 
 	(void)state;
-	make_path(path);
-	assert_int_equal(image_file_open(&file, path, IMAGE_FILE_CREATE, NULL),
-			 0);
-	table_init(&table, file);
+	open_table(&table, &file, path);
 	assert_int_equal(table_walk(&table, first, n, look, &w), 0);
 	assert_int_equal(w.n_shown, 1);
 	for (uint32_t i = 1; i <= 6; i++)
@@ -200,9 +205,7 @@ static void test_table_walk(void **state)
 	assert_int_equal(table_walk(&table, first, n, look, &w), 5);
 	assert_int_equal(w.last, 3);
 	assert_int_equal(table_walk(&table, first, 0, look, &w), 0);
-	table_deinit(&table);
-	image_file_close(file);
-	unlink(path);
+	close_table(&table, file, path);
 }
 
 struct writer {
