@@ -210,9 +210,11 @@ static void *work(void *context)
 static int copy_down(struct run *run, struct error *err)
 {
 	static const struct image_resize_options grow = { .may_shrink = false };
-	unsigned n_workers = arguments_processors(N_WORKERS);
+	unsigned n_workers = workers_limit(arguments_processors(N_WORKERS),
+					   run->layers, run->n_layers);
 	int rc = 0;
 
+	n_workers = workers_limit(n_workers, &run->base, 1);
 	run->size = image_size(run->layers[0]);
 	run->rate.limit = run->request->rate_limit;
 	if (run->size > image_size(run->base))

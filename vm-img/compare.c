@@ -302,7 +302,9 @@ static void compare_range(struct run *run, uint64_t end)
 {
 	run->end = end;
 	run->at[0] = run->at[1] = (struct status){ .len = 0 };
-	workers_run(arguments_processors(N_WORKERS), work, run);
+	workers_run(workers_limit(arguments_processors(N_WORKERS), run->images,
+				  2),
+		    work, run);
 }
 
 static void say(const struct run *run, const char *text)

@@ -14,6 +14,7 @@
 #include "vm-img/report.h"
 #include "vm-img/snapshot.h"
 #include "vm-img/standard.h"
+#include "vm-img/workers.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -366,6 +367,8 @@ static int copy(struct job *job, const struct convert *request)
 	if (!is_remote(request) && n_cpus > 0 &&
 	    c.n_workers > 2 * (unsigned long)n_cpus)
 		c.n_workers = 2 * (unsigned)n_cpus;
+	c.n_workers = workers_limit(c.n_workers, c.sources, c.n_sources);
+	c.n_workers = workers_limit(c.n_workers, &c.target, 1);
 	rc = copy_run(&c, &err);
 	if (rc == 0 && request->wants_bitmaps &&
 	    bitmaps_copy(job->sources[0], job->target) < 0)

@@ -8,6 +8,7 @@
 #include "vm-img/report.h"
 #include "vm-img/standard.h"
 #include "vm-img/stream.h"
+#include "vm-img/workers.h"
 
 #include <string.h>
 
@@ -89,7 +90,9 @@ int convert_stream(const struct convert *request, struct image **sources,
 	const struct stream stream = {
 		.sources = sources,
 		.n_sources = request->n_sources,
-		.n_workers = arguments_processors(COPY_WORKERS_MAX),
+		.n_workers =
+			workers_limit(arguments_processors(COPY_WORKERS_MAX),
+				      sources, request->n_sources),
 		.fd = STDOUT_FILENO,
 	};
 	const struct stream_target target = {

@@ -355,7 +355,9 @@ static size_t find_piece_len(const struct rebase_copy *copy)
 
 int rebase_copy(const struct rebase_copy *copy)
 {
-	unsigned n_workers = arguments_processors(N_WORKERS);
+	struct image *const images[] = { copy->image, copy->old, copy->new };
+	unsigned n_workers =
+		workers_limit(arguments_processors(N_WORKERS), images, 3);
 	struct run run = { .copy = copy, .piece_len = find_piece_len(copy) };
 
 	pthread_mutex_init(&run.lock, NULL);

@@ -2,6 +2,7 @@
 #include "vm-img/workers.h"
 
 #include "lib/base/clock.h"
+#include "lib/image/image.h"
 
 enum {
 	/* Memory is copied faster, even on a machine of little. */
@@ -9,6 +10,14 @@ enum {
 	/* More than a thread costs, or than it takes to be run again. */
 	PATIENCE_NS = 4000000,
 };
+
+unsigned workers_limit(unsigned max, struct image *const *images, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (images[i] != NULL && image_is_heard(images[i]))
+			return 1;
+	return max;
+}
 
 /* With the lock held. Without another thread it goes on with those it has. */
 static void hire(struct crew *crew)

@@ -6,9 +6,15 @@
 #include <pthread.h>
 #include <stdint.h>
 
+struct image;
+
 enum {
 	WORKERS_MAX = 64,
 };
+
+/* How many there may be: max, but 1 where rules of blkdebug hear of one of the
+ * images, of which some may be NULL. */
+unsigned workers_limit(unsigned max, struct image *const *images, unsigned n);
 
 /*
  * Call work(context) in as many as n threads at once (WORKERS_MAX at most),

@@ -76,6 +76,18 @@ bool image_is_uncached(const struct image *image)
 	return false;
 }
 
+bool image_is_heard(const struct image *image)
+{
+	for (; image != NULL; image = image->backing) {
+		const struct image *disk = layer_disk(image->file);
+
+		if (image->file->hear != NULL ||
+		    (disk != NULL && image_is_heard(disk)))
+			return true;
+	}
+	return false;
+}
+
 uint32_t image_transfer_len(const struct image *image)
 {
 	return image_is_uncached(image) ? TRANSFER_LEN_DIRECT : TRANSFER_LEN;

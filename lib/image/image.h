@@ -151,6 +151,9 @@ uint32_t image_host_alignment(const struct image *image);
 /* Is each transfer waited for, as the page cache is not asked for it or for
  * what an image under this one has? */
 bool image_is_uncached(const struct image *image);
+/* Do rules of blkdebug hear of its steps, or of those of an image under it?
+ * What fails then depends on the order of requests: one thread is to work. */
+bool image_is_heard(const struct image *image);
 /*
  * Bytes to read or write at a time when there is much, a power of two: little
  * enough to stay in the processor's cache where the page cache answers at

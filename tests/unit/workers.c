@@ -3,11 +3,16 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
+#include "lib/base/error.h"
+#include "lib/image/image.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -66,12 +71,47 @@ static void test_all_at_once(void **state)
 	assert_int_equal(count_workers(1000, 1000, much), WORKERS_MAX);
 }
 
+static struct image *open_raw(const char *prefix, const char *path)
+{
+	const struct image_open_options options = {
+		.flags = IMAGE_BLKDEBUG | IMAGE_READ_ONLY, .format = "raw"
+	};
+	struct error err = ERROR_INIT;
+	struct image *image = NULL;
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s%s", prefix, path);
+	if (image_open(&image, name, &options, &err) < 0)
+		fail_msg("%s: %s", name, err.text);
+	return image;
+}
+
+static void test_rules_see_one_at_a_time(void **state)
+{
+	char path[] = "/tmp/pipevisor-workers-XXXXXX";
+	int fd = mkstemp(path);
+	struct image *images[3] = { NULL };
+
+	(void)state;
+	assert_true(fd >= 0);
+	images[1] = open_raw("", path);
+	assert_int_equal(workers_limit(8, images, 3), 8);
+	images[2] = open_raw("blkdebug::", path);
+	assert_int_equal(workers_limit(8, images, 2), 8);
+	assert_int_equal(workers_limit(8, images, 3), 1);
+	assert_int_equal(image_close(images[1], NULL), 0);
+	assert_int_equal(image_close(images[2], NULL), 0);
+	unlink(path);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_memory_needs_one),
 		cmocka_unit_test(test_a_device_takes_all),
 		cmocka_unit_test(test_all_at_once),
+		cmocka_unit_test(test_rules_see_one_at_a_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
