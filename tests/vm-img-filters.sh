@@ -169,5 +169,43 @@ test_convert() {
 	done
 }
 
+names() { # COMMAND...
+	"$@" 2>&1 | awk 'NR > 2 { print $1, $2 }'
+}
+
+# qemu-img 7.2 crashes where one is applied through blkdebug.
+test_snapshots() {
+	qemu-img snapshot -c a top.qcow2
+	qemu-io -c 'write -P 7 0 2M' top.qcow2 >/dev/null
+	qemu-img snapshot -c b top.qcow2
+	qemu-img resize -q top.qcow2 6M
+	cp top.qcow2 was.qcow2
+	for filter in $(filters) "driver=raw,$(under file)" \
+		"driver=raw,offset=64k,$(under file)"; do
+		cp was.qcow2 top.qcow2
+		same snapshot $group -d nil --image-opts "$filter"
+		refused "Could not apply snapshot 'nil': Failed to load\
+ snapshot: No such file or directory" snapshot $group -a nil \
+			--image-opts "$filter"
+		silent snapshot $group -c c --image-opts "$filter"
+		for image in "--image-opts $filter" top.qcow2; do
+			assertEquals "$filter" "$(printf '%s\n' '1 a' '2 b' '3 c')" \
+				"$(names vm-img snapshot $group -l $image)"
+			assertEquals "$image" "$(qemu-img info $group $image)" \
+				"$(vm-img info $group $image)"
+		done
+		silent snapshot $group -a b --image-opts "$filter"
+		silent snapshot $group -d a --image-opts "$filter"
+		cp was.qcow2 theirs.qcow2
+		qemu-img snapshot -a b theirs.qcow2
+		qemu-img compare -s theirs.qcow2 top.qcow2 >out
+		assertEquals "$filter: $(cat out)" 0 $?
+		qemu-img check -q top.qcow2
+		assertEquals "$filter: check" 0 $?
+		assertEquals "$filter" "$(printf '%s\n' '2 b' '3 c')" \
+			"$(names qemu-img snapshot -l top.qcow2)"
+	done
+}
+
 # shellcheck disable=SC1091 # not part of the tree
 . shunit2

@@ -238,8 +238,7 @@ int snapshot_load_or_report(struct image *image, const char *param)
 static int apply(struct image *image, const char *name, struct error *err)
 {
 	unsigned index = 0;
-	int rc = image_has_snapshots(image) ? find(image, name, true, &index)
-					    : 0;
+	int rc = find(image, name, true, &index);
 
 	/* Where none can be applied, that is the reason. */
 	if (rc == -ENOENT)

@@ -77,7 +77,8 @@ struct image_format {
 		     const struct image_amend_options *options,
 		     struct error *err);
 	const struct image_option_spec *amend_specs;
-	/* Internal snapshots. NULL: -ENOTSUP. */
+	/* Internal snapshots. NULL: -ENOTSUP. Where only load is that, they
+	 * are another image's. */
 	int (*snapshot_create)(struct image *image,
 			       const struct image_snapshot_info *what,
 			       struct error *err);
@@ -141,6 +142,8 @@ struct image {
 
 /* All formats, NULL-terminated: a new one is a row in formats.c. */
 extern const struct image_format *const image_formats[];
+/* What is said where there are no internal snapshots. */
+extern const char image_no_snapshots[];
 /* By name; NULL: none such. */
 const struct image_format *image_format_find(const char *name);
 /*

@@ -388,13 +388,14 @@ int image_repair(struct image *image, unsigned what, struct image_check *check,
 	return image->format->repair(image, what, check, err);
 }
 
+const char image_no_snapshots[] = "Block driver does not support snapshots";
+
 static int check_snapshots(const struct image *image, struct error *err)
 {
 	int rc = check_writable(image, err);
 
 	if (rc == 0 && image->format->snapshot_create == NULL)
-		rc = error_set(err, -ENOTSUP,
-			       "Block driver does not support snapshots");
+		rc = error_set(err, -ENOTSUP, "%s", image_no_snapshots);
 	return rc;
 }
 

@@ -263,16 +263,61 @@ static int raw_resize(struct image *image, uint64_t size,
 static int raw_get_info(struct image *image, struct image_info *info,
 			struct error *err)
 {
-	const struct image *disk = layer_disk(image->file);
+	struct image *disk = layer_disk(image->file);
+	struct image_info below = { .n_snapshots = 0 };
 	struct stat st;
+	int rc = 0;
 
-	(void)err;
 	if (disk != NULL && image_cluster_size(disk) > 1)
 		info->cluster_size = image_cluster_size(disk);
+	if (disk != NULL)
+		rc = image_get_info(disk, &below, err);
+	info->snapshots = below.snapshots;
+	info->n_snapshots = below.n_snapshots;
 	/* As QEMU, which knows nothing of an export but its size. */
 	info->has_no_dirty_flag =
 		image_file_identify(image->file, &st) == -ENOTSUP;
-	return 0;
+	return rc;
+}
+
+/* Snapshots are of the disk that it is a way to, or a part of. */
+static int find_disk(const struct image *image, struct image **disk,
+		     struct error *err)
+{
+	*disk = layer_disk(image->file);
+	return *disk != NULL
+		       ? 0
+		       : error_set(err, -ENOTSUP, "%s", image_no_snapshots);
+}
+
+static int raw_snapshot_create(struct image *image,
+			       const struct image_snapshot_info *what,
+			       struct error *err)
+{
+	struct image *disk;
+	int rc = find_disk(image, &disk, err);
+
+	return rc < 0 ? rc : image_snapshot_create(disk, what, err);
+}
+
+static int raw_snapshot_apply(struct image *image, unsigned index,
+			      struct error *err)
+{
+	struct image *disk;
+	int rc = find_disk(image, &disk, err);
+
+	if (rc == 0)
+		rc = image_snapshot_apply(disk, index, err);
+	return rc < 0 ? rc : set_size(image, err);
+}
+
+static int raw_snapshot_delete(struct image *image, unsigned index,
+			       struct error *err)
+{
+	struct image *disk;
+	int rc = find_disk(image, &disk, err);
+
+	return rc < 0 ? rc : image_snapshot_delete(disk, index, err);
 }
 
 static const struct image_option_spec create_specs[] = {
@@ -367,7 +412,10 @@ static int open_host_device(struct image *image, struct error *err)
 	.discard = raw_discard, \
 	.flush = raw_flush, \
 	.map = raw_map, \
-	.get_info = raw_get_info
+	.get_info = raw_get_info, \
+	.snapshot_create = raw_snapshot_create, \
+	.snapshot_apply = raw_snapshot_apply, \
+	.snapshot_delete = raw_snapshot_delete
 /* clang-format on */
 
 const struct image_format image_format_raw = {
