@@ -44,15 +44,16 @@ int qcow2_drop_tables(struct qcow2 *q, uint64_t first, struct error *err)
 	rc = clear_l1(q, first, err);
 	if (rc < 0)
 		return rc;
-	image_file_tell(q->file, IMAGE_EVENT_EMPTY_IMAGE_PREPARE);
 	rc = qcow2_filters_refill(q);
 	return rc < 0 ? rc : qcow2_count_tables(q, old, n, -1, err);
 }
 
 static int make_empty(struct qcow2 *q, struct error *err)
 {
-	int rc = qcow2_drop_tables(q, 0, err);
+	int rc;
 
+	image_file_tell(q->file, IMAGE_EVENT_EMPTY_IMAGE_PREPARE);
+	rc = qcow2_drop_tables(q, 0, err);
 	if (rc == 0)
 		rc = qcow2_free_pending(q, err);
 	if (rc == 0)
