@@ -103,15 +103,6 @@ static bool is_allocated(const struct status *s)
 	return s->is_present || image_backing(s->layer) != NULL;
 }
 
-/* QEMU's drivers of these formats tell of no more than a block at a time. */
-static bool is_by_blocks(const struct image *layer)
-{
-	const char *format = image_format_name(layer);
-
-	return strcmp(format, "vmdk") == 0 || strcmp(format, "vdi") == 0 ||
-	       strcmp(format, "qcow") == 0;
-}
-
 /* So far as QEMU sees at cursor. */
 static bool ends_with_image(const struct status *s, uint64_t cursor,
 			    uint64_t size)
@@ -119,8 +110,7 @@ static bool ends_with_image(const struct status *s, uint64_t cursor,
 	uint64_t block = image_cluster_size(s->layer);
 
 	return s->start + s->len == size &&
-	       (!is_by_blocks(s->layer) ||
-		size - cursor <= block - cursor % block);
+	       (!s->is_by_blocks || size - cursor <= block - cursor % block);
 }
 
 /* As QEMU has it: that one of two extents ends with the image matters, too. */

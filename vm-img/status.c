@@ -44,6 +44,15 @@ static bool is_flat_hole(const struct image_extent *extent)
 		strcmp(format, "vpc") == 0);
 }
 
+/* QEMU's drivers of these formats tell of no more than a block at a time. */
+static bool is_by_blocks(const struct image_extent *extent)
+{
+	const char *format = image_format_name(extent->layer);
+
+	return strcmp(format, "vmdk") == 0 || strcmp(format, "vdi") == 0 ||
+	       strcmp(format, "qcow") == 0;
+}
+
 int status_get(struct image *image, uint64_t start, uint64_t len,
 	       struct status *status, struct error *err)
 {
@@ -65,6 +74,7 @@ int status_get(struct image *image, uint64_t start, uint64_t len,
 		.offset = extent.host_offset,
 		.layer = extent.layer,
 		.is_external = is_external(&extent),
+		.is_by_blocks = is_by_blocks(&extent),
 		.file_path = extent.host_path,
 		.has_marks = extent.has_marks,
 		.marks = extent.marks,
