@@ -55,6 +55,25 @@ test_to_every_image_of_the_chain_and_others() {
 	assertTrue 'compressed' "qemu-img check ours.qcow2 | grep -qv ' 0.00% comp'"
 }
 
+# Of a cluster with subclusters only those that differ are copied.
+test_subclusters() {
+	random old.raw 1M
+	cp old.raw new.raw
+	for at in 3 70 71 200 511; do
+		dd if=/dev/zero of=new.raw bs=2k seek=$at count=1 conv=notrunc \
+			status=none
+	done
+	qemu-img create -q -f qcow2 -o extended_l2=on -b old.raw -F raw \
+		top.qcow2
+	qemu-io -c 'write -P 3 100k 3k' -c 'write -z 140k 2k' top.qcow2 >out
+	qemu-img convert -O raw top.qcow2 top.raw
+	cp top.qcow2 theirs.qcow2
+	qemu-img rebase -b new.raw -F raw theirs.qcow2
+	silent rebase -b new.raw -F raw top.qcow2
+	rebased 'subclusters' top.qcow2
+	assertEquals "$(allocated theirs.qcow2)" "$(allocated top.qcow2)"
+}
+
 # Zeroes over new data: a short run is data, as qemu-img's, and a long one takes
 # no room in the file.
 test_zeroes() {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * What the image loses with the old backing image is copied into it. Workers
- * take such ranges in turn; each compares cluster by cluster.
+ * take such ranges in turn; each compares cluster by cluster, or by parts of a
+ * cluster that can be in the image without the rest of it.
  */
 #include "vm-img/rebase_copy.h"
 
@@ -30,6 +31,7 @@ enum {
 struct run {
 	const struct rebase_copy *copy;
 	size_t piece_len; /* whole clusters */
+	size_t unit;	  /* that is copied or not */
 
 	pthread_mutex_t lock;
 	uint64_t cursor;
@@ -214,7 +216,7 @@ static bool are_zeroes_marked(const struct run *run, size_t len)
 	       image_unfiltered(image) == image;
 }
 
-/* len bytes of whole clusters, or what is missing of one. */
+/* len bytes of whole units, or what is missing of one. */
 static int write_range(const struct run *run, uint64_t start,
 		       const uint8_t *buf, size_t len, struct error *err)
 {
@@ -240,17 +242,16 @@ static int write_range(const struct run *run, uint64_t start,
 	return rc;
 }
 
-/* What differs of one piece: clusters in a row are written together. */
+/* What differs of one piece: units in a row are written together. */
 static int write_differences(const struct run *run, const struct piece *piece,
 			     const uint8_t *before, const uint8_t *after,
 			     struct error *err)
 {
-	size_t cluster = image_cluster_size(run->copy->image), first = 0,
-	       at = 0;
+	size_t first = 0, at = 0;
 	int rc = 0;
 
 	while (rc == 0 && at < piece->len) {
-		size_t len = cluster - (piece->start + at) % cluster;
+		size_t len = run->unit - (piece->start + at) % run->unit;
 
 		if (len > piece->len - at)
 			len = piece->len - at;
@@ -353,6 +354,23 @@ static size_t find_piece_len(const struct rebase_copy *copy)
 	return result;
 }
 
+/* Compressed is a cluster or nothing. */
+static int find_unit(struct run *run)
+{
+	struct error err = ERROR_INIT;
+	struct image_info info;
+	int rc = image_get_info(run->copy->image, &info, &err);
+
+	if (rc < 0) {
+		fail(run, rc, "error while reading image metadata", &err);
+		return rc;
+	}
+	run->unit = image_cluster_size(run->copy->image);
+	if (!run->copy->is_compressed && info.limits.write_zeroes_alignment > 0)
+		run->unit = (size_t)info.limits.write_zeroes_alignment;
+	return 0;
+}
+
 int rebase_copy(const struct rebase_copy *copy)
 {
 	struct image *const images[] = { copy->image, copy->old, copy->new };
@@ -361,8 +379,9 @@ int rebase_copy(const struct rebase_copy *copy)
 	struct run run = { .copy = copy, .piece_len = find_piece_len(copy) };
 
 	pthread_mutex_init(&run.lock, NULL);
-	crew_run(&run.crew, works_alone(copy) ? 1 : n_workers, n_workers, work,
-		 &run);
+	if (find_unit(&run) == 0)
+		crew_run(&run.crew, works_alone(copy) ? 1 : n_workers,
+			 n_workers, work, &run);
 	pthread_mutex_destroy(&run.lock);
 	if (run.result < 0)
 		report_error("%s", run.error.text);
