@@ -37,14 +37,11 @@ check-units: units
 # and a fifth as many changed in place or copied both by vm-img and by qemu-img,
 # half a second each.
 OPS_SEQUENCES ?= 10000
-check-ops: all units
-	@B=$(B) PATH=$(abspath $(B)/bin):$$PATH tests/long-ops \
-		$(OPS_SEQUENCES)
-	@PATH=$(abspath $(B)/bin):$$PATH tests/long-verbs $(OPS_SEQUENCES)
-	@PATH=$(abspath $(B)/bin):$$PATH tests/long-changes \
-		$$(($(OPS_SEQUENCES) / 5))
-	@PATH=$(abspath $(B)/bin):$$PATH tests/long-copies \
-		$$(($(OPS_SEQUENCES) / 5))
+check-ops: $(addprefix check-long-,ops verbs changes copies)
+check-long-changes check-long-copies: OPS_SHARE = 5
+check-long-%: all units
+	@B=$(B) PATH=$(abspath $(B)/bin):$$PATH tests/long-$* \
+		$$(($(OPS_SEQUENCES) / $(or $(OPS_SHARE),1)))
 
 # The same tests with every address and every shift checked.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all \
