@@ -35,10 +35,10 @@ check-units: units
 # Random operations on qcow2 images of every kind, OPS_SEQUENCES of them; a
 # tenth of a second each; as many random disks converted, rebased and committed;
 # and a fifth as many changed in place or copied both by vm-img and by qemu-img,
-# half a second each.
+# half a second each, and written to by several threads at once, a second each.
 OPS_SEQUENCES ?= 10000
-check-ops: $(addprefix check-long-,ops verbs changes copies)
-check-long-changes check-long-copies: OPS_SHARE = 5
+check-ops: $(addprefix check-long-,ops verbs changes copies threads)
+check-long-changes check-long-copies check-long-threads: OPS_SHARE = 5
 check-long-%: all units
 	@B=$(B) PATH=$(abspath $(B)/bin):$$PATH tests/long-$* \
 		$$(($(OPS_SEQUENCES) / $(or $(OPS_SHARE),1)))
