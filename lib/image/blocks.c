@@ -98,13 +98,15 @@ int blocks_inflate(struct blocks *blocks, const struct block_run *run,
 	uint8_t *unit;
 	int rc;
 
-	if (blocks->unit != NULL && blocks->unit_start == run->unit_start)
+	if (blocks->unit != NULL && blocks->unit_start == run->unit_start &&
+	    blocks->unit_host_offset == run->host_offset)
 		return 0;
 	unit = realloc(blocks->unit, run->unit_len);
 	if (unit == NULL)
 		return -ENOMEM;
 	blocks->unit = unit;
 	blocks->unit_start = run->unit_start;
+	blocks->unit_host_offset = run->host_offset;
 	rc = blocks->ops->inflate(blocks, run, unit, err);
 	if (rc < 0) {
 		free(blocks->unit);

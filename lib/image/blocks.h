@@ -137,8 +137,10 @@ struct blocks {
 	struct table table;
 	bool is_writing; /* begin_writing is done */
 	bool is_damaged; /* found by blocks_check(): end_writing must not be */
-	uint8_t *unit;	 /* the last one that was inflated, or NULL */
-	uint64_t unit_start;
+	/* The last one that was inflated, or NULL; where it is in the disk, and
+	 * in the file: when it is written again it is elsewhere. */
+	uint8_t *unit;
+	uint64_t unit_start, unit_host_offset;
 };
 
 /* The fields before lock are the caller's to set. */

@@ -220,15 +220,6 @@ static int write_new(struct blocks *blocks, struct first_write *w,
 		      : blocks->ops->enter(blocks, w->index, &w->place, err);
 }
 
-/* What a unit held before is no longer what its block holds. */
-static void forget_unit(struct blocks *blocks, uint64_t start)
-{
-	if (blocks->unit_start != start)
-		return;
-	free(blocks->unit);
-	blocks->unit = NULL;
-}
-
 /* What the disk has in the whole of w's block. */
 static int read_block(struct blocks *blocks, const struct first_write *w,
 		      uint8_t *block, struct error *err)
@@ -276,10 +267,8 @@ static int write_packed(struct blocks *blocks, const struct first_write *w,
 	rc = blocks->ops->deflate(blocks, w->index, block, &packed, &len, err);
 	if (is_whole)
 		pthread_mutex_lock(&blocks->lock);
-	if (rc == 0)
-		rc = blocks->ops->store(blocks, w->index, packed, len, err);
-	forget_unit(blocks, w->start);
-	return rc;
+	return rc < 0 ? rc
+		      : blocks->ops->store(blocks, w->index, packed, len, err);
 }
 
 static int write_first(struct blocks *blocks, uint64_t offset, uint64_t len,
@@ -393,7 +382,6 @@ int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
 	if (rc == 0)
 		rc = blocks->ops->store(blocks, offset / blocks->block_len,
 					packed, packed_len, err);
-	forget_unit(blocks, offset);
 	pthread_mutex_unlock(&blocks->lock);
 	return rc;
 }

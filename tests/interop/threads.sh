@@ -20,4 +20,26 @@ test_images_of_all_kinds() {
 	assertEquals "$out" 0 $?
 }
 
+# Few bytes, so that many share a place.
+crowd() { # NAME SEED ROUNDS OPTION...
+	what=$1
+	seed=$2
+	rounds=$3
+	shift 3
+	timeout 60 "$B/tests/tools/image-threads" "$@" "$dir/a" "$seed" \
+		"$rounds" "$dir/mirror" 2>"$dir/log"
+	assertEquals "$what, seed $seed: $(cat "$dir/log")" 0 $?
+}
+
+# Who reads a grain remembers it while others write it anew.
+test_compressed_grains() {
+	for seed in 1 2 3; do
+		vm-img create -q -f vmdk -o subformat=streamOptimized \
+			"$dir/a" 128k
+		crowd grains $seed 20 --format=vmdk
+		qemu-img compare -q -f vmdk -F raw "$dir/a" "$dir/mirror"
+		assertEquals "seed $seed" 0 $?
+	done
+}
+
 . shunit2
