@@ -148,6 +148,33 @@ int image_file_write_zeroes(const struct image_file *file, uint64_t host_offset,
 	return 0;
 }
 
+static void share_edges(const struct image_file *file)
+{
+	if (file->is_direct)
+		pthread_rwlock_rdlock(&file_state_of(file)->edges);
+}
+
+static void leave_edges(const struct image_file *file)
+{
+	if (file->is_direct)
+		pthread_rwlock_unlock(&file_state_of(file)->edges);
+}
+
+/* As the system call, but -errno. */
+static int change_space(const struct image_file *file, int mode,
+			uint64_t host_offset, uint64_t len)
+{
+	int rc;
+
+	share_edges(file);
+	rc = fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)host_offset,
+		       (off_t)len) < 0
+		     ? -errno
+		     : 0;
+	leave_edges(file);
+	return rc;
+}
+
 /*
  * The size must grow as a write would have made it grow. Not by ftruncate():
  * another thread may have grown it further meanwhile.
@@ -179,10 +206,9 @@ int image_file_zero(const struct image_file *file, uint64_t host_offset,
 	image_trace(IMAGE_TRACE_ZEROES, file, host_offset, len, 0);
 	if (ops != NULL)
 		return ops->zero(file, host_offset, len, keep_space);
-	if (fallocate(file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)host_offset,
-		      (off_t)len) == 0)
+	rc = change_space(file, mode, host_offset, len);
+	if (rc == 0)
 		return cover(file, host_offset + len);
-	rc = -errno;
 	/* A block device wants whole sectors: EINVAL. */
 	if (rc != -EOPNOTSUPP && rc != -ENOSYS && rc != -EINVAL &&
 	    rc != -ENODEV)
@@ -194,6 +220,7 @@ int image_file_punch(const struct image_file *file, uint64_t host_offset,
 		     uint64_t len)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;
+	int rc;
 
 	if (!is_in_range(host_offset, len))
 		return -EINVAL;
@@ -202,12 +229,9 @@ int image_file_punch(const struct image_file *file, uint64_t host_offset,
 	image_trace(IMAGE_TRACE_DISCARD, file, host_offset, len, 0);
 	if (ops != NULL)
 		return ops->punch(file, host_offset, len);
-	if (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)host_offset, (off_t)len) == 0)
-		return 0;
-	return errno == ENOSYS || errno == ENODEV || errno == EINVAL
-		       ? -EOPNOTSUPP
-		       : -errno;
+	rc = change_space(file, FALLOC_FL_PUNCH_HOLE, host_offset, len);
+	return rc == -ENOSYS || rc == -ENODEV || rc == -EINVAL ? -EOPNOTSUPP
+							       : rc;
 }
 
 int image_file_truncate(const struct image_file *file, uint64_t size)
@@ -220,8 +244,12 @@ int image_file_truncate(const struct image_file *file, uint64_t size)
 		return -EFBIG;
 	if (ops != NULL && ops->truncate != NULL)
 		return ops->truncate(file, size);
-	if (!file->is_block_device)
-		return ftruncate(file->fd, (off_t)size) < 0 ? -errno : 0;
+	if (!file->is_block_device) {
+		share_edges(file);
+		rc = ftruncate(file->fd, (off_t)size) < 0 ? -errno : 0;
+		leave_edges(file);
+		return rc;
+	}
 	rc = image_file_size(file, &now);
 	if (rc < 0)
 		return rc;
@@ -232,6 +260,7 @@ int image_file_allocate(const struct image_file *file, uint64_t host_offset,
 			uint64_t len)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;
+	int rc;
 
 	if (!is_in_range(host_offset, len))
 		return -EFBIG;
@@ -239,7 +268,10 @@ int image_file_allocate(const struct image_file *file, uint64_t host_offset,
 		return 0;
 	if (ops != NULL && ops->allocate != NULL)
 		return ops->allocate(file, host_offset, len);
-	return -posix_fallocate(file->fd, (off_t)host_offset, (off_t)len);
+	share_edges(file);
+	rc = -posix_fallocate(file->fd, (off_t)host_offset, (off_t)len);
+	leave_edges(file);
+	return rc;
 }
 
 int image_file_write_first_block(const struct image_file *file, uint64_t size)

@@ -12,8 +12,10 @@
 #include "lib/base/cleanup.h"
 #include "lib/image/file_internal.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	CHUNK = 256 * 1024,
@@ -199,5 +201,7 @@ int image_file_bounce_write(const struct image_file *file, uint64_t host_offset,
 	}
 	if (rc < 0 || file->is_block_device || size >= w.end || w.end == end)
 		return rc;
-	return image_file_truncate(file, size > end ? size : end);
+	return ftruncate(file->fd, (off_t)(size > end ? size : end)) < 0
+		       ? -errno
+		       : 0;
 }

@@ -54,8 +54,9 @@ struct file_state {
 	const struct file_ops *ops; /* NULL: a descriptor */
 	/*
 	 * O_DIRECT only. A write that is not aligned reads and writes back
-	 * its neighbours' bytes: it holds this exclusively, aligned ones
-	 * hold it shared.
+	 * its neighbours' bytes, and the file's size: it holds this
+	 * exclusively. Aligned ones, and what makes holes or another size of
+	 * the file, hold it shared.
 	 */
 	pthread_rwlock_t edges;
 	bool is_unsafe;

@@ -42,4 +42,22 @@ test_compressed_grains() {
 	done
 }
 
+# A write that is less than a block writes its neighbours back, which others
+# make zeroes meanwhile.
+test_parts_of_blocks() {
+	# Before Linux 6.6 files in memory cannot.
+	if ! dd if=/dev/zero of="$dir/a" bs=64k count=1 oflag=direct \
+		2>/dev/null; then
+		rm -rf "$dir"
+		TMPDIR=/tmp test_dir
+	fi
+	for seed in 4 5 6 7; do
+		rm -f "$dir/a"
+		truncate -s 32k "$dir/a"
+		crowd direct $seed 100 --format=raw --direct
+		cmp "$dir/a" "$dir/mirror"
+		assertEquals "seed $seed" 0 $?
+	done
+}
+
 . shunit2
