@@ -108,13 +108,16 @@ struct blocks_ops {
 		   struct error *err);
 	/* A whole block as it is to stand in the file, in memory that the
 	 * caller frees, and without the lock; and then its place. A length of
-	 * 0: it has no such form. NULL: nothing is compressed. Without
-	 * allocate and enter, all writes are these. */
+	 * 0: it has no such form. It goes where nothing was before, and
+	 * unless is_new is on the disk before the table says so: of half a
+	 * stream nothing can be read, whatever was safe in it. NULL: nothing
+	 * is compressed. Without allocate and enter, all writes are these. */
 	int (*deflate)(struct blocks *blocks, uint64_t index,
 		       const uint8_t *data, uint8_t **packed, size_t *len,
 		       struct error *err);
 	int (*store)(struct blocks *blocks, uint64_t index,
-		     const uint8_t *packed, size_t len, struct error *err);
+		     const uint8_t *packed, size_t len, bool is_new,
+		     struct error *err);
 };
 
 struct blocks {

@@ -220,6 +220,20 @@ static int write_new(struct blocks *blocks, struct first_write *w,
 		      : blocks->ops->enter(blocks, w->index, &w->place, err);
 }
 
+/* A whole one, of a request or made of one, where it is to be found. */
+static int store(struct blocks *blocks, uint64_t start, const uint8_t *packed,
+		 size_t len, bool is_whole, struct error *err)
+{
+	struct block_run run;
+	int rc = blocks_find(blocks, start, 1, false, &run, err);
+
+	return rc < 0 ? rc
+		      : blocks->ops->store(blocks, start / blocks->block_len,
+					   packed, len,
+					   is_whole && run.kind == BLOCK_HOLE,
+					   err);
+}
+
 /* What the disk has in the whole of w's block. */
 static int read_block(struct blocks *blocks, const struct first_write *w,
 		      uint8_t *block, struct error *err)
@@ -268,7 +282,7 @@ static int write_packed(struct blocks *blocks, const struct first_write *w,
 	if (is_whole)
 		pthread_mutex_lock(&blocks->lock);
 	return rc < 0 ? rc
-		      : blocks->ops->store(blocks, w->index, packed, len, err);
+		      : store(blocks, w->start, packed, len, is_whole, err);
 }
 
 static int write_first(struct blocks *blocks, uint64_t offset, uint64_t len,
@@ -380,8 +394,7 @@ int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
 	pthread_mutex_lock(&blocks->lock);
 	rc = blocks_begin_writing(blocks, err);
 	if (rc == 0)
-		rc = blocks->ops->store(blocks, offset / blocks->block_len,
-					packed, packed_len, err);
+		rc = store(blocks, offset, packed, packed_len, true, err);
 	pthread_mutex_unlock(&blocks->lock);
 	return rc;
 }

@@ -206,7 +206,7 @@ static int enter(struct blocks *blocks, uint64_t index,
 }
 
 static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
-		 size_t len, struct error *err)
+		 size_t len, bool is_new, struct error *err)
 {
 	struct qcow1 *q = qcow1_of(blocks);
 	struct block_place place = { .host_offset = 0 };
@@ -220,6 +220,8 @@ static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
 	if (place.host_offset >> shift != 0)
 		return error_set(err, -EFBIG, "Image file is too big");
 	rc = image_file_write(blocks->file, place.host_offset, packed, len);
+	if (rc == 0 && !is_new)
+		rc = image_file_flush(blocks->file);
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not write compressed cluster");

@@ -277,7 +277,7 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 /* A grain that is there may not be overwritten by others than us either:
  * of the same length it hardly is. */
 static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
-		 size_t len, struct error *err)
+		 size_t len, bool is_new, struct error *err)
 {
 	struct vmdk_extent *e = extent_of(blocks);
 	struct block_place place = { .host_offset = 0 };
@@ -286,6 +286,8 @@ static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
 	if (rc < 0)
 		return rc;
 	rc = image_file_write(blocks->file, place.host_offset, packed, len);
+	if (rc == 0 && !is_new)
+		rc = image_file_flush(blocks->file);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not write a grain");
 	return set_entries(e, index, place.host_offset / VMDK_SECTOR, err);
