@@ -10,7 +10,8 @@
 
 setUp() {
 	qcow2_dir
-	full=
+	flags=
+	ops=80
 	image=$dir/a.qcow2
 	truncate -s 2M "$dir/empty"
 	truncate -s 2M "$dir/raw"
@@ -30,8 +31,8 @@ crash() { # NAME ORIGINAL COMMAND...
 		rm -f "$image"
 		"$@" "$image" || fail "$name: cannot be made"
 		# shellcheck disable=SC2086 # none, or one word
-		timeout 100 "$B/tests/tools/image-crash" $full "$image" "$seed" 80 \
-			"${CRASH_STATES:-80}" "$original" "$dir/state" \
+		timeout 100 "$B/tests/tools/image-crash" $flags "$image" "$seed" \
+			$ops "${CRASH_STATES:-80}" "$original" "$dir/state" \
 			2>"$dir/log" ||
 			fail "$name: $(cat "$dir/log")"
 		for state in "$dir"/state.[0-9] "$dir"/state.1[0-9]; do
@@ -132,13 +133,25 @@ test_raw_data_file() {
 
 # Every thirtieth write fails with ENOSPC, of data and of metadata alike.
 test_full_disk() {
-	full=--full
+	flags=--full
 	crash 'full: empty' "$dir/empty" create cluster_size=64k
 	crash 'full: empty' "$dir/empty" create \
 		cluster_size=512,refcount_bits=64
 	crash 'full: overlay' "$dir/raw" create_over cluster_size=4k
 	crash 'full: snapshot' "$dir/raw" with_snapshot compress \
 		cluster_size=64k
+}
+
+# Who waits for a flush lets others go on.
+test_threads() {
+	flags=--threads=4
+	ops=160
+	crash 'threads: empty' "$dir/empty" create \
+		cluster_size=512,refcount_bits=1
+	crash 'threads: overlay' "$dir/raw" create_over \
+		cluster_size=16k,extended_l2=on
+	crash 'threads: snapshot' "$dir/raw" with_snapshot compress \
+		cluster_size=4k
 }
 
 . shunit2

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +23,9 @@ static struct recorded {
 } recorded[LOG_FILES_MAX];
 
 struct write_log write_log;
+
+/* Events stand in the order in which they happened. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct event *record(enum event_kind kind, uint64_t offset, uint64_t len)
 {
@@ -41,9 +45,11 @@ static struct event *record(enum event_kind kind, uint64_t offset, uint64_t len)
 	return &r->events[r->n++];
 }
 
-void write_log_add(enum event_kind kind, uint64_t offset)
+void write_log_add(enum event_kind kind, uint64_t offset, unsigned thread)
 {
-	record(kind, offset, 0);
+	pthread_mutex_lock(&lock);
+	record(kind, offset, 0)->file = thread;
+	pthread_mutex_unlock(&lock);
 }
 
 /* Which one it is; -1: none. */
@@ -74,7 +80,7 @@ static void record_of(int fd, enum event_kind kind, uint64_t offset,
 		record(kind, offset, len)->file = (unsigned)file;
 }
 
-ssize_t write_log_pwritev(int fd, const struct iovec *iov, int n_iov,
+static ssize_t do_pwritev(int fd, const struct iovec *iov, int n_iov,
 			  off_t offset, int flags)
 {
 	uint64_t at = 0;
@@ -106,27 +112,46 @@ ssize_t write_log_pwritev(int fd, const struct iovec *iov, int n_iov,
 	return n;
 }
 
+ssize_t write_log_pwritev(int fd, const struct iovec *iov, int n_iov,
+			  off_t offset, int flags)
+{
+	ssize_t n;
+
+	pthread_mutex_lock(&lock);
+	n = do_pwritev(fd, iov, n_iov, offset, flags);
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
 int write_log_fallocate(int fd, int mode, off_t offset, off_t len)
 {
-	int rc = (int)syscall(SYS_fallocate, fd, mode, offset, len);
+	int rc;
 
+	pthread_mutex_lock(&lock);
+	rc = (int)syscall(SYS_fallocate, fd, mode, offset, len);
 	if (rc == 0)
 		record_of(fd, EVENT_ZERO, (uint64_t)offset, (uint64_t)len);
+	pthread_mutex_unlock(&lock);
 	return rc;
 }
 
 int write_log_ftruncate(int fd, off_t len)
 {
-	int rc = (int)syscall(SYS_ftruncate, fd, len);
+	int rc;
 
+	pthread_mutex_lock(&lock);
+	rc = (int)syscall(SYS_ftruncate, fd, len);
 	if (rc == 0)
 		record_of(fd, EVENT_TRUNCATE, (uint64_t)len, 0);
+	pthread_mutex_unlock(&lock);
 	return rc;
 }
 
 int write_log_fdatasync(int fd)
 {
+	pthread_mutex_lock(&lock);
 	record_of(fd, EVENT_FLUSH, 0, 0);
+	pthread_mutex_unlock(&lock);
 	return 0;
 }
 

@@ -7,7 +7,8 @@
  * covered, and some of what came later, in any order, sectors of one write
  * apart.
  *
- * Who links it has to let the C library's names call these. One thread.
+ * Who links it has to let the C library's names call these, from any thread.
+ * Recording is begun and ended, and files are made, by one alone.
  */
 #ifndef TESTS_SUPPORT_WRITE_LOG_H
 #define TESTS_SUPPORT_WRITE_LOG_H
@@ -29,7 +30,7 @@ enum event_kind {
 	EVENT_ZERO, /* keeps the file's size */
 	EVENT_TRUNCATE,
 	EVENT_FLUSH,
-	EVENT_BEGUN, /* operations: offset is the number */
+	EVENT_BEGUN, /* operations: offset is the number, file the thread's */
 	EVENT_DONE,
 	EVENT_FAILED,
 };
@@ -62,8 +63,9 @@ struct log_file {
 
 /* One more file, as it is now: before write_log.is_on. */
 void write_log_add_file(const char *path);
-/* An event of the caller's own: of offset, whatever that means. */
-void write_log_add(enum event_kind kind, uint64_t offset);
+/* An event of the caller's own: of offset, whatever that means, and of one of
+ * its threads. */
+void write_log_add(enum event_kind kind, uint64_t offset, unsigned thread);
 /* The files as they could have been at event number end; *sure: the events
  * before it are there for certain, in all of them. */
 void write_log_replay(struct log_file *files, size_t end, bool is_power_failure,

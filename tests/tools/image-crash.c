@@ -14,7 +14,8 @@
  * must be sound (leaks are allowed), and every operation that a kill found
  * finished, or that a flush had covered, must be there. ORIGINAL is what the
  * disk held first. With --full one write in thirty fails as on a full disk:
- * operations may fail then, and spoil no other. States are left in files
+ * operations may fail then, and spoil no other. With --threads=N so many work
+ * at once, each on sectors of its own. States are left in files
  * KEEP.0, KEEP.1, … for other programs to check: the first forty.
  *
  * With --do one action is recorded: create (a snapshot named new), apply or
@@ -43,6 +44,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +56,8 @@
 enum {
 	N_KEPT = 40,
 	KEYS_MAX = 4,
+	THREADS_MAX = 8,
+	FLUSH_US = 50, /* in which others go on */
 };
 
 /* What the command line says. */
@@ -63,8 +67,9 @@ static struct {
 	unsigned n_opens;
 	const char *opens_at_end;
 	bool is_raw;
+	unsigned n_threads;
 	struct secrets *secrets;
-} options;
+} options = { .n_threads = 1 };
 
 /* In place of the C library's: the image library calls these. */
 ssize_t pwritev(int fd, const struct iovec *iov, int n_iov, off_t offset)
@@ -90,7 +95,11 @@ int ftruncate(int fd, off_t len)
 
 int fdatasync(int fd)
 {
-	return write_log_fdatasync(fd);
+	int rc = write_log_fdatasync(fd);
+
+	if (options.n_threads > 1)
+		usleep(FLUSH_US);
+	return rc;
 }
 
 static void start_recording(const char *path)
@@ -116,7 +125,7 @@ static int open_image(struct image **image, const char *path, unsigned flags,
 static int run_op(struct image *image, const struct model_stream *stream,
 		  const struct model_op *op)
 {
-	static uint8_t buf[MODEL_OP_SECTORS_MAX * MODEL_SECTOR];
+	static _Thread_local uint8_t buf[MODEL_OP_SECTORS_MAX * MODEL_SECTOR];
 	uint64_t offset = op->sector * MODEL_SECTOR;
 	uint64_t len = op->n * MODEL_SECTOR;
 	unsigned flags = op->may_unmap ? IMAGE_ZERO_MAY_UNMAP : 0;
@@ -143,10 +152,34 @@ static int run_op(struct image *image, const struct model_stream *stream,
 	return rc;
 }
 
+struct writer {
+	struct image *image;
+	struct model_stream stream;
+	unsigned long n_ops;
+};
+
+static void *run_writer(void *context)
+{
+	struct writer *w = context;
+	unsigned index = w->stream.index;
+
+	for (unsigned long i = 0; i < w->n_ops; i++) {
+		struct model_op op = model_next(&w->stream);
+		int rc;
+
+		write_log_add(EVENT_BEGUN, op.number, index);
+		rc = run_op(w->image, &w->stream, &op);
+		write_log_add(rc < 0 ? EVENT_FAILED : EVENT_DONE, op.number,
+			      index);
+	}
+	return NULL;
+}
+
 static uint64_t run_ops(const char *path, uint32_t seed, unsigned long n_ops)
 {
+	struct writer writers[THREADS_MAX];
+	pthread_t threads[THREADS_MAX];
 	struct error err = ERROR_INIT;
-	struct model_stream stream;
 	struct image *image;
 	uint64_t n_sectors;
 	int rc = open_image(&image, path, 0, options.key, &err);
@@ -154,41 +187,62 @@ static uint64_t run_ops(const char *path, uint32_t seed, unsigned long n_ops)
 	if (rc < 0)
 		die(1, "%s: %s", path, error_text(&err, rc));
 	n_sectors = image_size(image) / MODEL_SECTOR;
-	model_stream_init(&stream, seed, 0, 1, n_sectors);
-	for (unsigned long i = 0; i < n_ops; i++) {
-		struct model_op op = model_next(&stream);
-
-		write_log_add(EVENT_BEGUN, op.number);
-		rc = run_op(image, &stream, &op);
-		write_log_add(rc < 0 ? EVENT_FAILED : EVENT_DONE, op.number);
+	for (unsigned i = 0; i < options.n_threads; i++) {
+		writers[i].image = image;
+		writers[i].n_ops = n_ops / options.n_threads;
+		model_stream_init(&writers[i].stream, seed, i,
+				  options.n_threads, n_sectors);
 	}
+	for (unsigned i = 1; i < options.n_threads; i++)
+		if (pthread_create(&threads[i], NULL, run_writer,
+				   &writers[i]) != 0)
+			die(1, "no threads");
+	run_writer(&writers[0]);
+	for (unsigned i = 1; i < options.n_threads; i++)
+		pthread_join(threads[i], NULL);
 	rc = image_close(image, &err);
 	if (rc < 0 && !write_log.is_full)
 		die(1, "%s: %s", path, error_text(&err, rc));
 	return n_sectors;
 }
 
+/* Is the operation that begins with event i over before event number end? */
+static bool is_done(size_t i, size_t end)
+{
+	const struct event *begun = &write_log.events[i];
+
+	for (size_t j = i + 1; j < end; j++) {
+		const struct event *e = &write_log.events[j];
+
+		if (e->kind == EVENT_DONE && e->offset == begun->offset &&
+		    e->file == begun->file)
+			return true;
+	}
+	return false;
+}
+
 static void make_model(struct model *model, size_t sure, size_t end,
 		       bool is_power_failure, uint32_t seed)
 {
-	struct model_stream stream;
+	struct model_stream streams[THREADS_MAX];
 
-	model_stream_init(&stream, seed, 0, 1, model->n_sectors);
+	for (unsigned i = 0; i < options.n_threads; i++)
+		model_stream_init(&streams[i], seed, i, options.n_threads,
+				  model->n_sectors);
 	for (size_t i = 0; i < end; i++) {
 		const struct event *e = &write_log.events[i];
+		struct model_stream *stream = &streams[e->file];
 		struct model_op op;
-		bool is_sure = false;
+		bool is_sure;
 
 		if (e->kind != EVENT_BEGUN)
 			continue;
-		op = model_next(&stream);
-		for (size_t j = i + 1; j < sure && !is_sure; j++)
-			is_sure = write_log.events[j].kind == EVENT_DONE &&
-				  write_log.events[j].offset == op.number;
+		op = model_next(stream);
+		is_sure = is_done(i, sure);
 		if (is_sure)
-			model_did(model, &stream, &op);
+			model_did(model, stream, &op);
 		else
-			model_may_have_done(model, &stream, &op);
+			model_may_have_done(model, stream, &op);
 		if (!is_sure && (is_power_failure || write_log.is_full))
 			model_was_cut_off(model, &op);
 	}
@@ -567,6 +621,9 @@ static bool take_option(const char *text)
 		write_log.is_full = true;
 	else if (strcmp(text, "--raw") == 0)
 		options.is_raw = true;
+	else if (sscanf(text, "--threads=%u", &options.n_threads) == 1 &&
+		 options.n_threads - 1 < THREADS_MAX)
+		return true;
 	else if (strncmp(text, "--data=", 7) == 0)
 		options.data = text + 7;
 	else if (strncmp(text, "--key=", 6) == 0)
