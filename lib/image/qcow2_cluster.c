@@ -326,7 +326,7 @@ static int write_table(struct qcow2 *q, uint64_t old, uint64_t place,
  * An empty table where nothing was ever written needs no barrier: if its
  * content is lost with the power, what is there instead reads the same.
  */
-static int make_table(struct qcow2 *q, uint64_t i, uint64_t old, uint64_t place,
+static int make_table(struct qcow2 *q, uint64_t old, uint64_t place,
 		      bool is_fresh, struct error *err)
 {
 	int rc = write_table(q, old, place, err);
@@ -337,11 +337,7 @@ static int make_table(struct qcow2 *q, uint64_t i, uint64_t old, uint64_t place,
 			return error_set_errno(err, rc,
 					       "Could not flush L2 table");
 	}
-	if (rc == 0)
-		rc = qcow2_filter_add_l2(q, place);
-	if (rc == 0)
-		rc = set_l1(q, i, place | QCOW2_COPIED, err);
-	return rc;
+	return rc < 0 ? rc : qcow2_filter_add_l2(q, place);
 }
 
 static int own_l2(struct qcow2 *q, uint64_t index, struct error *err)
@@ -358,13 +354,16 @@ static int own_l2(struct qcow2 *q, uint64_t index, struct error *err)
 	if (rc < 0)
 		return rc;
 	old = q->l1[i] & QCOW2_OFFSET_MASK;
-	rc = make_table(q, i, old, place, is_fresh, err);
+	rc = make_table(q, old, place, is_fresh, err);
 	if (rc < 0) {
-		if ((q->l1[i] & QCOW2_OFFSET_MASK) != place)
-			qcow2_alloc_undo(q, place, 1);
+		qcow2_alloc_undo(q, place, 1);
 		return rc;
 	}
-	return old != 0 ? qcow2_free_later(q, old, 1, err) : 0;
+	/* If that fails it may be in the file nevertheless: let it leak. */
+	rc = set_l1(q, i, place | QCOW2_COPIED, err);
+	if (rc < 0 || old == 0)
+		return rc;
+	return qcow2_free_later(q, old, 1, err);
 }
 
 void qcow2_begin_table(struct qcow2 *q)
