@@ -19,6 +19,7 @@ void blocks_init(struct blocks *blocks)
 	pthread_mutex_init(&blocks->lock, NULL);
 	table_init(&blocks->table, blocks->file);
 	blocks->is_writing = blocks->is_damaged = false;
+	blocks->is_unsure = false;
 	blocks->unit = NULL;
 }
 

@@ -73,7 +73,8 @@ struct blocks_ops {
 	int (*inflate)(struct blocks *blocks, const struct block_run *run,
 		       uint8_t *buf, struct error *err);
 
-	/* Once, before anything is written. May be NULL. */
+	/* Before anything is written; and again after an entry could not be
+	 * made, which may be there nevertheless. May be NULL. */
 	int (*begin_writing)(struct blocks *blocks, struct error *err);
 	/* On closing, after begin_writing and when all is flushed: mark the
 	 * image clean. Without the lock. May be NULL. */
@@ -139,6 +140,7 @@ struct blocks {
 	pthread_mutex_t lock;
 	struct table table;
 	bool is_writing; /* begin_writing is done */
+	bool is_unsure;	 /* and has to be done again */
 	bool is_damaged; /* found by blocks_check(): end_writing must not be */
 	/* The last one that was inflated, or NULL; where it is in the disk, and
 	 * in the file: when it is written again it is elsewhere. */

@@ -45,6 +45,18 @@ static int copy_up(struct blocks *blocks, uint64_t offset, uint64_t len,
 	return rc < 0 ? error_set_errno(err, rc, "Could not write data") : 0;
 }
 
+static int locate(struct blocks *blocks, uint64_t index,
+		  struct block_place *place, struct error *err)
+{
+	int rc = blocks_begin_writing(blocks, err);
+
+	if (rc < 0)
+		return rc;
+	rc = blocks->ops->locate(blocks, index, place, err);
+	blocks->is_unsure |= rc < 0;
+	return rc;
+}
+
 int blocks_write_parts(struct blocks *blocks, uint64_t offset, uint64_t len,
 		       struct iov_cursor *cursor, struct error *err)
 {
@@ -53,7 +65,7 @@ int blocks_write_parts(struct blocks *blocks, uint64_t offset, uint64_t len,
 	uint64_t start = offset - offset % blocks->part_len;
 	uint64_t stop = round_up(blocks, end);
 	struct block_place place = { .host_offset = 0 };
-	int rc = blocks->ops->locate(blocks, index, &place, err);
+	int rc = locate(blocks, index, &place, err);
 	uint64_t base = place.host_offset;
 
 	if (rc == 0)
@@ -78,7 +90,7 @@ int blocks_zero_parts(struct blocks *blocks, uint64_t offset, uint64_t len,
 {
 	uint64_t index = offset / blocks->block_len;
 	struct block_place place = { .host_offset = 0 };
-	int rc = blocks->ops->locate(blocks, index, &place, err);
+	int rc = locate(blocks, index, &place, err);
 
 	if (rc < 0)
 		return rc;

@@ -34,7 +34,7 @@ int blocks_begin_writing(struct blocks *blocks, struct error *err)
 {
 	int rc = 0;
 
-	if (blocks->is_writing)
+	if (blocks->is_writing && !blocks->is_unsure)
 		return 0;
 	if (blocks->ops->allocate == NULL && blocks->ops->store == NULL)
 		return error_set(err, -EROFS,
@@ -42,8 +42,11 @@ int blocks_begin_writing(struct blocks *blocks, struct error *err)
 				 blocks->image->format->name);
 	if (blocks->ops->begin_writing != NULL)
 		rc = blocks->ops->begin_writing(blocks, err);
-	blocks->is_writing = rc == 0;
-	return rc;
+	if (rc < 0)
+		return rc;
+	blocks->is_writing = true;
+	blocks->is_unsure = false;
+	return 0;
 }
 
 int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
@@ -196,8 +199,10 @@ static int write_new(struct blocks *blocks, struct first_write *w,
 		     struct iov_cursor *cursor, struct error *err)
 {
 	uint64_t end = w->offset + w->len;
-	int rc = blocks->ops->allocate(blocks, w->index, &w->place, err);
+	int rc = blocks_begin_writing(blocks, err);
 
+	if (rc == 0)
+		rc = blocks->ops->allocate(blocks, w->index, &w->place, err);
 	/* What nobody has encrypted is no zeroes. */
 	w->place.is_zero &= !blocks->is_encrypted;
 	if (rc == 0)
@@ -216,8 +221,11 @@ static int write_new(struct blocks *blocks, struct first_write *w,
 		if (rc < 0)
 			error_set_errno(err, rc, "Could not flush data");
 	}
-	return rc < 0 ? rc
-		      : blocks->ops->enter(blocks, w->index, &w->place, err);
+	if (rc < 0)
+		return rc;
+	rc = blocks->ops->enter(blocks, w->index, &w->place, err);
+	blocks->is_unsure |= rc < 0;
+	return rc;
 }
 
 /* A whole one, of a request or made of one, where it is to be found. */

@@ -173,6 +173,22 @@ int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
 	return rc;
 }
 
+/* After a write that failed nobody knows what is there: it is read again. */
+static void forget(struct table *table, uint64_t host_offset, uint64_t len)
+{
+	table->hole_start = table->hole_end = 0;
+	for (uint64_t n; len > 0; host_offset += n, len -= n) {
+		uint64_t number = host_offset / TABLE_PAGE_LEN;
+		struct table_page *page = slot_of(table, number);
+
+		n = in_page(host_offset, len);
+		if (!is_loaded(page, number))
+			continue;
+		free(page->data);
+		page->data = NULL;
+	}
+}
+
 /* from is NULL: zeroes. */
 static void update(struct table *table, uint64_t host_offset, const void *from,
 		   uint64_t len)
@@ -200,7 +216,9 @@ int table_write(struct table *table, uint64_t host_offset, const void *buf,
 {
 	int rc = image_file_write(table->file, host_offset, buf, len);
 
-	if (rc == 0)
+	if (rc < 0)
+		forget(table, host_offset, len);
+	else
 		update(table, host_offset, buf, len);
 	return rc;
 }
@@ -209,7 +227,9 @@ int table_clear(struct table *table, uint64_t host_offset, uint64_t len)
 {
 	int rc = image_file_write_zeroes(table->file, host_offset, len);
 
-	if (rc == 0)
+	if (rc < 0)
+		forget(table, host_offset, len);
+	else
 		update(table, host_offset, NULL, len);
 	return rc;
 }

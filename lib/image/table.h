@@ -3,7 +3,7 @@
  * The tables of an image, of which only the pages in use are held in memory:
  * however long a header says that a table is, opening it costs nothing.
  * Reads go through a small cache, writes go to the file at once, and then to
- * the cache: after a failed write both say what they said before.
+ * the cache: after a failed write, which may have arrived, the file is asked.
  *
  * What lies beyond the end of the file reads as zeroes. Nothing but these
  * functions may write to the bytes that are read through them. A table that

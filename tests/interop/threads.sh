@@ -60,4 +60,23 @@ test_parts_of_blocks() {
 	done
 }
 
+# A system call may say that it failed and have done what it was to do: what it
+# wrote about may not be given out again, nor be remembered otherwise.
+test_faults() {
+	for format in parallels vmdk qed qcow2; do
+		options=
+		case $format in
+		parallels) options=-ocluster_size=31k ;;
+		qed) options=-ocluster_size=4k ;;
+		qcow2) options=-ocluster_size=512 ;;
+		esac
+		for seed in 1 2; do
+			rm -f "$dir/a"
+			# shellcheck disable=SC2086 # none, or one word
+			vm-img create -q -f $format $options "$dir/a" 5M
+			crowd $format $seed 6 --format=$format --faults=40
+		done
+	done
+}
+
 . shunit2

@@ -16,9 +16,9 @@
  *
  * --format=FMT, --direct (O_DIRECT), --sectors (nothing less than whole ones),
  * --compress. --secret=ID:PASSWORD: an encrypted image's. --faults=N: about one
- * in N system calls on files fails, with ENOSPC or EIO, or does a part; what
- * fails leaves each of its bytes as it was or as it was to be, and the image
- * without corruption.
+ * in N system calls on files fails, with ENOSPC or EIO, has done what it was to
+ * do nevertheless, or does a part; what fails leaves each of its bytes as it was
+ * or as it was to be, and the image without corruption.
  *
  * The first difference is printed; status 1.
  */
@@ -99,6 +99,10 @@ static ssize_t transfer(long number, int fd, const struct iovec *iov, int n_iov,
 
 	if (is_unlucky(1))
 		return fail_call();
+	if (is_unlucky(1)) {
+		syscall(number, fd, iov, (long)n_iov, offset, 0L, flags);
+		return fail_call();
+	}
 	if (is_unlucky(1) && part.iov_len >= 2UL * SECTOR) {
 		part.iov_len = part.iov_len / 2 & ~(size_t)(SECTOR - 1);
 		return syscall(number, fd, &part, 1L, offset, 0L, flags);
