@@ -38,6 +38,20 @@ static int refuse(const char *name, const char *value, struct error *err)
 			 value);
 }
 
+/* That QEMU has it, where it was built so, and libcrypto has not. */
+static bool is_elsewhere(const char *alg)
+{
+	static const char *const names[] = {
+		"3des",	       "cast5-128",   "serpent-128", "serpent-192",
+		"serpent-256", "twofish-128", "twofish-192", "twofish-256",
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(alg, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static int set_cipher(struct luks *luks, const struct image_create_options *o,
 		      const char *prefix, struct error *err)
 {
@@ -50,6 +64,9 @@ static int set_cipher(struct luks *luks, const struct image_create_options *o,
 		luks->cipher.key_len = 24;
 	else if (strcmp(alg, "aes-256") == 0)
 		luks->cipher.key_len = 32;
+	else if (is_elsewhere(alg))
+		return error_set(err, -ENOTSUP, "Algorithm '%s' not supported",
+				 alg);
 	else
 		return refuse("cipher-alg", alg, err);
 	memcpy(luks->cipher_name, "aes", sizeof("aes"));
@@ -201,13 +218,13 @@ static int set_all(struct luks *luks, const struct image_create_options *o,
 	*luks = (struct luks){ .payload_offset = 0 };
 	rc = library_load_crypto(err);
 	if (rc == 0)
-		rc = find_password(o, prefix, &password, err);
-	if (rc == 0)
 		rc = set_cipher(luks, o, prefix, err);
 	if (rc == 0)
 		rc = set_hash(luks->hash, o, prefix, "hash-alg", "sha256", err);
 	if (rc == 0)
 		rc = set_iv(luks, o, prefix, err);
+	if (rc == 0)
+		rc = find_password(o, prefix, &password, err);
 	if (rc == 0)
 		lay_out(luks);
 	return rc;

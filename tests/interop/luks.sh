@@ -143,6 +143,19 @@ test_of_cryptsetup() {
 		info d.luks
 }
 
+# The values of the options come before the password that they ask for.
+test_refused_ciphers() {
+	for options in key-secret=none,cipher-alg=foo \
+		key-secret=none,cipher-mode=foo key-secret=none,ivgen-alg=foo \
+		key-secret=none,hash-alg=foo key-secret=none,cipher-alg=aes-256 \
+		key-secret=key,cipher-alg=3des; do
+		same create --object "$secret" -f luks -o "$options" c.luks 1M
+	done
+	refused "c.luks: Algorithm 'serpent-256' not supported" \
+		create -q --object "$secret" -f luks \
+		-o key-secret=key,cipher-alg=serpent-256 c.luks 1M
+}
+
 test_passwords() {
 	ours abc luks a.luks create 1048576 key-secret=key iter-time=5
 	assertEquals "image-secret: a.luks: Invalid password, cannot unlock any keyslot" \
