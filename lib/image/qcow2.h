@@ -192,6 +192,7 @@ struct qcow2 {
 	bool has_unknown_bitmap_flag;
 	bool is_corrupt; /* found here, or in the header */
 	bool is_corruption_told;
+	bool is_header_unsure; /* what is in the file: nothing is written */
 	struct qcow2_flight *flights;
 	unsigned n_waiting;
 
@@ -619,6 +620,14 @@ int qcow2_map(struct image *image, uint64_t offset, uint64_t len,
  * file. Pauses. */
 int qcow2_read_old(struct qcow2 *q, uint64_t offset, void *buf, size_t len,
 		   bool *is_zero, struct error *err);
+/*
+ * len bytes of the header's cluster, from offset at on, where old are. If that
+ * fails they may be there nevertheless, and lead to tables that are kept no
+ * more: so the old ones are put back, and if that fails, too, nothing is
+ * written to the image until it is opened again.
+ */
+int qcow2_write_header(struct qcow2 *q, uint64_t at, const void *old,
+		       const void *new, size_t len);
 /* With the lock. */
 int qcow2_check_writable(struct qcow2 *q, struct error *err);
 /* Write within q->lock, from a cursor of exactly len bytes. Pauses. */

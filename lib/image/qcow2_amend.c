@@ -277,7 +277,7 @@ static int write_page(struct qcow2 *q, const uint8_t *old,
 		end--;
 	if (rc < 0)
 		return rc;
-	rc = image_file_write(q->file, 0, page->data, end);
+	rc = qcow2_write_header(q, 0, old, page->data, end);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write header") : 0;
 }
 

@@ -128,8 +128,8 @@ int qcow2_rewrite_header(struct qcow2 *q, const struct qcow2_new_header *header,
 	if (rc == 0)
 		rc = barrier(q, err);
 	if (rc == 0) {
-		rc = image_file_write(q->file, 0, new,
-				      page.at > old_end ? page.at : old_end);
+		rc = qcow2_write_header(q, 0, old, new,
+					page.at > old_end ? page.at : old_end);
 		if (rc < 0)
 			error_set_errno(err, rc, "Could not write header");
 		rc = hide_no_space(rc);

@@ -330,9 +330,22 @@ void qcow2_header_deinit(struct qcow2_header *header)
 	header->features = NULL;
 }
 
+int qcow2_write_header(struct qcow2 *q, uint64_t at, const void *old,
+		       const void *new, size_t len)
+{
+	int rc = image_file_write(q->file, at, new, len);
+
+	if (rc < 0 && image_file_write(q->file, at, old, len) < 0)
+		q->is_header_unsure = true;
+	return rc;
+}
+
 static int write_field(struct qcow2 *q, size_t at, const void *data, size_t len)
 {
-	return image_file_write(q->file, at, data, len);
+	uint8_t old[sizeof(struct qcow2_wire_header)];
+	int rc = image_file_read(q->file, at, old, len);
+
+	return rc < 0 ? rc : qcow2_write_header(q, at, old, data, len);
 }
 
 int qcow2_set_incompatible(struct qcow2 *q, uint64_t set, uint64_t clear)

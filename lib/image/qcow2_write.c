@@ -35,6 +35,10 @@ int qcow2_check_writable(struct qcow2 *q, struct error *err)
 	if (q->is_corrupt)
 		return error_set(err, -EIO,
 				 "Image is corrupt; nothing is written to it");
+	if (q->is_header_unsure)
+		return error_set(err, -EIO,
+				 "Writing the header failed; nothing is "
+				 "written until the image is opened again");
 	return 0;
 }
 
