@@ -164,8 +164,9 @@ test_create_over_backing_file() {
 	assertFalse 'nothing is made' '[ -e a ]'
 	same create -u -f qcow2 -b none -F raw a 1M
 	# qemu-img leaves its last line without an end.
-	assertEquals 'qemu-img: a: Backing file specified without backing format
-Detected format of qcow2.' "$(img create -f qcow2 -b base.qcow2 a 2>&1)"
+	qemu-img create -f qcow2 -b base.qcow2 a 2>theirs
+	img create -f qcow2 -b base.qcow2 a 2>ours
+	assertTrue "$(cat ours)" 'cmp theirs ours'
 }
 
 test_create_option_lists() {

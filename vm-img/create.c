@@ -66,7 +66,8 @@ static int look_at_backing(struct request *request, const char *name)
 		report_error("%s: Backing file specified without backing "
 			     "format",
 			     request->path);
-		report_hint("Detected format of %s.", image_format_name(image));
+		report_open_hint("Detected format of %s.",
+				 image_format_name(image));
 		rc = -EINVAL;
 	} else if (format_options_get(&request->options, "size") == NULL) {
 		snprintf(size, sizeof(size), "%llu",

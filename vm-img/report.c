@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	TEXT_MAX = 8192, /* two path names and some words */
@@ -114,6 +115,17 @@ void report_hint(const char *format, ...)
 	va_start(args, format);
 	write_message(NULL, format, args);
 	va_end(args);
+}
+
+void report_open_hint(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	if (isatty(STDERR_FILENO))
+		fputc('\n', stderr);
 }
 
 void report_hint_of(const char *text)

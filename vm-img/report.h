@@ -27,6 +27,10 @@ void report_warning_at(const char *file, unsigned line, const char *format, ...)
 
 /* A further line of the message before: no program name. */
 void report_hint(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same, of names that are ours, where qemu-img does not end the line: ended
+ * only for a person to read. */
+void report_open_hint(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
 /* The lines that QEMU has after this error of a size or an identifier; none
  * after others. */
 void report_hint_of(const char *text);
