@@ -156,16 +156,6 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 			      err);
 }
 
-static int allocate(struct blocks *blocks, uint64_t index,
-		    struct block_place *place, struct error *err)
-{
-	const struct qed *q = container_of(blocks, struct qed, blocks);
-
-	(void)index;
-	return blocks_append(blocks, q->cluster_len, q->cluster_len, place,
-			     err);
-}
-
 /* A table that is complete before anything points to it. */
 static int make_table(struct qed *q, uint64_t index, uint64_t entry,
 		      struct error *err)
@@ -186,6 +176,24 @@ static int make_table(struct qed *q, uint64_t index, uint64_t entry,
 		rc = qed_write_table(q, q->l1_offset, index / q->n_entries,
 				     place.host_offset);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write a table") : 0;
+}
+
+/* Its table first, so that the clusters that it leads to lie in a row. */
+static int allocate(struct blocks *blocks, uint64_t index,
+		    struct block_place *place, struct error *err)
+{
+	struct qed *q = container_of(blocks, struct qed, blocks);
+	uint64_t table = 0;
+	int rc = qed_read_table(q, q->l1_offset, index / q->n_entries, false,
+				&table);
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read a table");
+	if (table == 0)
+		rc = make_table(q, index, 0, err);
+	return rc < 0 ? rc
+		      : blocks_append(blocks, q->cluster_len, q->cluster_len,
+				      place, err);
 }
 
 static int set_entry(struct qed *q, uint64_t index, uint64_t entry,

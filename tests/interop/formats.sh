@@ -162,6 +162,14 @@ test_qed() {
 	done
 }
 
+# A table is no gap between the first cluster that it leads to and the next.
+test_qed_clusters_lie_in_a_row() {
+	disk a.raw 192k
+	silent create -q -f qed -b a.raw -F raw a.qed
+	silent rebase -b '' a.qed
+	assertEquals "$(qemu-img map a.qed)" 2 "$(qemu-img map a.qed | wc -l)"
+}
+
 test_qcow1() {
 	made_there qcow '' 3M
 	made_here qcow '' 3M
