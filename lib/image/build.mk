@@ -116,6 +116,7 @@ LIB_SRCS += \
 	lib/image/vhdx_parent.c \
 	lib/image/vhdx_sectors.c \
 	lib/image/vmdk.c \
+	lib/image/vmdk_append.c \
 	lib/image/vmdk_create.c \
 	lib/image/vmdk_descriptor.c \
 	lib/image/vmdk_open.c \

@@ -108,9 +108,10 @@ static int write_in_use(struct parallels *p, bool is_in_use, struct error *err)
 	return 0;
 }
 
-static int look_for_end(void *context, const uint32_t *entries, uint32_t n)
+static int look_for_end(void *context, const void *table, uint32_t n)
 {
 	struct parallels *p = context;
+	const uint32_t *entries = table;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t place = le32toh(entries[i]) * p->unit;
@@ -128,7 +129,7 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 
 	p->end = p->data_offset;
 	rc = table_walk(&blocks->table, sizeof(struct parallels_wire_header),
-			p->n_entries, look_for_end, p);
+			p->n_entries, sizeof(uint32_t), look_for_end, p);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read the catalog");
 	return p->is_in_use ? 0 : write_in_use(p, true, err);
@@ -245,9 +246,10 @@ struct order {
 };
 
 /* 1: they are not. */
-static int look_for_order(void *context, const uint32_t *entries, uint32_t n)
+static int look_for_order(void *context, const void *table, uint32_t n)
 {
 	struct order *o = context;
+	const uint32_t *entries = table;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint64_t place = le32toh(entries[i]) * o->p->unit;
@@ -279,7 +281,7 @@ static bool is_in_order(struct parallels *p, const struct image_file *file)
 	return seen != NULL &&
 	       table_walk(&p->blocks.table,
 			  sizeof(struct parallels_wire_header), p->n_entries,
-			  look_for_order, &o) == 0;
+			  sizeof(uint32_t), look_for_order, &o) == 0;
 }
 
 static int check_in_use(struct parallels *p, const struct image *image,

@@ -4,7 +4,10 @@
  * clusters that may be compressed, or encrypted with the password itself.
  *
  * A new cluster is at the file's end, and its entry is written last; a
- * compressed one takes as many bytes as it needs.
+ * compressed one takes as many bytes as it needs. After a power failure that
+ * entry may be there, and the file be shorter: nothing is put where an entry
+ * says that there is something. The header does not tell when that has
+ * happened, so all tables are read before the first cluster that is new.
  */
 #include "lib/image/qcow1.h"
 
@@ -29,6 +32,7 @@ struct qcow1 {
 	unsigned cluster_bits, l2_bits;
 	uint64_t cluster_len, l1_offset, l1_len;
 	uint64_t name_end; /* of the backing file's, in the file */
+	uint64_t end;	   /* of what the tables refer to; 0: not known yet */
 };
 
 static int probe(const uint8_t *head, size_t len, uint64_t file_size)
@@ -77,12 +81,21 @@ static int write_number(struct qcow1 *q, uint64_t at, uint64_t number)
 	return table_write(&q->blocks.table, at, &number, sizeof(number));
 }
 
+/* Place and length of a compressed cluster. */
+static void take_compressed(const struct qcow1 *q, uint64_t entry,
+			    struct block_run *run)
+{
+	unsigned shift = 63 - q->cluster_bits;
+
+	run->host_offset = entry & ((UINT64_C(1) << shift) - 1);
+	run->host_len = entry >> shift & (q->cluster_len - 1);
+}
+
 static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		struct block_run *run, struct error *err)
 {
 	struct qcow1 *q = qcow1_of(blocks);
 	uint64_t index = offset >> q->cluster_bits, entry = 0;
-	unsigned shift = 63 - q->cluster_bits;
 	int rc = read_number(q, l1_place(q, index), nowait, &entry);
 
 	if (rc == 0 && entry != 0)
@@ -95,8 +108,7 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	run->unit_len = q->cluster_len;
 	if (entry & QCOW1_COMPRESSED) {
 		run->kind = BLOCK_COMPRESSED;
-		run->host_offset = entry & ((UINT64_C(1) << shift) - 1);
-		run->host_len = entry >> shift & (q->cluster_len - 1);
+		take_compressed(q, entry, run);
 		return 0;
 	}
 	if (blocks->is_encrypted && entry % IMAGE_SECTOR != 0)
@@ -165,6 +177,71 @@ static int set_entry(struct qcow1 *q, uint64_t index, uint64_t entry,
 	return rc < 0 ? error_set_errno(err, rc, "Could not write a table") : 0;
 }
 
+static void take_end(struct qcow1 *q, uint64_t end)
+{
+	if (end > q->end)
+		q->end = end;
+}
+
+static int look_for_cluster(void *context, const void *table, uint32_t n)
+{
+	struct qcow1 *q = context;
+	const uint64_t *entries = table;
+	struct block_run run;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint64_t entry = be64toh(entries[i]);
+
+		if (entry & QCOW1_COMPRESSED) {
+			take_compressed(q, entry, &run);
+			take_end(q, run.host_offset + run.host_len);
+		} else if (entry != 0) {
+			take_end(q, entry + q->cluster_len);
+		}
+	}
+	return 0;
+}
+
+static int look_for_table(void *context, const void *l1, uint32_t n)
+{
+	struct qcow1 *q = context;
+	const uint64_t *entries = l1;
+	uint64_t n_entries = UINT64_C(1) << q->l2_bits;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+		uint64_t at = be64toh(entries[i]);
+
+		if (at == 0)
+			continue;
+		take_end(q, at + n_entries * sizeof(at));
+		rc = table_walk(&q->blocks.table, at, n_entries, sizeof(at),
+				look_for_cluster, q);
+	}
+	return rc;
+}
+
+/* Before the first one, all tables are looked through. The file does not get
+ * shorter while it is open, and its own end is enough from then on. */
+static int append(struct qcow1 *q, uint64_t alignment, uint64_t len,
+		  struct block_place *place, struct error *err)
+{
+	int rc = 0;
+
+	if (q->end == 0) {
+		q->end = q->l1_offset + q->l1_len;
+		rc = table_walk(&q->blocks.table, q->l1_offset,
+				q->l1_len / sizeof(uint64_t), sizeof(uint64_t),
+				look_for_table, q);
+	}
+	if (rc < 0) {
+		q->end = 0;
+		return error_set_errno(err, rc, "Could not read a table");
+	}
+	place->host_offset = q->end;
+	return blocks_append(&q->blocks, alignment, len, place, err);
+}
+
 /* The table that index is to be in comes before its first cluster, as in
  * QEMU's images: then clusters that are written in a row lie in a row. */
 static int make_table(struct qcow1 *q, uint64_t index, struct error *err)
@@ -177,7 +254,7 @@ static int make_table(struct qcow1 *q, uint64_t index, struct error *err)
 		return error_set_errno(err, rc, "Could not read a table");
 	if (table != 0)
 		return 0;
-	rc = blocks_append(&q->blocks, q->cluster_len, len, &place, err);
+	rc = append(q, q->cluster_len, len, &place, err);
 	if (rc < 0)
 		return rc;
 	rc = table_clear(&q->blocks.table, place.host_offset, len);
@@ -192,11 +269,11 @@ static int make_table(struct qcow1 *q, uint64_t index, struct error *err)
 static int allocate(struct blocks *blocks, uint64_t index,
 		    struct block_place *place, struct error *err)
 {
-	int rc = make_table(qcow1_of(blocks), index, err);
+	struct qcow1 *q = qcow1_of(blocks);
+	int rc = make_table(q, index, err);
 
 	return rc < 0 ? rc
-		      : blocks_append(blocks, blocks->block_len,
-				      blocks->block_len, place, err);
+		      : append(q, q->cluster_len, q->cluster_len, place, err);
 }
 
 static int enter(struct blocks *blocks, uint64_t index,
@@ -214,7 +291,7 @@ static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
 	int rc = make_table(q, index, err);
 
 	if (rc == 0)
-		rc = blocks_append(blocks, 1, len, &place, err);
+		rc = append(q, 1, len, &place, err);
 	if (rc < 0)
 		return rc;
 	if (place.host_offset >> shift != 0)
@@ -378,6 +455,7 @@ static int clear_tables(struct qcow1 *q)
 	if (rc == 0 && end < size)
 		rc = image_file_truncate(blocks->file, end);
 	table_forget(&blocks->table);
+	q->end = 0;
 	free(blocks->unit);
 	blocks->unit = NULL;
 	return rc;

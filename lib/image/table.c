@@ -144,13 +144,10 @@ uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
 }
 
 int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
-	       table_look *look, void *context)
+	       size_t entry_len, table_look *look, void *context)
 {
-	enum {
-		PART = 1024,
-	};
-	uint32_t entries[PART];
-	const uint64_t len = sizeof(entries[0]);
+	uint64_t entries[512]; /* or twice as many of half that */
+	const uint64_t len = entry_len, n_max = sizeof(entries) / len;
 	int rc = 0;
 
 	while (rc == 0 && n > 0) {
@@ -161,7 +158,7 @@ int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
 			entries[0] = 0;
 			rc = look(context, entries, 1);
 		} else {
-			part = n < PART ? n : PART;
+			part = n < n_max ? n : n_max;
 			rc = table_read(table, host_offset, entries,
 					(size_t)(part * len), false);
 			if (rc == 0)

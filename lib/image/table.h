@@ -45,13 +45,14 @@ int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
 uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
 			    uint64_t len);
 /*
- * All n entries of 32 bits from host_offset on, as they are stored, by parts
- * and in order, but that of zeroes in a row one is shown: a table may be said
- * to be longer than the file. Ends when look returns other than 0, with that.
+ * All n entries of 4 or 8 bytes from host_offset on, as they are stored, by
+ * parts and in order, but that of zeroes in a row one is shown: a table may be
+ * said to be longer than the file. Ends when look returns other than 0, with
+ * that. look may walk through another table.
  */
-typedef int table_look(void *context, const uint32_t *entries, uint32_t n);
+typedef int table_look(void *context, const void *entries, uint32_t n);
 int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
-	       table_look *look, void *context);
+	       size_t entry_len, table_look *look, void *context);
 int table_write(struct table *table, uint64_t host_offset, const void *buf,
 		size_t len);
 /* len zeroes: a new table. */

@@ -148,9 +148,10 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 }
 
 /* The numbers in a part of the map: the one after the last is next. */
-static int look_for_last(void *context, const uint32_t *entries, uint32_t n)
+static int look_for_last(void *context, const void *table, uint32_t n)
 {
 	struct vdi *vdi = context;
+	const uint32_t *entries = table;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t entry = le32toh(entries[i]);
@@ -169,7 +170,7 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 
 	vdi->next = 0;
 	rc = table_walk(&blocks->table, vdi->map_offset, vdi->n_blocks,
-			look_for_last, vdi);
+			sizeof(uint32_t), look_for_last, vdi);
 	return rc < 0 ? error_set_errno(err, rc, "Could not read the block map")
 		      : 0;
 }

@@ -25,6 +25,7 @@ struct vmdk_extent {
 	uint64_t directory_offset, redundant_offset;
 	uint32_t table_entries;
 	uint64_t grain_len;
+	uint64_t end; /* of what the tables refer to; 0: not known yet */
 };
 
 struct vmdk {
@@ -51,6 +52,15 @@ int vmdk_sparse_open(struct vmdk_extent *extent, struct image *image,
 /* The header of a hosted sparse extent, from the file's beginning. */
 int vmdk_sparse_read_header(const struct image_file *file,
 			    struct vmdk_wire_header *header, struct error *err);
+
+/* Where the compressed grain at *at has its stream, and the most that it can be
+ * long. */
+int vmdk_read_marker(const struct vmdk_extent *extent, uint64_t *at,
+		     size_t *len, struct error *err);
+/* Room for a grain or a table of a sparse extent, as blocks_append(). With the
+ * lock. */
+int vmdk_append(struct vmdk_extent *extent, uint64_t alignment, uint64_t len,
+		struct block_place *place, struct error *err);
 
 /* An extent's begin_writing: the disk is about to change, and its identity
  * with it. */

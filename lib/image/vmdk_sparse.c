@@ -109,9 +109,8 @@ static uint64_t skip(struct blocks *blocks, uint64_t offset)
 			      n * e->grain_len, in_table * e->grain_len);
 }
 
-/* Where the stream begins, and the most that it can be long. */
-static int read_marker(struct vmdk_extent *e, uint64_t *at, size_t *len,
-		       struct error *err)
+int vmdk_read_marker(const struct vmdk_extent *e, uint64_t *at, size_t *len,
+		     struct error *err)
 {
 	struct vmdk_wire_grain_marker marker;
 	int rc;
@@ -141,7 +140,7 @@ static int inflate(struct blocks *blocks, const struct block_run *run,
 	uint64_t left = blocks->size - run->unit_start;
 	size_t len, n_in, n_out = 0;
 	enum libdeflate_result result;
-	int rc = read_marker(e, &at, &len, err);
+	int rc = vmdk_read_marker(e, &at, &len, err);
 
 	if (rc < 0)
 		return rc;
@@ -217,7 +216,7 @@ static int own_table(struct vmdk_extent *e, uint64_t directory, uint64_t index,
 	if (sector != 0)
 		return 0;
 	len = (len + VMDK_SECTOR - 1) & ~(uint64_t)(VMDK_SECTOR - 1);
-	rc = blocks_append(&e->blocks, VMDK_SECTOR, len, &place, err);
+	rc = vmdk_append(e, VMDK_SECTOR, len, &place, err);
 	if (rc < 0)
 		return rc;
 	if (place.host_offset / VMDK_SECTOR > UINT32_MAX)
@@ -281,7 +280,7 @@ static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
 {
 	struct vmdk_extent *e = extent_of(blocks);
 	struct block_place place = { .host_offset = 0 };
-	int rc = blocks_append(blocks, VMDK_SECTOR, len, &place, err);
+	int rc = vmdk_append(e, VMDK_SECTOR, len, &place, err);
 
 	if (rc < 0)
 		return rc;
@@ -299,7 +298,7 @@ static int allocate(struct blocks *blocks, uint64_t index,
 	uint64_t len = blocks->block_len;
 
 	(void)index;
-	return blocks_append(blocks, len, len, place, err);
+	return vmdk_append(extent_of(blocks), len, len, place, err);
 }
 
 static int enter(struct blocks *blocks, uint64_t index,

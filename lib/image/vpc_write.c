@@ -31,9 +31,10 @@ uint64_t vpc_metadata_end(const struct vpc *vpc)
 	return (end + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
 }
 
-static int look_for_end(void *context, const uint32_t *entries, uint32_t n)
+static int look_for_end(void *context, const void *table, uint32_t n)
 {
 	struct vpc *vpc = context;
+	const uint32_t *entries = table;
 
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t entry = be32toh(entries[i]);
@@ -56,7 +57,7 @@ int vpc_begin_writing(struct blocks *blocks, struct error *err)
 		return 0;
 	vpc->end = vpc_metadata_end(vpc);
 	rc = table_walk(&blocks->table, vpc->table_offset, vpc->n_entries,
-			look_for_end, vpc);
+			sizeof(uint32_t), look_for_end, vpc);
 	return rc < 0 ? error_set_errno(err, rc, "Could not read the table")
 		      : 0;
 }

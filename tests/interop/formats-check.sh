@@ -185,13 +185,87 @@ test_longest_tables_are_written_to() {
 	poke used.img 44 "$(le32 1953459801)"
 	qemu-img create -q -f vdi vdi.img 5M
 	poke vdi.img 384 "$(le32 536870784)"
-	for image in vpc parallels used vdi; do
-		[ $image = vpc ] || truncate -s 3G $image.img
+	qemu-img create -q -f vmdk vmdk.img 5M
+	poke vmdk.img 12 "$(le32 0)$(le32 511)"
+	qemu-img create -q -f qcow qcow.img 5M
+	poke qcow.img 24 "$(be64 $((268435454 << 21)))"
+	for image in vpc parallels used vdi vmdk qcow; do
+		case $image in
+		parallels | used | vdi) truncate -s 3G $image.img ;;
+		esac
 		prlimit --cpu=1 vm-img convert -n -f raw -O \
 			"$(echo $image | sed s/used/parallels/)" disk \
 			$image.img >out 2>&1
 		assertEquals "$image: $(cat out)" 0 $?
 	done
+}
+
+# 64 KiB of zs at 0, where nothing was yet.
+write_first_block() { # FORMAT [-c]
+	head -c 64k /dev/zero | tr '\0' z >disk
+	# shellcheck disable=SC2086 # it may be none
+	prlimit --cpu=2 vm-img convert -n -f raw $2 -O "$1" disk a.img \
+		>out 2>&1
+	assertEquals "$1: written: $(cat out)" 0 $?
+	vm-img dd -f "$1" -O raw bs=64k count=1 if=a.img of=back
+	cmp disk back
+	assertEquals "$1: read again" 0 $?
+}
+
+# A power failure may keep a table's entry, and lose the end of the file that
+# it refers to: what is written next must not be in that place, too.
+test_lost_end() {
+	for format in vdi vmdk parallels qcow; do
+		rm -f a.img
+		qemu-img create -q -f $format a.img 10M
+		size=$(stat -c %s a.img)
+		# At the beginning of an L2 table of qcow, which is lost, too.
+		qemu-io -f $format -c 'write -P 1 4M 64k' a.img >/dev/null
+		truncate -s "$size" a.img
+		write_first_block $format
+		truncate -s 10M disk
+		vm-img convert -f $format -O raw a.img back
+		cmp disk back
+		assertEquals "$format: the disk" 0 $?
+	done
+}
+
+# Of half a compressed one nothing can be read; nor may that be another one.
+test_lost_end_of_compressed() {
+	truncate -s 1M disk
+	head -c 64k /dev/zero | tr '\0' a >>disk
+	qemu-img convert -c -f raw -O qcow disk a.img
+	truncate -s -22 a.img # the last of 16 clusters
+	write_first_block qcow -c
+	refused "error while reading at byte 1110016: Compressed cluster at \
+offset 15872 cannot be decompressed" convert -f qcow -O raw a.img back
+	rm -f disk
+	truncate -s 1M disk
+	head -c 64k /dev/urandom >>disk
+	vm-img convert -f raw -O vmdk -o subformat=streamOptimized disk b.img
+	for left in 65536 66048 100352; do
+		cp b.img a.img
+		truncate -s $left a.img
+		write_first_block vmdk
+		vm-img convert -f vmdk -O raw a.img back 2>err
+		assertTrue "read again: $(cat err)" \
+			"grep -q '^vm-img: error while reading at byte 1048576' err"
+	done
+	# What there is of the marker says where the grain ended.
+	cmp -n $((131072 - 100352)) -i 100352 a.img /dev/zero
+	assertEquals 'the place of what is lost' 0 $?
+}
+
+# The other directory of a VMDK has tables of its own, and one of those may be
+# lost.
+test_lost_redundant_table() {
+	qemu-img create -q -f vmdk a.img 64M
+	poke a.img $((21 * 512 + 4)) "$(le32 $(($(stat -c %s a.img) / 512)))"
+	write_first_block vmdk
+	qemu-io -f vmdk -c 'write -P 1 32M 64k' a.img >/dev/null
+	vm-img dd -f vmdk -O raw bs=64k count=1 if=a.img of=back
+	cmp disk back
+	assertEquals 'the first block' 0 $?
 }
 
 test_vhdx_log_is_replayed() {

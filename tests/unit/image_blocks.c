@@ -158,9 +158,10 @@ struct walked {
 	uint32_t end_at; /* this one */
 };
 
-static int look(void *context, const uint32_t *entries, uint32_t n)
+static int look(void *context, const void *part, uint32_t n)
 {
 	struct walked *w = context;
+	const uint32_t *entries = part;
 
 	for (uint32_t i = 0; i < n; i++) {
 		w->n_shown++;
@@ -186,25 +187,59 @@ static void test_table_walk(void **state)
 
 	(void)state;
 	open_table(&table, &file, path);
-	assert_int_equal(table_walk(&table, first, n, look, &w), 0);
+	assert_int_equal(table_walk(&table, first, n, 4, look, &w), 0);
 	assert_int_equal(w.n_shown, 1);
 	for (uint32_t i = 1; i <= 6; i++)
 		assert_int_equal(table_write(&table, first + places[i - 1] * 4,
 					     &i, sizeof(i)),
 				 0);
 	w.n_shown = 0;
-	assert_int_equal(table_walk(&table, first, n, look, &w), 0);
+	assert_int_equal(table_walk(&table, first, n, 4, look, &w), 0);
 	assert_int_equal(w.n_set, 6);
 	assert_int_equal(w.last, 6);
 	assert_true(w.n_shown < 10000);
 	/* Not the last one, which is another table's. */
 	w = (struct walked){ .n_shown = 0 };
-	assert_int_equal(table_walk(&table, first, n - 1, look, &w), 0);
+	assert_int_equal(table_walk(&table, first, n - 1, 4, look, &w), 0);
 	assert_int_equal(w.last, 5);
 	w = (struct walked){ .end_at = 3 };
-	assert_int_equal(table_walk(&table, first, n, look, &w), 5);
+	assert_int_equal(table_walk(&table, first, n, 4, look, &w), 5);
 	assert_int_equal(w.last, 3);
-	assert_int_equal(table_walk(&table, first, 0, look, &w), 0);
+	assert_int_equal(table_walk(&table, first, 0, 4, look, &w), 0);
+	close_table(&table, file, path);
+}
+
+static int add_numbers(void *context, const void *part, uint32_t n)
+{
+	const uint64_t *entries = part;
+	uint64_t *sum = context;
+
+	for (uint32_t i = 0; i < n; i++)
+		*sum += entries[i];
+	return 0;
+}
+
+/* Of 8 bytes each, some of which are zero, and wherever pages end. */
+static void test_table_walk_long_entries(void **state)
+{
+	const uint64_t first = 1004, n = 5000;
+	uint64_t sum = 0, expected = 0;
+	struct image_file *file;
+	struct table table;
+	char path[64];
+
+	(void)state;
+	open_table(&table, &file, path);
+	for (uint64_t i = 0; i < n; i += 1 + i % 3) {
+		uint64_t entry = UINT64_C(1) << (i * 7 % 50);
+
+		assert_int_equal(table_write(&table, first + i * 8, &entry,
+					     sizeof(entry)),
+				 0);
+		expected += entry;
+	}
+	assert_int_equal(table_walk(&table, first, n, 8, add_numbers, &sum), 0);
+	assert_int_equal(sum, expected);
 	close_table(&table, file, path);
 }
 
@@ -304,6 +339,7 @@ int main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_table_zeroes),
 		cmocka_unit_test(test_table_walk),
+		cmocka_unit_test(test_table_walk_long_entries),
 		cmocka_unit_test(test_threads),
 	};
 
