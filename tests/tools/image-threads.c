@@ -476,6 +476,12 @@ static void close_and_check(bool has_faults)
 	if (!has_faults)
 		check(rc, &err, "close");
 	faults = 0;
+	/* After an error its log is replayed by who may write. */
+	if (has_faults && run.format != NULL &&
+	    strcmp(run.format, "vhdx") == 0) {
+		open_image(0);
+		check(image_close(run.image, &err), &err, "replay");
+	}
 	check_image(has_faults);
 	open_image(0);
 }
