@@ -390,7 +390,7 @@ for f in raw vdi vpc vhdx qed parallels qcow vmdk; do for p in off metadata fall
 qemu-img create -f vdi -o preallocation=off,nocow=on x 1M
 qemu-img create -f raw -o preallocation=off,nocow=on x 1M
 for i in a b; do qemu-img create -q -f qed $i.qed 1M; qemu-io -c "write -P 0x$i 0 64k" -c "write -P 0x$i 256k 64k" $i.qed >/dev/null; done
-qemu-img create -q -f qed -b a.qed -F qed top.qed; qemu-img rebase -b b.qed -F qed top.qed; qemu-img info top.qed | grep backing; qemu-io -c 'read -P 0xa 0 64k' -c 'read -P 0xa 256k 64k' top.qed | grep -v ops; qemu-img check top.qed
+qemu-img create -q -f qed -b a.qed -F qed top.qed; qemu-img rebase -b b.qed -F qed top.qed; qemu-img info top.qed | grep backing; qemu-io -c 'read -P 0xa 0 64k' -c 'read -P 0xa 256k 64k' top.qed | grep -v ops; qemu-img check top.qed | sed 1q
 qemu-img create -q -f raw r.raw 1M; qemu-img rebase -u -b r.raw -F raw top.qed; qemu-img info top.qed | grep backing; head -c 64 top.qed | tail -c +17 | od -An -tx1
 qemu-img rebase -u -b a.qed top.qed; qemu-img info top.qed | grep backing
 qemu-img rebase -b '' top.qed; qemu-img info top.qed | grep backing
