@@ -7,6 +7,7 @@
 #include "lib/image/guid.h"
 #include "lib/image/image.h"
 #include "lib/image/table.h"
+#include "tests/support/temp_file.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -27,12 +28,7 @@ enum {
 
 static void make_path(char *path)
 {
-	int fd;
-
-	strcpy(path, "/tmp/pipevisor-blocks.XXXXXX");
-	fd = mkstemp(path);
-	assert_true(fd >= 0);
-	close(fd);
+	assert_true(temp_file_make(path, "/tmp/pipevisor-blocks.XXXXXX"));
 }
 
 /* RFC 3720 §B.4. */

@@ -5,6 +5,7 @@
  */
 #include "lib/image/qcow2.h"
 #include "lib/base/error.h"
+#include "tests/support/temp_file.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -37,13 +38,8 @@ static void make_image(uint64_t size, const struct image_option *options,
 
 static int setup(void **state)
 {
-	int fd;
-
 	(void)state;
-	strcpy(path, "/tmp/qcow2-test.XXXXXX");
-	fd = mkstemp(path);
-	assert_true(fd >= 0);
-	close(fd);
+	assert_true(temp_file_make(path, "/tmp/qcow2-test.XXXXXX"));
 	return 0;
 }
 

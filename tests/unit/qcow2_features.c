@@ -6,6 +6,7 @@
  */
 #include "lib/base/error.h"
 #include "lib/image/qcow2.h"
+#include "tests/support/temp_file.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -43,13 +44,8 @@ static void make_image(const char *name, const char *value)
 
 static int setup(void **state)
 {
-	int fd;
-
 	(void)state;
-	strcpy(path, "/tmp/qcow2-test.XXXXXX");
-	fd = mkstemp(path);
-	assert_true(fd >= 0);
-	close(fd);
+	assert_true(temp_file_make(path, "/tmp/qcow2-test.XXXXXX"));
 	return 0;
 }
 

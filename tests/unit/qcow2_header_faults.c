@@ -6,6 +6,7 @@
  */
 #include "lib/base/error.h"
 #include "lib/image/image.h"
+#include "tests/support/temp_file.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -58,14 +59,10 @@ static int setup(void **state)
 						  .options = &option,
 						  .n_options = 1 };
 	struct error err = ERROR_INIT;
-	int fd;
 
 	(void)state;
 	n_faults = 0;
-	strcpy(path, "/tmp/qcow2-test.XXXXXX");
-	fd = mkstemp(path);
-	assert_true(fd >= 0);
-	close(fd);
+	assert_true(temp_file_make(path, "/tmp/qcow2-test.XXXXXX"));
 	if (image_create(path, &how, &err) < 0)
 		fail_msg("%s", err.text);
 	open_image();
