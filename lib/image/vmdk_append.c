@@ -18,9 +18,8 @@
 
 struct search {
 	struct vmdk_extent *extent;
-	uint64_t end; /* of the tables */
-	uint32_t
-		last_grain; /* its sector: of all, it is the last in the file */
+	uint64_t end;	     /* of the tables */
+	uint32_t last_grain; /* in the file: its sector */
 };
 
 static int look_for_grain(void *context, const void *table, uint32_t n)

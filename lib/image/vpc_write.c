@@ -47,7 +47,7 @@ static int look_for_end(void *context, const void *table, uint32_t n)
 	return 0;
 }
 
-/* Where the last block ends: the table is looked through once. */
+/* Where the last block ends: the whole table is looked through. */
 int vpc_begin_writing(struct blocks *blocks, struct error *err)
 {
 	struct vpc *vpc = container_of(blocks, struct vpc, blocks);

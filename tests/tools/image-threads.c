@@ -176,7 +176,7 @@ static unsigned owner_of(uint64_t at, uint64_t *end)
 	uint64_t i = (at - base) / unit;
 
 	*end = base + (i + 1) * unit;
-	if (at<run.middle && * end> run.middle)
+	if (*end > run.middle && at < run.middle)
 		*end = run.middle;
 	if (*end > run.size)
 		*end = run.size;
