@@ -135,11 +135,9 @@ static void class_shared(struct image_request *request)
 static void run_plan(struct image_queue *queue, struct image_request *request,
 		     const struct image_plan *plan)
 {
-	int result = 0;
-
 	/* One more than there are pieces, so that none is the last yet. */
 	request->n_pending = 1;
-	for (unsigned i = 0; i < plan->n && result == 0; i++) {
+	for (unsigned i = 0; i < plan->n && !request->is_for_worker; i++) {
 		const struct image_extent *extent = &plan->extents[i];
 		uint64_t skip = extent->offset - request->offset;
 
@@ -147,18 +145,13 @@ static void run_plan(struct image_queue *queue, struct image_request *request,
 			image_plan_zero(request, skip, extent->len);
 			continue;
 		}
-		result = image_uring_add(queue->uring, request, skip,
-					 extent->len, extent->host_fd,
-					 extent->host_offset);
-		if (result == 0)
+		if (image_uring_add(queue->uring, request, skip, extent->len,
+				    extent->host_fd, extent->host_offset) < 0)
+			request->is_for_worker = true;
+		else
 			request->n_pending++;
 	}
-	if (result < 0 && request->n_pending == 1) {
-		/* Nothing is under way: a worker can do it all. */
-		image_workers_add(queue->workers, request);
-		return;
-	}
-	image_queue_finished(request, result);
+	image_queue_finished(request, 0);
 }
 
 static bool is_mapped(struct image_queue *queue,
@@ -280,6 +273,14 @@ void image_queue_finished(struct image_request *request, int result)
 		request->result = result;
 	if (--request->n_pending > 0)
 		return;
+	if (request->is_for_worker) {
+		/* Nothing is under way: all of it again. */
+		request->is_for_worker = false;
+		request->result = 0;
+		request->n_pending = 1;
+		image_workers_add(queue->workers, request);
+		return;
+	}
 	if (request->operation == IMAGE_OP_FLUSH) {
 		end_flush(queue);
 		return;
@@ -330,6 +331,7 @@ void image_queue_submit(struct image_queue *queue,
 	request->sequence = queue->sequence++;
 	request->n_pending = 0;
 	request->result = 0;
+	request->is_for_worker = false;
 	request->text = NULL;
 	request->error_text = NULL;
 	request->link = NULL;

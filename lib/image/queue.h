@@ -56,6 +56,7 @@ struct image_request {
 	int result;
 	char *text;
 	bool is_exclusive;
+	bool is_for_worker; /* a piece was too much for the kernel */
 };
 
 /* Uses io_uring; without it (an old kernel, seccomp) workers do everything. */

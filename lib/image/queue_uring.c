@@ -213,10 +213,12 @@ void image_uring_reap(struct image_uring *uring)
 		int r = take_result(op, cqe->res);
 
 		io_uring_cqe_seen(&uring->ring, cqe);
-		if (r == 1)
-			r = queue_operation(uring, op) < 0 ? -EIO : 1;
-		if (r == 1)
+		if (r == 1 && queue_operation(uring, op) == 0)
 			continue;
+		if (r == 1) {
+			op->request->is_for_worker = true;
+			r = 0;
+		}
 		image_queue_finished(op->request, r);
 		give_operation(uring, op);
 	}
