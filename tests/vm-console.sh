@@ -25,7 +25,7 @@ console() {
 }
 
 control() {
-	echo "$1" | timeout 10 socat -t 5 - "UNIX-CONNECT:$dir/c"
+	echo "$1" | timeout 60 socat -t 5 - "UNIX-CONNECT:$dir/c"
 }
 
 status_has() {
@@ -62,7 +62,7 @@ test_usage() {
 		'--serial-fd=x' attach 'attach a b' 'attach --escape=ab a' \
 		'attach --reconnect=soon a'; do
 		# shellcheck disable=SC2086
-		timeout 10 vm-console $arguments </dev/null 2>"$dir/err"
+		timeout 60 vm-console $arguments </dev/null 2>"$dir/err"
 		assertEquals "vm-console $arguments" 2 $?
 		assertTrue "says why: $arguments" "[ -s '$dir/err' ]"
 	done
@@ -86,7 +86,7 @@ test_failures_are_told() {
 		"--serial=$dir/s --control=$dir/none/c" '--serial-fd=99' \
 		"attach $dir/nobody"; do
 		# shellcheck disable=SC2086
-		timeout 10 vm-console $arguments </dev/null 2>"$dir/err"
+		timeout 60 vm-console $arguments </dev/null 2>"$dir/err"
 		assertEquals "vm-console $arguments" 1 $?
 		assertEquals "one line: $arguments" 1 "$(wc -l <"$dir/err")"
 	done
@@ -185,7 +185,7 @@ test_serial_fd_ends_with_its_stream() {
 }
 
 test_chain() {
-	timeout 20 vm-console --attach="$dir/a" --log="$dir/log" -- \
+	timeout 60 vm-console --attach="$dir/a" --log="$dir/log" -- \
 		sh -c 'echo "$VM_DEVICES"; exit 7' >"$dir/out"
 	assertEquals "the program's status" 7 $?
 	assertTrue "file_has '$dir/out' '^console:[0-9]+$'"

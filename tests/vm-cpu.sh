@@ -36,7 +36,7 @@ fails() {
 }
 
 control() {
-	printf '%s\n' "$1" | timeout 10 socat -t 10 - "UNIX:$dir/control"
+	printf '%s\n' "$1" | timeout 60 socat -t 10 - "UNIX:$dir/control"
 }
 
 # start_guest WORDS [OPTION]...: in the background, with a control socket

@@ -30,7 +30,7 @@ blk() {
 }
 
 control() {
-	printf '%s\n' "$@" | timeout 10 socat -t 10 - "UNIX:$dir/control"
+	printf '%s\n' "$@" | timeout 60 socat -t 10 - "UNIX:$dir/control"
 }
 
 qcow2() {
@@ -313,7 +313,7 @@ is_at_work() {
 refuse() {
 	text=$1
 	shift
-	out=$(timeout 20 vm-disk --socket-path="$socket" "$@" 2>&1)
+	out=$(timeout 60 vm-disk --socket-path="$socket" "$@" 2>&1)
 	assertEquals "status of vm-disk $*" 1 $?
 	assertContains "$out" "$text"
 	assertEquals 'one line' 1 "$(echo "$out" | wc -l)"
@@ -527,9 +527,9 @@ test_chain_loading() {
 	wait_until 10 qemu-io -c 'read -P 3 1M 1M' "$dir/image" >"$dir/io" 2>&1
 	assertEquals 'unlocked soon' 0 $?
 	assertNotContains "$(cat "$dir/io")" 'failed'
-	timeout 10 vm-disk "$dir/image" -- "$dir/nowhere" 2>"$dir/err"
+	timeout 60 vm-disk "$dir/image" -- "$dir/nowhere" 2>"$dir/err"
 	assertEquals 127 $?
-	out=$(timeout 10 vm-disk "$dir/none" -- echo started 2>&1)
+	out=$(timeout 60 vm-disk "$dir/none" -- echo started 2>&1)
 	assertEquals 1 $?
 	assertNotContains "$out" started
 }

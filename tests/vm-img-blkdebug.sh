@@ -295,7 +295,7 @@ open("end").read()' &
 }
 
 test_disk_server_takes_no_such_name() {
-	timeout 10 vm-disk --socket-path=sock blkdebug::x.qcow2 2>err
+	timeout 60 vm-disk --socket-path=sock blkdebug::x.qcow2 2>err
 	assertEquals 1 $?
 	assertContains "$(cat err)" "Could not open 'blkdebug::x.qcow2'"
 }

@@ -97,14 +97,14 @@ test_truncated_images() {
 	while [ "$at" -lt "$size" ]; do
 		head -c "$at" a.qcow2 >short
 		for verb in info check; do
-			timeout 10 vm-img $verb -f qcow2 short >out 2>err
+			timeout 60 vm-img $verb -f qcow2 short >out 2>err
 			status=$?
 			assertTrue "$verb at $at: status $status" \
 				"[ $status -le 3 ]"
 			[ $status != 1 ] || assertEquals "$verb at $at" 1 \
 				"$(wc -l <err)"
 		done
-		timeout 10 vm-img convert -f qcow2 short b.raw 2>err ||
+		timeout 60 vm-img convert -f qcow2 short b.raw 2>err ||
 			assertFalse "$at" '[ -e b.raw ]'
 		rm -f b.raw
 		at=$((at + 3333))
@@ -125,7 +125,7 @@ test_corrupt_headers() {
 					seek=$((${field%:*} + i)) conv=notrunc \
 					status=none
 			done
-			timeout 10 vm-img convert -f qcow2 bad.qcow2 b.raw \
+			timeout 60 vm-img convert -f qcow2 bad.qcow2 b.raw \
 				2>err
 			status=$?
 			assertTrue "$field $byte: status $status" \

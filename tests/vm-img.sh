@@ -330,7 +330,7 @@ test_check_finds_what_is_wrong() {
 
 test_written_out_or_said_so() {
 	qemu-img create -q -f qcow2 a.qcow2 1M
-	timeout 10 vm-img info a.qcow2 >/dev/full 2>err
+	timeout 60 vm-img info a.qcow2 >/dev/full 2>err
 	assertEquals 1 $?
 	assertEquals 'vm-img: Could not write to standard output' "$(cat err)"
 }

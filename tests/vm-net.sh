@@ -20,7 +20,7 @@ start_switch() {
 }
 
 control() {
-	printf '%s\n' "$@" | timeout 10 socat -t 5 - "UNIX:$dir/control" 2>/dev/null
+	printf '%s\n' "$@" | timeout 60 socat -t 5 - "UNIX:$dir/control" 2>/dev/null
 }
 
 # counter PORT NAME: one number out of stats.
@@ -148,9 +148,9 @@ test_hostile_clients() {
 	start_switch
 	start silent socat "UNIX:$dir/socket" EXEC:'sleep 1000'
 	head -c 4096 /dev/urandom |
-		timeout 10 socat -t 0.1 - "UNIX:$dir/socket" >/dev/null 2>&1
+		timeout 60 socat -t 0.1 - "UNIX:$dir/socket" >/dev/null 2>&1
 	printf '\001\000\000\000\001\000\000\000\377\377\377\377' |
-		timeout 10 socat -t 5 - "UNIX:$dir/socket" >/dev/null 2>&1
+		timeout 60 socat -t 5 - "UNIX:$dir/socket" >/dev/null 2>&1
 	for line in 'port 2: connection closed: .' 'port .: .*length|too long'; do
 		wait_for "$dir/switch.log" "$line" 5
 		assertEquals "says $line" 0 $?

@@ -43,7 +43,7 @@ kill_often() {
 }
 
 has_served() {
-	echo stats | timeout 5 socat - "UNIX:$dir/control" 2>/dev/null |
+	echo stats | timeout 60 socat - "UNIX:$dir/control" 2>/dev/null |
 		grep -q '^writes [1-9]'
 }
 

@@ -15,7 +15,7 @@ tearDown() {
 tiny() {
 	append=$1
 	shift
-	timeout 20 qemu-system-x86_64 -accel tcg -nodefaults -no-user-config \
+	timeout 60 qemu-system-x86_64 -accel tcg -nodefaults -no-user-config \
 		-machine microvm,acpi=on,pcie=on,rtc=off,pit=off,pic=off \
 		-display none -no-reboot -serial stdio -m 64 -smp 3 \
 		-kernel "$B/tests/guests/tiny" -append "$append" "$@"

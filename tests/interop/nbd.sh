@@ -33,7 +33,7 @@ serve_qemu() { # QEMU-NBD-ARGUMENT...
 fails() { # TEXT COMMAND...
 	text=$1
 	shift
-	timeout 30 "$@" >.out 2>.err
+	timeout 60 "$@" >.out 2>.err
 	assertEquals "$*" 1 $?
 	assertEquals "$*: $(cat .err)" 1 "$(wc -l <.err)"
 	assertContains "$*" "$(cat .err)" "$text"

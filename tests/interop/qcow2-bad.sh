@@ -18,7 +18,7 @@ oneTimeSetUp() {
 	# The address sanitizer's shadow is larger than any limit.
 	mkdir "$dir/link" "$dir/1" "$dir/2"
 	ln -s "$(command -v vm-img)" "$dir/link/qemu-img"
-	limit='prlimit --as=67108864'
+	limit='prlimit --as=67108864 --cpu=1'
 	[ -z "$ASAN_OPTIONS" ] || limit=
 }
 
@@ -27,7 +27,8 @@ oneTimeTearDown() {
 }
 
 # An image with some bytes changed, read by a process that may have no more
-# than 64 MiB of address space, must be refused with the text.
+# than 64 MiB of address space and a second of CPU, must be refused with the
+# text.
 refused() { # TEXT OFFSET BYTES [OFFSET BYTES]...
 	text=$1
 	shift
@@ -37,7 +38,7 @@ refused() { # TEXT OFFSET BYTES [OFFSET BYTES]...
 		shift 2
 	done
 	# shellcheck disable=SC2086 # none, or two words
-	timeout 10 $limit vm-img convert -f qcow2 -O raw "$image" \
+	timeout 60 $limit vm-img convert -f qcow2 -O raw "$image" \
 		"$dir/raw" >"$dir/out" 2>&1
 	assertEquals "$text: status" 1 $?
 	assertContains "$text" "$(cat "$dir/out")" "$text"
@@ -378,7 +379,7 @@ test_snapshot_table_past_the_end() {
 	poke "$image" 60 "$(be32 65536)$(be64 0x10000000)"
 	same_on_copies 'qemu-img snapshot -c test a'
 	# shellcheck disable=SC2086 # none, or two words
-	timeout 10 $limit vm-img convert -O raw "$image" "$dir/raw"
+	timeout 60 $limit vm-img convert -O raw "$image" "$dir/raw"
 	assertEquals 0 $?
 }
 

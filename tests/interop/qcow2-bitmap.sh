@@ -23,7 +23,7 @@ act() {
 
 # What a bitmap says, as a server of QEMU's tells it.
 bits() { # IMAGE NAME
-	timeout 20 nbdinfo --map="qemu:dirty-bitmap:$2" -- \
+	timeout 60 nbdinfo --map="qemu:dirty-bitmap:$2" -- \
 		[ qemu-nbd -r -f qcow2 -B "$2" "$1" ] 2>&1
 }
 

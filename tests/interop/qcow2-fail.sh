@@ -73,7 +73,7 @@ attempt() { # IMAGE_FAIL, VERB...
 	[ ! -e "$dir/data" ] || cp "$dir/made.data" "$dir/data"
 	how=$1
 	shift
-	IMAGE_FAIL=$how timeout 20 "$B/tests/tools/image-do" "$image" "$@" \
+	IMAGE_FAIL=$how timeout 60 "$B/tests/tools/image-do" "$image" "$@" \
 		2>"$dir/err"
 }
 

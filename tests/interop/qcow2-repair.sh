@@ -208,7 +208,7 @@ test_corrupt_bit_is_cleared() {
 	make_image cluster_size=64k
 	leak
 	poke "$image" 79 '\0002'
-	timeout 20 "$B/tests/tools/image-ops" "$image" 1 1 2>"$dir/err"
+	timeout 60 "$B/tests/tools/image-ops" "$image" 1 1 2>"$dir/err"
 	assertEquals 'not opened' 1 $?
 	run_both 'all' -r all
 	assertEquals 0 "$(peek64 "$image" 72)"

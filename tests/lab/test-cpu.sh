@@ -24,6 +24,7 @@ oneTimeSetUp() {
 			do:shell) exec sh ;;
 			do:clock)
 				echo 1 >/proc/sys/kernel/watchdog_thresh
+				echo ready
 				while read -r line && [ "$line" != end ]; do
 					echo "line=$line uptime=$(cut -d' ' -f1 /proc/uptime) date=$(date +%s)"
 				done
@@ -159,7 +160,7 @@ test_pipeline() {
 # at LINE: what the guest answers to it, as "UPTIME DATE"
 at() {
 	echo "$1" >&8
-	wait_for "$dir/clock.log" "^line=$1 " 30 || return 1
+	wait_for "$dir/clock.log" "^line=$1 " || return 1
 	sed -n "s/\r\$//; s/^line=$1 uptime=\([0-9]*\).* date=/\1 /p" \
 		"$dir/clock.log"
 }
@@ -171,6 +172,7 @@ test_pause_and_resume() {
 	exec 8<>"$dir/clock.in"
 	start clock vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
 		--append="$console do:clock" --cpus=2 --control="$dir/control"
+	wait_for "$dir/clock.log" '^ready' 60
 	before=$(at one)
 	host_before=$(date +%s)
 	assertEquals ok "$(control pause)"

@@ -97,6 +97,10 @@ uptime_s() {
 	uptime=${uptime%.*}
 }
 
+# What is waited for comes, on a machine as slow or as busy as may be; limits
+# are seconds of a good day, and end only what would wait for ever.
+patience=4
+
 # In the lab each process costs what a hundred cost here.
 poll_s=${IN_LAB:+0.2}
 
@@ -107,6 +111,7 @@ wait_until() {
 		shift
 		;;
 	esac
+	limit=$((limit * patience))
 	uptime_s
 	deadline=$((uptime + limit))
 	until "$@"; do
