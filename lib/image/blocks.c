@@ -145,10 +145,10 @@ static int read_file(struct blocks *blocks, uint64_t offset,
 		     struct iov_cursor *cursor, struct error *err)
 {
 	while (len > 0) {
-		struct iovec parts[IOV_PARTS_MAX];
+		struct iovec parts[IOV_READ_PARTS_MAX];
 		unsigned n_parts;
-		size_t n = iov_take(cursor, (size_t)len, parts, IOV_PARTS_MAX,
-				    &n_parts);
+		size_t n = iov_take(cursor, (size_t)len, parts,
+				    IOV_READ_PARTS_MAX, &n_parts);
 		int rc = blocks_data_readv(blocks, offset, host_offset, parts,
 					   n_parts);
 
@@ -165,10 +165,10 @@ static int read_backing(struct blocks *blocks, uint64_t offset, uint64_t len,
 			struct iov_cursor *cursor, struct error *err)
 {
 	while (len > 0) {
-		struct iovec parts[IOV_PARTS_MAX];
+		struct iovec parts[IOV_READ_PARTS_MAX];
 		unsigned n_parts;
-		size_t n = iov_take(cursor, (size_t)len, parts, IOV_PARTS_MAX,
-				    &n_parts);
+		size_t n = iov_take(cursor, (size_t)len, parts,
+				    IOV_READ_PARTS_MAX, &n_parts);
 		int rc = image_backing_readv(blocks->image,
 					     blocks->disk_offset + offset,
 					     parts, n_parts, err);

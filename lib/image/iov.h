@@ -8,6 +8,8 @@
 
 enum {
 	IOV_PARTS_MAX = 1024, /* IOV_MAX of Linux */
+	/* Each image of a chain reads with its own on the stack. */
+	IOV_READ_PARTS_MAX = 128,
 };
 
 struct iov_cursor {

@@ -16,12 +16,12 @@ static int read_backing(struct qcow2 *q, uint64_t offset, size_t len,
 			struct iov_cursor *cursor, struct error *err)
 {
 	while (len > 0) {
-		struct iovec parts[IOV_PARTS_MAX];
+		struct iovec parts[IOV_READ_PARTS_MAX];
 		unsigned n_parts;
 		size_t n;
 		int rc;
 
-		n = iov_take(cursor, len, parts, IOV_PARTS_MAX, &n_parts);
+		n = iov_take(cursor, len, parts, IOV_READ_PARTS_MAX, &n_parts);
 		image_file_tell(q->file, IMAGE_EVENT_READ_BACKING_AIO);
 		rc = image_backing_readv(q->image, offset, parts, n_parts, err);
 		if (rc < 0)
@@ -37,12 +37,12 @@ static int read_data(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
 		     size_t len, struct iov_cursor *cursor, struct error *err)
 {
 	while (len > 0) {
-		struct iovec parts[IOV_PARTS_MAX];
+		struct iovec parts[IOV_READ_PARTS_MAX];
 		unsigned n_parts;
 		size_t n;
 		int rc;
 
-		n = iov_take(cursor, len, parts, IOV_PARTS_MAX, &n_parts);
+		n = iov_take(cursor, len, parts, IOV_READ_PARTS_MAX, &n_parts);
 		image_file_tell(q->file, IMAGE_EVENT_READ_AIO);
 		rc = qcow2_data_readv(q, offset, host_offset, parts, n_parts);
 		if (rc < 0)
