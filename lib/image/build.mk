@@ -10,6 +10,7 @@ LIB_SRCS += \
 	lib/image/bochs.c \
 	lib/image/chain.c \
 	lib/image/cipher.c \
+	lib/image/cipher_crypto.c \
 	lib/image/cloop.c \
 	lib/image/crc32c.c \
 	lib/image/create.c \
