@@ -11,6 +11,7 @@ LIB_SRCS += \
 	lib/image/chain.c \
 	lib/image/cipher.c \
 	lib/image/cipher_crypto.c \
+	lib/image/cipher_nettle.c \
 	lib/image/cloop.c \
 	lib/image/crc32c.c \
 	lib/image/create.c \

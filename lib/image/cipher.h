@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Sectors of 512 bytes, each encrypted by itself with an initial vector made
- * from its number, as dm-crypt and QEMU do it. AES, by libcrypto.
+ * from its number, as dm-crypt and QEMU do it. AES is libcrypto's work, the
+ * other ciphers are nettle's.
  *
  * Thread-safe but for new and free.
  */
 #ifndef LIB_IMAGE_CIPHER_H
 #define LIB_IMAGE_CIPHER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +19,13 @@ struct error;
 enum {
 	CIPHER_SECTOR = 512,
 	CIPHER_KEY_MAX = 64, /* bytes */
+};
+
+enum cipher_alg {
+	CIPHER_AES,
+	CIPHER_SERPENT,
+	CIPHER_TWOFISH,
+	CIPHER_CAST5,
 };
 
 enum cipher_mode {
@@ -35,14 +44,21 @@ enum cipher_iv {
 };
 
 struct cipher_spec {
-	unsigned key_len; /* of AES: 16, 24 or 32 bytes; XTS has two keys */
+	enum cipher_alg alg;
+	/* 16 bytes, or 24 or 32 where it is not CAST5; XTS has two keys. */
+	unsigned key_len;
 	enum cipher_mode mode;
 	enum cipher_iv iv;
 	const char *iv_hash; /* of ESSIV */
 };
 
-/* Names as LUKS, QEMU and dm-crypt have them: "xts", "plain64", "sha256".
- * -ENOTSUP, by name. */
+/* Names as LUKS, QEMU and dm-crypt have them: "serpent", "xts", "plain64",
+ * "sha256". */
+bool cipher_alg_find(const char *name, enum cipher_alg *alg);
+const char *cipher_alg_name(enum cipher_alg alg);
+/* There is such a cipher. */
+bool cipher_has_key_len(enum cipher_alg alg, unsigned key_len);
+/* -ENOTSUP, by name. */
 int cipher_mode_find(const char *name, enum cipher_mode *mode,
 		     struct error *err);
 int cipher_iv_find(const char *name, enum cipher_iv *iv, struct error *err);
@@ -52,7 +68,10 @@ const char *cipher_iv_name(enum cipher_iv iv);
 /* Bytes of key that the spec needs. */
 size_t cipher_key_len(const struct cipher_spec *spec);
 
-/* -ENOTSUP: libcrypto has no such cipher or hash. */
+/* That mode, hash and the cipher go together. -ENOTSUP. */
+int cipher_check(const struct cipher_spec *spec, struct error *err);
+
+/* -ENOTSUP, by name: as above, or the library is not installed. */
 int cipher_new(struct cipher **cipher, const struct cipher_spec *spec,
 	       const uint8_t *key, struct error *err);
 void cipher_free(struct cipher *cipher);

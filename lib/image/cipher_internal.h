@@ -32,7 +32,10 @@ struct cipher_engine {
 		    uint8_t *buf, size_t len);
 };
 
-extern const struct cipher_engine cipher_engine_crypto;
+extern const struct cipher_engine cipher_engine_crypto, cipher_engine_nettle;
+
+/* Bytes that it encrypts at a time. */
+unsigned cipher_block_len(enum cipher_alg alg);
 
 /* A sector's number as an initial vector, not encrypted yet. */
 void cipher_number(const struct cipher *cipher, uint64_t sector,

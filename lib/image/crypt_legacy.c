@@ -20,6 +20,7 @@ int crypt_new_legacy(struct crypt **crypt, const struct secrets *secrets,
 		     const char *id, const char *name, struct error *err)
 {
 	static const struct cipher_spec spec = {
+		.alg = CIPHER_AES,
 		.key_len = KEY_LEN,
 		.mode = CIPHER_CBC,
 		.iv = CIPHER_PLAIN64,

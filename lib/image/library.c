@@ -16,15 +16,20 @@ struct symbol {
 
 const struct library_crypto *libcrypto;
 const struct library_nbd *libnbd;
+const struct library_nettle *libnettle;
 
 static struct library_crypto crypto_functions;
 static struct library_nbd nbd_functions;
+static struct library_nettle nettle_functions;
 
 #define SYMBOL(name) { #name, offsetof(struct library_crypto, name) },
 static const struct symbol crypto_symbols[] = { LIBCRYPTO_FUNCTIONS(SYMBOL) };
 #undef SYMBOL
 #define SYMBOL(name) { #name, offsetof(struct library_nbd, name) },
 static const struct symbol nbd_symbols[] = { LIBNBD_FUNCTIONS(SYMBOL) };
+#undef SYMBOL
+#define SYMBOL(name) { #name, offsetof(struct library_nettle, name) },
+static const struct symbol nettle_symbols[] = { LIBNETTLE_FUNCTIONS(SYMBOL) };
 #undef SYMBOL
 
 static bool load(const char *file, const struct symbol *symbols, size_t n,
@@ -61,6 +66,13 @@ static void load_nbd(void)
 		libnbd = &nbd_functions;
 }
 
+static void load_nettle(void)
+{
+	if (load("libnettle.so.8", nettle_symbols, array_size(nettle_symbols),
+		 &nettle_functions))
+		libnettle = &nettle_functions;
+}
+
 int library_load_crypto(struct error *err)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -82,4 +94,16 @@ int library_load_nbd(struct error *err)
 		return 0;
 	return error_set(err, -ENOTSUP,
 			 "libnbd.so.0, which NBD URIs need, is not installed");
+}
+
+int library_load_nettle(struct error *err)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, load_nettle);
+	if (libnettle != NULL)
+		return 0;
+	return error_set(err, -ENOTSUP,
+			 "libnettle.so.8, which this cipher needs, is not "
+			 "installed");
 }

@@ -11,6 +11,10 @@
 #define LIB_IMAGE_LIBRARY_H
 
 #include <libnbd.h>
+#include <nettle/cbc.h>
+#include <nettle/ctr.h>
+#include <nettle/nettle-meta.h>
+#include <nettle/xts.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
@@ -65,6 +69,14 @@ struct error;
 	X(nbd_poll) \
 	X(nbd_set_uri_allow_local_file)
 
+#define LIBNETTLE_FUNCTIONS(X) \
+	X(nettle_cbc_decrypt) \
+	X(nettle_cbc_encrypt) \
+	X(nettle_ctr_crypt) \
+	X(nettle_get_ciphers) \
+	X(nettle_xts_decrypt_message) \
+	X(nettle_xts_encrypt_message)
+
 #define LIBRARY_MEMBER(name) __typeof__(name) *name;
 struct library_crypto {
 	LIBCRYPTO_FUNCTIONS(LIBRARY_MEMBER)
@@ -72,14 +84,19 @@ struct library_crypto {
 struct library_nbd {
 	LIBNBD_FUNCTIONS(LIBRARY_MEMBER)
 };
+struct library_nettle {
+	LIBNETTLE_FUNCTIONS(LIBRARY_MEMBER)
+};
 #undef LIBRARY_MEMBER
 
 /* NULL before the first load. They stay. */
 extern const struct library_crypto *libcrypto;
 extern const struct library_nbd *libnbd;
+extern const struct library_nettle *libnettle;
 
 /* -ENOTSUP, by name: it is not installed. Thread-safe. */
 int library_load_crypto(struct error *err);
 int library_load_nbd(struct error *err);
+int library_load_nettle(struct error *err);
 
 #endif
