@@ -168,9 +168,9 @@ static int parse_cipher(struct luks *luks, const struct luks_wire_header *w,
 		len /= 2;
 	}
 	luks->cipher.key_len = len;
-	if (strcmp(luks->cipher_name, "aes") == 0 &&
-	    (len == 16 || len == 24 || len == 32))
-		return 0;
+	if (cipher_alg_find(luks->cipher_name, &luks->cipher.alg) &&
+	    cipher_has_key_len(luks->cipher.alg, len))
+		return cipher_check(&luks->cipher, err);
 	return error_set(err, -ENOTSUP,
 			 "Algorithm '%s' with key size %u bytes not supported",
 			 luks->cipher_name, len);
@@ -322,8 +322,8 @@ void luks_describe(const struct luks *luks, struct image_info_encryption *info)
 		.master_iterations = luks->master_iterations,
 		.n_slots = LUKS_SLOTS,
 	};
-	snprintf(info->cipher, sizeof(info->cipher), "aes-%u",
-		 luks->cipher.key_len * 8);
+	snprintf(info->cipher, sizeof(info->cipher), "%s-%u",
+		 cipher_alg_name(luks->cipher.alg), luks->cipher.key_len * 8);
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		const struct luks_slot *s = &luks->slots[i];
 

@@ -38,38 +38,43 @@ static int refuse(const char *name, const char *value, struct error *err)
 			 value);
 }
 
-/* That QEMU has it, where it was built so, and libcrypto has not. */
-static bool is_elsewhere(const char *alg)
-{
-	static const char *const names[] = {
-		"3des",	       "cast5-128",   "serpent-128", "serpent-192",
-		"serpent-256", "twofish-128", "twofish-192", "twofish-256",
-	};
+struct cipher_option {
+	const char *value;
+	enum cipher_alg alg;
+	unsigned key_len; /* 0: LUKS has no name for it */
+};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(alg, names[i]) == 0)
-			return true;
-	return false;
-}
+static const struct cipher_option ciphers[] = {
+	{ "aes-128", CIPHER_AES, 16 },
+	{ "aes-192", CIPHER_AES, 24 },
+	{ "aes-256", CIPHER_AES, 32 },
+	{ "serpent-128", CIPHER_SERPENT, 16 },
+	{ "serpent-192", CIPHER_SERPENT, 24 },
+	{ "serpent-256", CIPHER_SERPENT, 32 },
+	{ "twofish-128", CIPHER_TWOFISH, 16 },
+	{ "twofish-192", CIPHER_TWOFISH, 24 },
+	{ "twofish-256", CIPHER_TWOFISH, 32 },
+	{ "cast5-128", CIPHER_CAST5, 16 },
+	{ .value = "des" },
+	{ .value = "3des" },
+};
 
 static int set_cipher(struct luks *luks, const struct image_create_options *o,
 		      const char *prefix, struct error *err)
 {
-	const char *alg = find(o, prefix, "cipher-alg", "aes-256");
+	const char *value = find(o, prefix, "cipher-alg", "aes-256");
 	const char *mode = find(o, prefix, "cipher-mode", "xts");
+	const struct cipher_option *c = NULL;
 
-	if (strcmp(alg, "aes-128") == 0)
-		luks->cipher.key_len = 16;
-	else if (strcmp(alg, "aes-192") == 0)
-		luks->cipher.key_len = 24;
-	else if (strcmp(alg, "aes-256") == 0)
-		luks->cipher.key_len = 32;
-	else if (is_elsewhere(alg))
-		return error_set(err, -ENOTSUP, "Algorithm '%s' not supported",
-				 alg);
-	else
-		return refuse("cipher-alg", alg, err);
-	memcpy(luks->cipher_name, "aes", sizeof("aes"));
+	for (size_t i = 0; c == NULL && i < array_size(ciphers); i++)
+		if (strcmp(ciphers[i].value, value) == 0)
+			c = &ciphers[i];
+	if (c == NULL)
+		return refuse("cipher-alg", value, err);
+	luks->cipher.alg = c->alg;
+	luks->cipher.key_len = c->key_len;
+	snprintf(luks->cipher_name, sizeof(luks->cipher_name), "%s",
+		 cipher_alg_name(c->alg));
 	if (cipher_mode_find(mode, &luks->cipher.mode, NULL) < 0)
 		return refuse("cipher-mode", mode, err);
 	return 0;
@@ -150,13 +155,19 @@ static void set_uuid(struct luks *luks)
 		 u[10], u[11], u[12], u[13], u[14], u[15]);
 }
 
-/* That libcrypto has the cipher is better known before a file is made. */
-static int try_cipher(const struct luks *luks, const uint8_t *key,
+/* That there is such a cipher is better known before a file is made. */
+static int try_cipher(const struct luks *luks,
+		      const struct image_create_options *o, const char *prefix,
 		      struct error *err)
 {
+	static const uint8_t key[CIPHER_KEY_MAX];
 	struct cipher *cipher = NULL;
-	int rc = cipher_new(&cipher, &luks->cipher, key, err);
+	int rc;
 
+	if (luks->cipher.key_len == 0)
+		return error_set(err, -ENOTSUP, "Algorithm '%s' not supported",
+				 find(o, prefix, "cipher-alg", ""));
+	rc = cipher_new(&cipher, &luks->cipher, key, err);
 	if (rc == 0)
 		cipher_free(cipher);
 	return rc;
@@ -226,6 +237,8 @@ static int set_all(struct luks *luks, const struct image_create_options *o,
 	if (rc == 0)
 		rc = find_password(o, prefix, &password, err);
 	if (rc == 0)
+		rc = try_cipher(luks, o, prefix, err);
+	if (rc == 0)
 		lay_out(luks);
 	return rc;
 }
@@ -247,8 +260,6 @@ int luks_new(struct luks *luks, const struct image_create_options *options,
 
 	if (rc == 0)
 		rc = luks_new_key(key, cipher_key_len(&luks->cipher));
-	if (rc == 0)
-		rc = try_cipher(luks, key, err);
 	if (rc == 0)
 		rc = count_master(luks, options, prefix, err);
 	if (rc < 0)

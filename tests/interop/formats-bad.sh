@@ -262,6 +262,8 @@ test_luks() {
 	bad_both "IV generator 'foo' not supported" luks 40 'xts-foo\0'
 	bad_both 'Missing IV generator hash specification' \
 		luks 40 'xts-essiv\0'
+	bad_both 'No AES cipher with key size 20 available' \
+		luks 40 'xts-essiv:sha1\0'
 	bad_both "Hash algorithm 'foo' not supported" luks 72 'foo\0'
 	bad_both "Algorithm 'aes' with key size 0 bytes not supported" \
 		luks 108 "$(be32 0)"

@@ -41,7 +41,8 @@ written() { # IMAGE
 }
 
 test_luks_made_here() {
-	for options in cluster_size=512 preallocation=metadata \
+	for options in cluster_size=512 \
+		preallocation=metadata,encrypt.cipher-alg=twofish-256 \
 		${FORMATS_LONG:+cluster_size=65536 compat=0.10} \
 		${FORMATS_LONG:+refcount_bits=1,cluster_size=4096} \
 		encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv; do
