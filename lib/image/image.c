@@ -78,13 +78,9 @@ bool image_is_uncached(const struct image *image)
 
 bool image_is_heard(const struct image *image)
 {
-	for (; image != NULL; image = image->backing) {
-		const struct image *disk = layer_disk(image->file);
-
-		if (image->file->hear != NULL ||
-		    (disk != NULL && image_is_heard(disk)))
+	for (; image != NULL; image = image->backing)
+		if (layer_is_heard(image->file))
 			return true;
-	}
 	return false;
 }
 

@@ -8,7 +8,6 @@
 #include "lib/image/file_internal.h"
 #include "lib/image/format.h"
 #include "lib/image/layer.h"
-#include "lib/image/null.h"
 #include "lib/image/trace.h"
 
 #include <string.h>
@@ -175,30 +174,13 @@ int image_open_path(struct image **image, const char *path,
 		    const struct image_open_options *options,
 		    const struct chain_link *above, struct error *err)
 {
-	unsigned flags = file_flags(options->flags);
-	struct image_file *file = NULL;
+	struct image_file *file;
 	int rc;
 
 	path = image_plain_path(path);
-	if (options->null != NULL)
-		rc = null_open(&file, options->null, flags, err);
-	else if (options->nbd_context != NULL)
-		rc = image_file_open_nbd(&file, path, options->nbd_context,
-					 flags, err);
-	else
-		rc = image_file_open(&file, path, flags, err);
-
-	/* No O_DIRECT here. */
-	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)
-		rc = image_file_open(&file, path, flags & ~IMAGE_FILE_DIRECT,
-				     err);
-	if (rc == 0)
-		rc = layer_put_over(&file, path, options->layers, options,
-				    flags, err);
-	if (rc < 0) {
-		image_file_close(file);
+	rc = layer_open(&file, path, options, file_flags(options->flags), err);
+	if (rc < 0)
 		return rc;
-	}
 	return image_open_file(image, file, path, options, above, err);
 }
 

@@ -3,17 +3,37 @@
 
 #include "lib/image/blkdebug.h"
 #include "lib/image/file_internal.h"
+#include "lib/image/null.h"
 
-int layer_put_over(struct image_file **file, const char *path,
-		   const struct image_layer *layer,
-		   const struct image_open_options *options, unsigned flags,
-		   struct error *err)
+static int open_lowest(struct image_file **file, const char *path,
+		       const struct image_open_options *options, unsigned flags,
+		       struct error *err)
+{
+	int rc;
+
+	if (options->null != NULL)
+		return null_open(file, options->null, flags, err);
+	if (options->nbd_context != NULL)
+		return image_file_open_nbd(file, path, options->nbd_context,
+					   flags, err);
+	rc = image_file_open(file, path, flags, err);
+	/* No O_DIRECT here. */
+	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)
+		rc = image_file_open(file, path,
+				     flags & ~(unsigned)IMAGE_FILE_DIRECT, err);
+	return rc;
+}
+
+static int put_over(struct image_file **file, const char *path,
+		    const struct image_layer *layer,
+		    const struct image_open_options *options, unsigned flags,
+		    struct error *err)
 {
 	int rc = 0;
 
 	if (layer == NULL)
 		return 0;
-	rc = layer_put_over(file, path, layer->under, options, flags, err);
+	rc = put_over(file, path, layer->under, options, flags, err);
 	if (rc < 0)
 		return rc;
 	switch (layer->kind) {
@@ -30,11 +50,33 @@ int layer_put_over(struct image_file **file, const char *path,
 	return 0;
 }
 
+int layer_open(struct image_file **file, const char *path,
+	       const struct image_open_options *options, unsigned flags,
+	       struct error *err)
+{
+	_cleanup_(image_file_cleanup) struct image_file *made = NULL;
+	int rc = open_lowest(&made, path, options, flags, err);
+
+	if (rc == 0)
+		rc = put_over(&made, path, options->layers, options, flags,
+			      err);
+	if (rc == 0)
+		*file = steal_ptr(&made);
+	return rc;
+}
+
 struct image *layer_disk(const struct image_file *file)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;
 
 	return ops != NULL && ops->disk != NULL ? ops->disk(file) : NULL;
+}
+
+bool layer_is_heard(const struct image_file *file)
+{
+	const struct image *disk = layer_disk(file);
+
+	return file->hear != NULL || (disk != NULL && image_is_heard(disk));
 }
 
 int layer_map(const struct image_file *file, uint64_t host_offset, uint64_t len,

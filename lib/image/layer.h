@@ -40,17 +40,17 @@ struct image_layer {
 	const struct image_layer *under; /* NULL: the file */
 };
 
-/* Over *file, which becomes the new one: layer and all under it; flags are
- * enum image_file_flags. If it fails *file is what could be put, to be
- * closed. */
-int layer_put_over(struct image_file **file, const char *path,
-		   const struct image_layer *layer,
-		   const struct image_open_options *options, unsigned flags,
-		   struct error *err);
+/* The file at path, or what there is instead, and all layers of options over
+ * it; flags are enum image_file_flags. */
+int layer_open(struct image_file **file, const char *path,
+	       const struct image_open_options *options, unsigned flags,
+	       struct error *err);
 
 /* The image whose disk it is, or a part of it; NULL: it is another file.
  * Borrowed. */
 struct image *layer_disk(const struct image_file *file);
+/* image_is_heard(), of a file. */
+bool layer_is_heard(const struct image_file *file);
 /* image_map() of that image, from an offset in the file on. */
 int layer_map(const struct image_file *file, uint64_t host_offset, uint64_t len,
 	      unsigned flags, struct image_extent *extent, struct error *err);
