@@ -222,6 +222,7 @@ static int open_source(struct image **image, struct source *source,
 		.data_path = source->data_path,
 		.nbd_context = source->nbd_context,
 		.null = source->null,
+		.quorum = source_quorum(source),
 		.found = report_found,
 		.under = source_under(source),
 	};

@@ -321,6 +321,12 @@ static int open_next(struct run *run)
 
 	if (rc < 0)
 		return complain(run->request, &err, rc);
+	if (info.backing_name != NULL && info.backing_path == NULL) {
+		report_error("Could not open '%s': Cannot generate a base "
+			     "directory for quorum nodes",
+			     run->request->path);
+		return -EINVAL;
+	}
 	if (info.backing_path == NULL && run->request->base != NULL) {
 		report_error("Did not find '%s' in the backing chain of '%s'",
 			     run->request->base, run->request->path);

@@ -141,15 +141,22 @@ static bool find_missing(const struct link *link)
 static int find_next(const struct link *link, const struct request *request,
 		     const char **path)
 {
+	const char *name = link->info.backing_name;
 	struct error err = ERROR_INIT;
 	int rc;
 
-	*path = request->wants_chain || request->wants_integrity
-			? link->info.backing_path
-			: NULL;
-	rc = *path == NULL
-		     ? 0
-		     : image_backing_name_check(link->info.backing_name, &err);
+	*path = NULL;
+	if (name == NULL ||
+	    (!request->wants_chain && !request->wants_integrity))
+		return 0;
+	*path = link->info.backing_path;
+	if (*path == NULL) {
+		report_error("Could not determine absolute backing filename, "
+			     "but backing filename '%s' present",
+			     name);
+		return -EINVAL;
+	}
+	rc = image_backing_name_check(name, &err);
 	if (rc < 0)
 		report_error("Could not open '%s': %s", image_path(link->image),
 			     error_text(&err, rc));

@@ -177,6 +177,7 @@ static void link_under(struct source *source)
 		.data_path = source->data_path,
 		.nbd_context = source->nbd_context,
 		.null = source->null,
+		.quorum = source_quorum(source),
 		.flags = source->flags,
 		.under = under != NULL ? &under->how : NULL,
 	};
@@ -358,6 +359,21 @@ const struct image_layer *source_layers(const struct source *source)
 	return source->layers != NULL ? &source->layers->layer : NULL;
 }
 
+const struct image_quorum *source_quorum(const struct source *source)
+{
+	return source->quorum != NULL ? &source->quorum->how : NULL;
+}
+
+static void free_quorum(struct source_quorum *quorum)
+{
+	for (unsigned i = 0; quorum != NULL && i < IMAGE_QUORUM_MAX; i++) {
+		if (quorum->children[i] != NULL)
+			source_deinit(quorum->children[i]);
+		free(quorum->children[i]);
+	}
+	free(quorum);
+}
+
 static void pop_all(struct source *source)
 {
 	while (source->layers != NULL) {
@@ -405,6 +421,7 @@ void source_deinit(struct source *source)
 	free(source->nbd_context);
 	free(source->unknown);
 	free(source->null);
+	free_quorum(source->quorum);
 	pop_all(source);
 	source_name_deinit(&source->name);
 	free(source->under_name);

@@ -26,12 +26,19 @@ struct source_layer {
 	struct source_layer *under;
 };
 
+/* The files of a quorum; ours. */
+struct source_quorum {
+	struct image_quorum how;
+	struct source *children[IMAGE_QUORUM_MAX];
+};
+
 struct source {
 	/* Ours, NULL: not said. */
 	char *path, *format, *key_secret, *data_path, *nbd_context;
 	char *vpc_size;
 	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;
+	struct source_quorum *quorum;
 	struct source_name name;
 	bool has_name;
 	bool has_no_driver;    /* and name does not say which it is */
@@ -71,7 +78,8 @@ int source_parse_old_nbd(const char *name, char **uri, struct error *err);
 /* One more under those there are; NULL: out of memory. */
 struct source_layer *source_push(struct source *source,
 				 enum image_layer_kind kind);
-/* For image_open_options, as long as source lives. */
+/* These two for image_open_options, as long as source lives. */
+const struct image_quorum *source_quorum(const struct source *source);
 const struct image_layer *source_layers(const struct source *source);
 /* What was opened: its name, and whether it is what the options are for. */
 int source_finish(struct source *source, struct image *image,

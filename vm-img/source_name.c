@@ -147,14 +147,8 @@ unsigned source_name_add_server(struct source_name *name,
 	return n;
 }
 
-static char *write_object(const struct source_name *name)
+static void write_object(FILE *to, const struct source_name *name)
 {
-	size_t len;
-	char *json = NULL;
-	FILE *to = open_memstream(&json, &len);
-
-	if (to == NULL)
-		return NULL;
 	fputc('{', to);
 	for (unsigned i = 0; i < name->n; i++) {
 		fputs(i > 0 ? ", " : "", to);
@@ -162,6 +156,25 @@ static char *write_object(const struct source_name *name)
 		fprintf(to, ": %s", name->list[i].json);
 	}
 	fputc('}', to);
+}
+
+static char *write_objects(const struct source_name *names, unsigned n,
+			   bool is_array)
+{
+	size_t len;
+	char *json = NULL;
+	FILE *to = open_memstream(&json, &len);
+
+	if (to == NULL)
+		return NULL;
+	if (is_array)
+		fputc('[', to);
+	for (unsigned i = 0; i < n; i++) {
+		fputs(i > 0 ? ", " : "", to);
+		write_object(to, &names[i]);
+	}
+	if (is_array)
+		fputc(']', to);
 	if (fclose(to) == 0)
 		return json;
 	free(json);
@@ -171,7 +184,13 @@ static char *write_object(const struct source_name *name)
 void source_name_add_child(struct source_name *name, const char *key,
 			   const struct source_name *child)
 {
-	insert(name, key, write_object(child));
+	insert(name, key, write_objects(child, 1, false));
+}
+
+void source_name_add_children(struct source_name *name, const char *key,
+			      const struct source_name *children, unsigned n)
+{
+	insert(name, key, write_objects(children, n, true));
 }
 
 void source_name_set_exact(struct source_name *name, const char *format, ...)
@@ -192,7 +211,7 @@ char *source_name_show(const struct source_name *name)
 
 	if (name->exact != NULL)
 		return strdup(name->exact);
-	object = write_object(name);
+	object = write_objects(name, 1, false);
 	if (object == NULL || asprintf(&shown, "json:%s", object) < 0)
 		return NULL;
 	return shown;

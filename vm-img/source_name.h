@@ -44,6 +44,9 @@ unsigned source_name_add_server(struct source_name *name,
 /* What it stands on. */
 void source_name_add_child(struct source_name *name, const char *key,
 			   const struct source_name *child);
+/* The same of several. */
+void source_name_add_children(struct source_name *name, const char *key,
+			      const struct source_name *children, unsigned n);
 void source_name_set_exact(struct source_name *name, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 /* What is shown, to be freed; NULL: out of memory. */

@@ -57,7 +57,7 @@ bool source_driver_is_file(const char *driver)
 {
 	return driver != NULL &&
 	       (is_protocol(driver) || is(driver, "throttle") ||
-		is(driver, "copy-on-read"));
+		is(driver, "quorum") || is(driver, "copy-on-read"));
 }
 
 int source_check_driver(const char *driver, struct error *err)
@@ -101,7 +101,7 @@ static int check_child(struct source_reader *r, const char *prefix,
 	return 0;
 }
 
-static int read_child(struct source_reader *r, const char *prefix,
+int source_read_child(struct source_reader *r, const char *prefix,
 		      const char *child, struct source_name *name,
 		      struct error *err)
 {
@@ -211,7 +211,7 @@ static int read_blkdebug(struct source_reader *r, const char *prefix,
 	rc = source_take_blkdebug(r->keys, prefix, &layer->blkdebug, err);
 	layer->layer.blkdebug = layer->blkdebug;
 	if (rc == 0)
-		rc = read_child(r, prefix, "image", &under, err);
+		rc = source_read_child(r, prefix, "image", &under, err);
 	source_name_add(name, "driver", "blkdebug");
 	n = source_name_add_all(name, r->keys, prefix, "image.", ignored,
 				array_size(ignored));
@@ -233,7 +233,7 @@ static int read_throttle(struct source_reader *r, const char *prefix,
 
 	if (layer == NULL)
 		return -ENOMEM;
-	rc = read_child(r, prefix, "file", &under, err);
+	rc = source_read_child(r, prefix, "file", &under, err);
 	if (rc < 0)
 		return rc;
 	if (group == NULL)
@@ -300,7 +300,7 @@ static int read_format(struct source_reader *r, const char *prefix,
 	if (is(driver, "raw"))
 		rc = take_window(r, prefix, err);
 	if (rc == 0)
-		rc = read_child(r, prefix, "file", &under, err);
+		rc = source_read_child(r, prefix, "file", &under, err);
 	if (rc < 0)
 		return rc;
 	if (driver != NULL)
@@ -375,6 +375,8 @@ int source_read_node(struct source_reader *r, const char *prefix,
 		return read_blkdebug(r, prefix, name, err);
 	if (is(driver, "throttle"))
 		return read_throttle(r, prefix, name, err);
+	if (is(driver, "quorum"))
+		return source_read_quorum(r, prefix, name, err);
 	/* It would write while it reads, which qemu-img never lets it. */
 	if (is(driver, "copy-on-read"))
 		return error_set(err, -EINVAL, "Block node is read-only");

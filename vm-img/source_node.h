@@ -16,7 +16,7 @@ struct keys;
 struct source_name;
 
 enum {
-	SOURCE_NODES_MAX = 8,
+	SOURCE_NODES_MAX = 32,
 	SOURCE_PREFIX_MAX = 64,
 };
 
@@ -41,12 +41,19 @@ int source_check_driver(const char *driver, struct error *err);
 int source_read_node(struct source_reader *r, const char *prefix,
 		     const char *driver, struct source_name *name,
 		     struct error *err);
+/* What is after "driver=quorum": its options and children. source_quorum.c */
+int source_read_quorum(struct source_reader *r, const char *prefix,
+		       struct source_name *name, struct error *err);
 /* A format at the top: its driver, which may be NULL, and what is under it. */
 int source_read_top(struct source_reader *r, const char *driver,
 		    struct source_name *name, struct error *err);
 /* The same of one whose file is not said. */
 int source_add_top(struct source_reader *r, const char *driver,
 		   struct error *err);
+/* A node's child, which must be there. */
+int source_read_child(struct source_reader *r, const char *prefix,
+		      const char *child, struct source_name *name,
+		      struct error *err);
 /* "data-file.": a plain file. */
 int source_read_data_file(struct source_reader *r, struct error *err);
 /* Options that nobody took. */

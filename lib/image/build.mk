@@ -103,6 +103,7 @@ LIB_SRCS += \
 	lib/image/qcow2_tables.c \
 	lib/image/qcow2_write.c \
 	lib/image/qcow2_zero.c \
+	lib/image/quorum.c \
 	lib/image/raw.c \
 	lib/image/raw_guard.c \
 	lib/image/secret.c \

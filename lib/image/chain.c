@@ -66,6 +66,15 @@ char *image_backing_resolve(const char *image_path, const char *name)
 		       : image_path_beside(image_path, name);
 }
 
+int image_folder_check(const struct image *image, const char *name,
+		       struct error *err)
+{
+	if (!image->file->is_nowhere || name[0] == '/')
+		return 0;
+	return error_set(err, -EINVAL,
+			 "Cannot generate a base directory for quorum nodes");
+}
+
 static int check_policy(const struct image *image,
 			const struct image_open_options *options,
 			struct error *err)
@@ -107,14 +116,18 @@ static int check_loop(const struct chain_link *link, const char *path,
 static int find_path(struct image *image, const struct image_under *how,
 		     struct error *err)
 {
+	const char *name = image->backing_name;
+
 	if (how != NULL && !image->format->has_backing)
 		return error_set(err, -EINVAL,
 				 "Driver doesn't support backing files");
 	if (how != NULL && how->path != NULL)
 		image->backing_path = strdup(how->path);
-	else if (image->backing_name != NULL)
-		image->backing_path =
-			image_backing_resolve(image->path, image->backing_name);
+	else if (name != NULL && image_folder_check(image, name, err) < 0)
+		/* Who does not open it can do without. */
+		return image->flags & IMAGE_NO_BACKING ? 0 : -EINVAL;
+	else if (name != NULL)
+		image->backing_path = image_backing_resolve(image->path, name);
 	else if (how != NULL)
 		return error_set(err, -EINVAL,
 				 "Could not open backing file: A block device "
@@ -148,6 +161,7 @@ static int open_under(struct image *image,
 	under.vpc_size = NULL;
 	under.nbd_context = NULL;
 	under.null = NULL;
+	under.quorum = NULL;
 	under.under = NULL;
 	if (how != NULL) {
 		if (how->format != NULL)
@@ -158,6 +172,7 @@ static int open_under(struct image *image,
 		under.data_path = how->data_path;
 		under.nbd_context = how->nbd_context;
 		under.null = how->null;
+		under.quorum = how->quorum;
 		under.under = how->under;
 	}
 	rc = image_open_path(&image->backing, image->backing_path, &under, link,

@@ -231,6 +231,7 @@ int disk_put_over(struct image_file **file, const char *path,
 		.fd = -1,
 		.is_read_only = image_is_read_only(d->image),
 		.alignment = 1,
+		.is_nowhere = d->image->file->is_nowhere,
 	};
 	*file = &d->state.file;
 	return 0;

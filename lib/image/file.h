@@ -24,7 +24,10 @@ struct image_file {
 	int fd; /* -1: it is another host's, or under a layer */
 	bool is_read_only, is_block_device, is_direct;
 	uint32_t alignment; /* of offset, length and memory: 1 if buffered */
-	uint64_t base;	/* where it begins in the file that it is a part of */
+	uint64_t base; /* where it begins in the file that it is a part of */
+	/* It is in several files at once, so that there is no place of it in one
+	 * of them, nor a folder that it is in. */
+	bool is_nowhere;
 	bool has_marks; /* image_file_marks() tells something */
 	/* Told of each step of a format's work; NULL: nobody listens. */
 	void (*hear)(const struct image_file *file, enum image_event event);

@@ -23,6 +23,7 @@ int filter_init(struct filter_file *filter, struct image_file *under,
 		.is_direct = under->is_direct,
 		.alignment = under->alignment,
 		.base = under->base,
+		.is_nowhere = under->is_nowhere,
 	};
 	return 0;
 }

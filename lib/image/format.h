@@ -176,6 +176,10 @@ bool image_name_has_protocol(const char *name);
  * the image's own folder. To be freed; NULL: out of memory. */
 char *image_path_beside(const char *image_path, const char *name);
 
+/* -EINVAL: the name is relative to a folder, and the image is in none. */
+int image_folder_check(const struct image *image, const char *name,
+		       struct error *err);
+
 /* enum image_file_flags for another file of the image's: an extent, or the
  * data file. */
 unsigned image_other_file_flags(const struct image *image);
@@ -214,5 +218,6 @@ extern const struct image_format image_format_host_device;
 extern const struct image_format image_format_nbd;
 extern const struct image_format image_format_blkdebug;
 extern const struct image_format image_format_throttle;
+extern const struct image_format image_format_quorum;
 
 #endif

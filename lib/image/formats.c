@@ -28,6 +28,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_nbd,
 	&image_format_blkdebug,
 	&image_format_throttle,
+	&image_format_quorum,
 	NULL,
 };
 

@@ -285,7 +285,7 @@ int image_change_backing(struct image *image, const char *name,
 		return rc;
 	free(image->backing_path);
 	image->backing_path = NULL;
-	if (name == NULL)
+	if (name == NULL || image_folder_check(image, name, NULL) < 0)
 		return 0;
 	image->backing_path = image_backing_resolve(image->path, name);
 	return image->backing_path == NULL ? -ENOMEM : 0;

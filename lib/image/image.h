@@ -29,6 +29,7 @@
 struct error;
 struct image;
 struct image_layer;
+struct image_quorum;
 struct secrets;
 
 enum image_open_flags {
@@ -82,7 +83,22 @@ struct image_under {
 	const struct image_layer *layers;    /* as below */
 	const char *data_path, *nbd_context; /* as below */
 	const struct image_null *null;
+	const struct image_quorum *quorum;
 	const struct image_under *under; /* NULL: as they say themselves */
+};
+
+enum {
+	IMAGE_QUORUM_MAX = 8,
+};
+
+/* QEMU's quorum: several files, each of which is to hold the same. */
+struct image_quorum {
+	/* path, layers, nbd_context, null, quorum, and IMAGE_NO_LOCK. */
+	struct image_under children[IMAGE_QUORUM_MAX];
+	unsigned n;
+	unsigned threshold; /* so many must agree: 1 to n */
+	bool rewrites;	    /* those that differ from what was voted for */
+	bool is_fifo; /* the first one that can be read is, without a vote */
 };
 
 struct image_open_options {
@@ -110,6 +126,7 @@ struct image_open_options {
 	const char *nbd_context;
 	/* Instead of the file at path, which is for messages then; or NULL. */
 	const struct image_null *null;
+	const struct image_quorum *quorum;
 	/* An image that was left dirty is repaired when it is opened for
 	 * writing: a line for each thing that was wrong. One that is found to
 	 * be corrupt while it is used is told of the same way, by any thread.

@@ -4,6 +4,7 @@
 #include "lib/image/blkdebug.h"
 #include "lib/image/file_internal.h"
 #include "lib/image/null.h"
+#include "lib/image/quorum.h"
 
 static int open_lowest(struct image_file **file, const char *path,
 		       const struct image_open_options *options, unsigned flags,
@@ -13,6 +14,8 @@ static int open_lowest(struct image_file **file, const char *path,
 
 	if (options->null != NULL)
 		return null_open(file, options->null, flags, err);
+	if (options->quorum != NULL)
+		return quorum_open(file, options->quorum, options, flags, err);
 	if (options->nbd_context != NULL)
 		return image_file_open_nbd(file, path, options->nbd_context,
 					   flags, err);

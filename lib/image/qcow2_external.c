@@ -41,7 +41,12 @@ static bool is_same_file(const struct image_file *a, const struct image_file *b)
 static int find(const struct qcow2 *q, char **path, struct error *err)
 {
 	const struct image *image = q->image;
+	int rc = 0;
 
+	if (image->data_path == NULL)
+		rc = image_folder_check(image, q->header.data_file, err);
+	if (rc < 0)
+		return rc;
 	if (image->data_path == NULL)
 		return resolve(image->path, q->header.data_file, path, err);
 	*path = strdup(image->data_path);

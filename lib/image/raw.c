@@ -10,6 +10,7 @@
 #include "lib/image/format.h"
 #include "lib/image/layer.h"
 #include "lib/image/null.h"
+#include "lib/image/quorum.h"
 #include "lib/image/raw_guard.h"
 
 #include <pthread.h>
@@ -185,7 +186,7 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 	*extent = (struct image_extent){
 		.offset = offset,
 		.len = len,
-		.has_host_offset = true,
+		.has_host_offset = !image->file->is_nowhere,
 		.host_offset = image->file->base + offset,
 		.is_writable_in_place = true,
 	};
@@ -393,6 +394,15 @@ static int open_layer(struct image *image, struct error *err)
 	return raw_open(image, err);
 }
 
+static int open_quorum(struct image *image, struct error *err)
+{
+	if (!quorum_is(image->file))
+		return error_set(err, -EINVAL,
+				 "Number of provided children must be 1 or "
+				 "more");
+	return raw_open(image, err);
+}
+
 static int open_host_device(struct image *image, struct error *err)
 {
 	if (!image->file->is_block_device)
@@ -485,5 +495,12 @@ const struct image_format image_format_throttle = {
 	.probe = probe_nothing,
 	.open = open_layer,
 	.resize = raw_resize,
+	RAW_OPERATIONS,
+};
+
+const struct image_format image_format_quorum = {
+	.name = "quorum",
+	.probe = probe_nothing,
+	.open = open_quorum,
 	RAW_OPERATIONS,
 };

@@ -164,6 +164,12 @@ static int open_line(struct vmdk_extent *e, struct image *image,
 	e->blocks.file = image->file;
 	if (line->type == VMDK_EXTENT_ZERO)
 		return 0;
+	rc = image_folder_check(image, line->name, err);
+	if (rc < 0)
+		return error_prefix(err, rc,
+				    "Cannot use relative paths with VMDK "
+				    "descriptor file '%s'",
+				    image->path);
 	e->path = image_path_beside(image->path, line->name);
 	if (e->path == NULL)
 		return -ENOMEM;

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: ISC */
+/* quorum: "children.0.driver=file,children.0.filename=PATH,children.1.…". */
+#include "vm-img/source_node.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/base/size.h"
+#include "vm-img/keys.h"
+#include "vm-img/source_name.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	NAME_MAX_LEN = 2 * SOURCE_PREFIX_MAX,
+};
+
+static const char *full_name(char *full, const char *prefix, const char *name)
+{
+	snprintf(full, NAME_MAX_LEN, "%s%s", prefix, name);
+	return full;
+}
+
+/* They are an array: from 0 on without a gap, and nothing else is there. */
+static int count_children(const struct keys *keys, const char *prefix,
+			  unsigned *n, struct error *err)
+{
+	char children[NAME_MAX_LEN];
+	uint64_t seen = 0;
+
+	full_name(children, prefix, "children.");
+	for (unsigned i = 0; i < keys->n; i++) {
+		const char *name = keys->list[i].name;
+		char *end;
+		unsigned long index;
+
+		if (strncmp(name, children, strlen(children)) != 0)
+			continue;
+		name += strlen(children);
+		index = strtoul(name, &end, 10);
+		if (*name < '0' || *name > '9' ||
+		    (*name == '0' && end > name + 1) ||
+		    (*end != '.' && *end != '\0') || index >= KEYS_MAX / 2)
+			return error_set(err, -EINVAL,
+					 "Option children is not a valid "
+					 "array");
+		seen |= 1ULL << index;
+	}
+	for (*n = 0; seen & 1; seen >>= 1)
+		++*n;
+	if (seen > 0)
+		return error_set(err, -EINVAL,
+				 "Option children is not a valid array");
+	if (*n == 0)
+		return error_set(err, -EINVAL,
+				 "Number of provided children must be 1 or "
+				 "more");
+	if (*n > IMAGE_QUORUM_MAX)
+		return error_set(err, -E2BIG,
+				 "Number of provided children must be %d or "
+				 "less",
+				 IMAGE_QUORUM_MAX);
+	return 0;
+}
+
+static int take_threshold(struct keys *keys, const char *prefix,
+			  struct image_quorum *how, struct error *err)
+{
+	char full[NAME_MAX_LEN];
+	const char *text =
+		keys_take(keys, full_name(full, prefix, "vote-threshold"));
+	uint64_t threshold = 0;
+
+	if (text != NULL && image_number_parse(text, &threshold) < 0)
+		return error_set(err, -EINVAL,
+				 "Parameter 'vote-threshold' expects a number");
+	if (threshold == 0 || threshold > INT64_MAX)
+		return error_set(err, -EINVAL,
+				 "Parameter 'vote-threshold' expects a value "
+				 ">= 1");
+	if (threshold > how->n)
+		return error_set(err, -EINVAL,
+				 "threshold may not exceed children count");
+	how->threshold = (unsigned)threshold;
+	return 0;
+}
+
+/* blkverify, of two that must agree, is a vote that has to be unanimous; where
+ * it is not, reading fails, and the program does not end at once. */
+static int take_options(struct keys *keys, const char *prefix,
+			struct image_quorum *how, struct error *err)
+{
+	char full[NAME_MAX_LEN];
+	bool is_blkverify = false;
+	const char *pattern;
+	int rc = keys_take_bool(keys, full_name(full, prefix, "blkverify"),
+				&is_blkverify, err);
+
+	if (rc == 0)
+		rc = keys_take_bool(
+			keys, full_name(full, prefix, "rewrite-corrupted"),
+			&how->rewrites, err);
+	if (rc == 0)
+		rc = take_threshold(keys, prefix, how, err);
+	if (rc < 0)
+		return rc;
+	pattern = keys_take(keys, full_name(full, prefix, "read-pattern"));
+	how->is_fifo = pattern != NULL && strcmp(pattern, "fifo") == 0;
+	if (pattern != NULL && !how->is_fifo && strcmp(pattern, "quorum") != 0)
+		return error_set(err, -EINVAL,
+				 "Please set read-pattern as fifo or quorum");
+	if (how->is_fifo || !is_blkverify)
+		return 0;
+	if (how->n != 2 || how->threshold != 2)
+		return error_set(err, -EINVAL,
+				 "blkverify=on can only be set if there are "
+				 "exactly two files and vote-threshold is 2");
+	if (how->rewrites)
+		return error_set(err, -EINVAL,
+				 "rewrite-corrupted=on cannot be used with "
+				 "blkverify=on");
+	return 0;
+}
+
+/* What a child is, is not guessed from what happens to be in it. */
+static int check_driver(const struct keys *keys, const char *prefix, unsigned i,
+			struct error *err)
+{
+	char child[SOURCE_PREFIX_MAX + 32], full[NAME_MAX_LEN];
+
+	snprintf(child, sizeof(child), "%schildren.%u.", prefix, i);
+	if (keys_has_prefix(keys, full_name(full, child, "driver")) ||
+	    !keys_has_prefix(keys, child))
+		return 0;
+	return error_set(err, -EINVAL,
+			 keys_has_prefix(keys, full_name(full, child, "file."))
+				 ? "The driver of each child must be specified"
+				 : "Must specify either driver or file");
+}
+
+/* As a source of its own, which has a path and layers. */
+static int read_child(struct source_reader *r, const char *prefix, unsigned i,
+		      struct source_name *name, struct error *err)
+{
+	struct source *source = r->source, *child = calloc(1, sizeof(*child));
+	struct source_quorum *quorum = source->quorum;
+	char node[32];
+	int rc;
+
+	quorum->children[i] = child;
+	if (child == NULL)
+		return -ENOMEM;
+	snprintf(node, sizeof(node), "children.%u", i);
+	rc = check_driver(r->keys, prefix, i, err);
+	if (rc < 0)
+		return rc;
+	r->source = child;
+	rc = source_read_child(r, prefix, node, name, err);
+	r->source = source;
+	quorum->how.children[i] = (struct image_under){
+		.path = child->path,
+		.layers = source_layers(child),
+		.nbd_context = child->nbd_context,
+		.null = child->null,
+		.quorum = source_quorum(child),
+		.flags = child->flags,
+	};
+	return rc;
+}
+
+static int read_children(struct source_reader *r, const char *prefix,
+			 struct source_name *name, struct error *err)
+{
+	unsigned n = r->source->quorum->how.n;
+	struct source_name *names = calloc(IMAGE_QUORUM_MAX, sizeof(*names));
+	int rc = names == NULL ? -ENOMEM : 0;
+
+	for (unsigned i = 0; rc == 0 && i < n; i++)
+		rc = read_child(r, prefix, i, &names[i], err);
+	if (rc == 0)
+		source_name_add_children(name, "children", names, n);
+	for (unsigned i = 0; names != NULL && i < n; i++)
+		source_name_deinit(&names[i]);
+	free(names);
+	return rc;
+}
+
+int source_read_quorum(struct source_reader *r, const char *prefix,
+		       struct source_name *name, struct error *err)
+{
+	static const char *const options[] = { "vote-threshold", "blkverify",
+					       "rewrite-corrupted",
+					       "read-pattern" };
+	struct source_quorum *quorum = calloc(1, sizeof(*quorum));
+	int rc;
+
+	r->source->quorum = quorum;
+	if (quorum == NULL)
+		return -ENOMEM;
+	rc = count_children(r->keys, prefix, &quorum->how.n, err);
+	if (rc == 0)
+		rc = take_options(r->keys, prefix, &quorum->how, err);
+	if (rc == 0)
+		rc = read_children(r, prefix, name, err);
+	if (rc < 0)
+		return rc;
+	source_name_add(name, "driver", "quorum");
+	for (unsigned i = 0; i < array_size(options); i++)
+		source_name_add_option(name, r->keys, prefix, options[i]);
+	free(r->source->path);
+	r->source->path = source_name_show(name);
+	return r->source->path == NULL ? -ENOMEM : 0;
+}
