@@ -194,6 +194,13 @@ driver=qcow2,data-file.filename=e.data,file.filename=d.qcow2
 END
 	assertTrue "of the other one" "cmp -n 64k -i 0:64k o.raw r.raw"
 	same info --image-opts data-file.filename=e.data,file.filename=d.qcow2
+	# Of the image that it is said of, and not of the one that holds that.
+	qemu-img create -q -f qcow2 outer.qcow2 1M
+	qemu-io -c "write -q -s d.qcow2 0 $(stat -c %s d.qcow2)" outer.qcow2
+	same convert -O raw --image-opts \
+		driver=qcow2,data-file.filename=e.data,file.driver=qcow2,file.file.filename=outer.qcow2 \
+		o.raw
+	assertTrue "of the inner one" "cmp -n 64k -i 0:64k o.raw r.raw"
 	# An image that no longer says where its data is.
 	qemu-img amend -o data_file= --image-opts \
 		data-file.filename=d.data,file.filename=d.qcow2
