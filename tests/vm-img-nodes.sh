@@ -222,5 +222,15 @@ test_files_as_formats() {
 	same check -f file r.raw
 }
 
+test_nodes_that_are_not_created() {
+	for driver in blkdebug copy-on-read quorum throttle xyz; do
+		same create -f $driver x 1M
+		same create -f $driver -o help x
+		same convert -O $driver r.raw x
+		same measure -O $driver r.raw
+	done
+	assertFalse 'nothing there' '[ -e x ]'
+}
+
 # shellcheck disable=SC1091 # not part of the tree
 . shunit2

@@ -6,6 +6,7 @@
 #include "lib/base/options.h"
 #include "lib/base/size.h"
 #include "vm-img/report.h"
+#include "vm-img/source_node.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -328,7 +329,8 @@ format_options_of_new(const char *format, bool has_file, const char *noun)
 
 	if (specs == NULL) {
 		refuse(noun,
-		       format_options_is_format(format)
+		       format_options_is_format(format) ||
+				       source_driver_is_file(format)
 			       ? "Format driver '%s' does not "
 				 "support image creation"
 			       : "Unknown file format '%s'",
