@@ -410,11 +410,9 @@ int blocks_write_compressed(struct blocks *blocks, uint64_t offset,
 static int write_zeroes(struct blocks *blocks, uint64_t offset, uint64_t len,
 			struct error *err)
 {
-	static const uint8_t zeroes[64 * 1024];
-
 	while (len > 0) {
-		struct iovec iov = { (void *)(uintptr_t)zeroes,
-				     sizeof(zeroes) };
+		struct iovec iov = { (void *)(uintptr_t)iov_zeroes,
+				     IOV_ZEROES_LEN };
 		struct iov_cursor cursor = { .iov = &iov, .n_iov = 1 };
 		uint64_t done = 0;
 		int rc;

@@ -8,6 +8,7 @@
 #include "lib/image/file.h"
 
 #include "lib/image/file_internal.h"
+#include "lib/image/iov.h"
 #include "lib/image/trace.h"
 
 #include <errno.h>
@@ -19,8 +20,7 @@
 #include <sys/stat.h>
 
 enum {
-	ZERO_CHUNK = 64 * 1024,
-	ALIGNMENT_MAX = 4096, /* of what is written from here */
+	FIRST_BLOCK = 4096,
 };
 
 int image_file_identify(const struct image_file *file, struct stat *st)
@@ -133,12 +133,9 @@ int image_file_writev(const struct image_file *file, uint64_t host_offset,
 int image_file_write_zeroes(const struct image_file *file, uint64_t host_offset,
 			    uint64_t len)
 {
-	static const char zeroes[ZERO_CHUNK]
-		__attribute__((aligned(ALIGNMENT_MAX)));
-
 	while (len > 0) {
-		size_t n = len < ZERO_CHUNK ? (size_t)len : ZERO_CHUNK;
-		int rc = image_file_write(file, host_offset, zeroes, n);
+		size_t n = len < IOV_ZEROES_LEN ? (size_t)len : IOV_ZEROES_LEN;
+		int rc = image_file_write(file, host_offset, iov_zeroes, n);
 
 		if (rc < 0)
 			return rc;
@@ -276,12 +273,11 @@ int image_file_allocate(const struct image_file *file, uint64_t host_offset,
 
 int image_file_write_first_block(const struct image_file *file, uint64_t size)
 {
-	static const uint8_t zeroes[4096];
-	size_t len = size < sizeof(zeroes) ? (size_t)size : sizeof(zeroes);
+	size_t len = size < FIRST_BLOCK ? (size_t)size : FIRST_BLOCK;
 
 	return file->is_block_device || len == 0
 		       ? 0
-		       : image_file_write(file, 0, zeroes, len);
+		       : image_file_write(file, 0, iov_zeroes, len);
 }
 
 int image_file_flush(const struct image_file *file)

@@ -4,6 +4,12 @@
 
 #include <string.h>
 
+enum {
+	PAGE_LEN = 4096,
+};
+
+const uint8_t iov_zeroes[IOV_ZEROES_LEN] __attribute__((aligned(PAGE_LEN)));
+
 size_t iov_total(const struct iovec *iov, unsigned n_iov)
 {
 	size_t total = 0;

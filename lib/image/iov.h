@@ -4,13 +4,22 @@
 #define LIB_IMAGE_IOV_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 enum {
 	IOV_PARTS_MAX = 1024, /* IOV_MAX of Linux */
 	/* Each image of a chain reads with its own on the stack. */
 	IOV_READ_PARTS_MAX = 128,
+	IOV_ZEROES_LEN = 64 * 1024,
 };
+
+/*
+ * To be written. It begins with a page: a process that is killed while it
+ * writes from memory that it never touched stops where a page of that memory
+ * ends, which is between two sectors then.
+ */
+extern const uint8_t iov_zeroes[IOV_ZEROES_LEN];
 
 struct iov_cursor {
 	const struct iovec *iov;

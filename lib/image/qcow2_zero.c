@@ -5,11 +5,11 @@
  * cluster may only be dropped if nothing shows through from below, and is
  * written otherwise.
  */
+#include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/qcow2.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 enum action {
 	LEAVE,	   /* it is as it should be */
@@ -101,22 +101,21 @@ static enum action choose(const struct qcow2 *q, uint64_t index,
 static int write_zero_data(struct qcow2 *q, uint64_t offset, uint64_t len,
 			   struct error *err)
 {
-	uint64_t size = len < q->cluster_len ? len : q->cluster_len;
-	void *zeroes = calloc(1, size);
+	struct iovec iov[QCOW2_CLUSTER_LEN_MAX / IOV_ZEROES_LEN];
 	int rc = 0;
 
-	if (zeroes == NULL)
-		return -ENOMEM;
+	for (unsigned i = 0; i < array_size(iov); i++)
+		iov[i] = (struct iovec){ (void *)(uintptr_t)iov_zeroes,
+					 IOV_ZEROES_LEN };
 	while (rc == 0 && len > 0) {
-		struct iovec iov = { .iov_base = zeroes,
-				     .iov_len = len < size ? len : size };
-		struct iov_cursor cursor = { .iov = &iov, .n_iov = 1 };
+		struct iov_cursor cursor = { .iov = iov,
+					     .n_iov = array_size(iov) };
+		size_t n = len < q->cluster_len ? len : q->cluster_len;
 
-		rc = qcow2_write_locked(q, offset, iov.iov_len, &cursor, err);
-		offset += iov.iov_len;
-		len -= iov.iov_len;
+		rc = qcow2_write_locked(q, offset, n, &cursor, err);
+		offset += n;
+		len -= n;
 	}
-	free(zeroes);
 	return rc;
 }
 

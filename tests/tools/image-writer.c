@@ -5,9 +5,9 @@
  *	image-writer write IMAGE STATE SEED MILLISECONDS
  *	image-writer verify IMAGE STATE SEED ORIGINAL
  *
- * `write` runs four threads of random operations in a process that it kills
- * after so many milliseconds. Each
- * counts what it has finished in the shared file STATE, which survives it.
+ * `write` runs four threads of random operations in a process that it kills so
+ * many milliseconds after the first one is finished. Each counts what it has
+ * finished in the shared file STATE, which survives it.
  * `verify` draws the same operations and reads the image: every finished one
  * must be there, flushed or not, the one after it may be. ORIGINAL holds what
  * the disk was before; if all is well it is overwritten with what it is now.
@@ -133,6 +133,14 @@ static void write_image(char **argv, struct state *state)
 	pthread_join(threads[0], NULL);
 }
 
+static bool has_begun(const struct state *state)
+{
+	for (unsigned i = 0; i < N_THREADS; i++)
+		if (state->n_done[i] > 0)
+			return true;
+	return false;
+}
+
 static int write_and_kill(char **argv)
 {
 	struct state *state = map_state(argv[3]);
@@ -148,6 +156,11 @@ static int write_and_kill(char **argv)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		write_image(argv, state);
 		_exit(1);
+	}
+	while (!has_begun(state)) {
+		if (waitpid(child, &status, WNOHANG) != 0)
+			return 1;
+		usleep(1000);
 	}
 	usleep((useconds_t)strtoul(argv[5], NULL, 10) * 1000);
 	kill(child, SIGKILL);
