@@ -105,6 +105,7 @@ LIB_SRCS += \
 	lib/image/qcow2_zero.c \
 	lib/image/quorum.c \
 	lib/image/raw.c \
+	lib/image/raw_create.c \
 	lib/image/raw_guard.c \
 	lib/image/secret.c \
 	lib/image/table.c \

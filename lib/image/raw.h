@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: ISC */
+/* What the sources of the raw format share. */
+#ifndef LIB_IMAGE_RAW_H
+#define LIB_IMAGE_RAW_H
+
+#include "lib/image/format.h"
+
+/* A device has the size that it has: a smaller image may lie in it. 0 or
+ * -errno, by name. */
+int raw_set_length(struct image_file *file, uint64_t size, struct error *err);
+
+/* image_format's .create */
+int raw_create(const char *path, const struct image_create_options *options,
+	       struct error *err);
+
+#endif
