@@ -18,7 +18,7 @@
 #include <string.h>
 
 enum {
-	TRANSFER_LEN = 256 << 10,
+	TRANSFER_LEN = 512 << 10,
 	TRANSFER_LEN_DIRECT = 2 << 20,
 };
 
