@@ -105,6 +105,24 @@ test_files() {
         max iov: 1024" "$(img info --compat=10.2 --limits a.qcow2 | tail -n 5)"
 }
 
+# The driver of what an image is on, when that is no file.
+test_other_files() {
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	for options in \
+		"throttle driver=qcow2,file.driver=throttle,file.throttle-group=t,file.file.filename=a.qcow2" \
+		"blkdebug driver=qcow2,file.driver=blkdebug,file.image.filename=a.qcow2" \
+		"raw driver=raw,file.driver=raw,file.offset=512,file.file.filename=a.qcow2" \
+		"qcow2 driver=raw,file.driver=qcow2,file.file.filename=a.qcow2" \
+		"null-co driver=raw,file.driver=null-co,file.size=1M" \
+		"quorum driver=raw,file.driver=quorum,file.vote-threshold=1,file.children.0.driver=file,file.children.0.filename=a.qcow2"; do
+		img info --compat=10.2 --object throttle-group,id=t \
+			--image-opts "${options#* }" >out 2>&1
+		assertEquals "${options#* }: $(cat out)" \
+			"    protocol type: ${options%% *}" \
+			"$(grep 'protocol type' out)"
+	done
+}
+
 test_files_as_json() {
 	truncate -s 1000 a.raw
 	size=$(qemu-img info --output=json a.raw | sed -n 's/.*actual-size": //p')

@@ -347,6 +347,7 @@ static void debug_close(struct image_file *file)
 }
 
 static const struct file_ops ops = {
+	.driver = "blkdebug",
 	.size = filter_size,
 	.readv = debug_readv,
 	.writev = debug_writev,

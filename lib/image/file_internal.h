@@ -17,6 +17,7 @@ struct image_extent;
 /* What is not a file of this host; as image_file_*() but for what those have
  * checked. */
 struct file_ops {
+	const char *driver; /* QEMU's name; NULL: its image's format has it */
 	int (*size)(const struct image_file *file, uint64_t *size);
 	/* NULL: nobody knows. */
 	int (*usage)(const struct image_file *file, uint64_t *usage);

@@ -342,6 +342,7 @@ static void nbd_file_close(struct image_file *file)
 }
 
 static const struct file_ops ops = {
+	.driver = "nbd",
 	.size = nbd_file_size,
 	.readv = nbd_file_readv,
 	.writev = nbd_file_writev,

@@ -8,8 +8,10 @@
 #include "lib/image/limits.h"
 
 #include "lib/base/error.h"
+#include "lib/image/file_internal.h"
 #include "lib/image/file_options.h"
 #include "lib/image/format.h"
+#include "lib/image/layer.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -60,6 +62,16 @@ find_file(const struct image *image, unsigned index, struct image_node *node)
 	return n == index ? image->file : NULL;
 }
 
+static const char *driver_of(const struct image_file *file)
+{
+	const struct file_ops *ops = file_state_of(file)->ops;
+
+	if (ops == NULL)
+		return file->is_block_device ? "host_device" : "file";
+	return ops->driver != NULL ? ops->driver
+				   : layer_disk(file)->format->name;
+}
+
 int image_get_node(const struct image *image, unsigned index,
 		   struct image_node *node, struct error *err)
 {
@@ -68,9 +80,7 @@ int image_get_node(const struct image *image, unsigned index,
 
 	if (file == NULL)
 		return -ENOENT;
-	node->protocol = file->fd < 0		 ? "nbd"
-			 : file->is_block_device ? "host_device"
-						 : "file";
+	node->protocol = driver_of(file);
 	limit_file(file, &node->limits);
 	node->extent_size_hint = file_options_hint(file->fd);
 	rc = image_file_size(file, &node->size);

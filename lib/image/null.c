@@ -121,6 +121,7 @@ static void null_close(struct image_file *file)
 }
 
 static const struct file_ops ops = {
+	.driver = "null-co",
 	.size = null_size,
 	.usage = null_usage,
 	.readv = null_readv,

@@ -321,6 +321,7 @@ static void quorum_close(struct image_file *file)
 }
 
 static const struct file_ops ops = {
+	.driver = "quorum",
 	.size = quorum_size,
 	.usage = quorum_usage,
 	.readv = quorum_readv,

@@ -162,6 +162,7 @@ static void throttled_close(struct image_file *file)
 }
 
 static const struct file_ops ops = {
+	.driver = "throttle",
 	.size = filter_size,
 	.usage = filter_usage,
 	.readv = throttled_readv,

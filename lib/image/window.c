@@ -166,6 +166,7 @@ static void window_close(struct image_file *file)
 }
 
 static const struct file_ops ops = {
+	.driver = "raw",
 	.size = window_size,
 	.usage = filter_usage,
 	.readv = window_readv,
