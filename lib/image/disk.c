@@ -10,16 +10,23 @@
 #include "lib/base/error.h"
 #include "lib/image/file_internal.h"
 
+#include <pthread.h>
 #include <string.h>
 
 struct disk_file {
 	struct file_state state; /* first */
 	struct image *image;
+	pthread_mutex_t growing; /* or another change of its size */
 };
+
+static struct disk_file *disk_of(const struct image_file *file)
+{
+	return container_of(file, struct disk_file, state.file);
+}
 
 static struct image *image_of(const struct image_file *file)
 {
-	return container_of(file, struct disk_file, state.file)->image;
+	return disk_of(file)->image;
 }
 
 static int disk_size(const struct image_file *file, uint64_t *size)
@@ -56,20 +63,26 @@ static int disk_readv(const struct image_file *file, uint64_t offset,
 	return 0;
 }
 
-static int grow(struct image *image, uint64_t offset, uint64_t len)
+/* Of two that go beyond the end at once the smaller one must not shrink what
+ * the other made. */
+static int grow(struct disk_file *d, uint64_t offset, uint64_t len)
 {
 	static const struct image_resize_options options;
+	int rc = 0;
 
-	if (offset <= image_size(image) && len <= image_size(image) - offset)
-		return 0;
-	return image_resize(image, offset + len, &options, NULL);
+	pthread_mutex_lock(&d->growing);
+	if (offset > image_size(d->image) ||
+	    len > image_size(d->image) - offset)
+		rc = image_resize(d->image, offset + len, &options, NULL);
+	pthread_mutex_unlock(&d->growing);
+	return rc;
 }
 
 static int disk_writev(const struct image_file *file, uint64_t offset,
 		       const struct iovec *iov, unsigned n_iov)
 {
 	struct image *image = image_of(file);
-	int rc = grow(image, offset, iov_total(iov, n_iov));
+	int rc = grow(disk_of(file), offset, iov_total(iov, n_iov));
 
 	return rc < 0 ? rc : image_writev(image, offset, iov, n_iov, NULL);
 }
@@ -78,7 +91,7 @@ static int disk_zero(const struct image_file *file, uint64_t offset,
 		     uint64_t len, bool keep_space)
 {
 	struct image *image = image_of(file);
-	int rc = grow(image, offset, len);
+	int rc = grow(disk_of(file), offset, len);
 
 	return rc < 0 ? rc
 		      : image_write_zeroes(
@@ -151,8 +164,13 @@ static int disk_truncate(const struct image_file *file, uint64_t size)
 {
 	static const struct image_resize_options options = { .may_shrink =
 								     true };
+	struct disk_file *d = disk_of(file);
+	int rc;
 
-	return image_resize(image_of(file), size, &options, NULL);
+	pthread_mutex_lock(&d->growing);
+	rc = image_resize(d->image, size, &options, NULL);
+	pthread_mutex_unlock(&d->growing);
+	return rc;
 }
 
 static int disk_identify(const struct image_file *file, struct stat *st)
@@ -162,9 +180,10 @@ static int disk_identify(const struct image_file *file, struct stat *st)
 
 static void disk_close(struct image_file *file)
 {
-	struct disk_file *d = container_of(file, struct disk_file, state.file);
+	struct disk_file *d = disk_of(file);
 
 	image_abandon(d->image);
+	pthread_mutex_destroy(&d->growing);
 	free(d);
 }
 
@@ -226,6 +245,7 @@ int disk_put_over(struct image_file **file, const char *path,
 		free(d);
 		return rc;
 	}
+	pthread_mutex_init(&d->growing, NULL);
 	d->state.ops = &ops;
 	d->state.is_unsafe = under.flags & IMAGE_UNSAFE;
 	d->state.file = (struct image_file){
