@@ -114,6 +114,7 @@ test_other_files() {
 		"raw driver=raw,file.driver=raw,file.offset=512,file.file.filename=a.qcow2" \
 		"qcow2 driver=raw,file.driver=qcow2,file.file.filename=a.qcow2" \
 		"null-co driver=raw,file.driver=null-co,file.size=1M" \
+		"null-aio driver=raw,file.driver=null-aio,file.size=1M" \
 		"quorum driver=raw,file.driver=quorum,file.vote-threshold=1,file.children.0.driver=file,file.children.0.filename=a.qcow2"; do
 		img info --compat=10.2 --object throttle-group,id=t \
 			--image-opts "${options#* }" >out 2>&1

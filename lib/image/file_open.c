@@ -88,7 +88,7 @@ int image_file_open(struct image_file **file, const char *path, unsigned flags,
 	if (flags & IMAGE_FILE_BLKDEBUG && blkdebug_is_name(path))
 		return blkdebug_open(file, path, flags, err);
 	if (image_name_is_null(path))
-		return null_open(file, NULL, flags, err);
+		return null_open(file, path, NULL, flags, err);
 	fd = open_path(path, flags, err);
 	if (fd < 0)
 		return fd;

@@ -60,7 +60,7 @@ enum image_open_flags {
 	IMAGE_NO_LOCK = 1 << 10,
 };
 
-/* QEMU's null-co: no file, but a size; what is written is forgotten. */
+/* QEMU's null-co and null-aio: no file, but a size; what is written is forgotten. */
 struct image_null {
 	uint64_t size;
 	bool reads_zeroes;   /* and says so: else all of it is data */

@@ -13,7 +13,7 @@ static int open_lowest(struct image_file **file, const char *path,
 	int rc;
 
 	if (options->null != NULL)
-		return null_open(file, options->null, flags, err);
+		return null_open(file, path, options->null, flags, err);
 	if (options->quorum != NULL)
 		return quorum_open(file, options->quorum, options, flags, err);
 	if (options->nbd_context != NULL)

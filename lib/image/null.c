@@ -120,33 +120,42 @@ static void null_close(struct image_file *file)
 	free(container_of(file, struct null_file, state.file));
 }
 
-static const struct file_ops ops = {
-	.driver = "null-co",
-	.size = null_size,
-	.usage = null_usage,
-	.readv = null_readv,
-	.writev = null_writev,
-	.zero = null_zero,
-	.punch = null_punch,
-	.flush = null_flush,
-	.extent = null_extent,
-	.close = null_close,
-};
+/* clang-format off */
+#define NULL_OPS(name) { \
+	.driver = name, \
+	.size = null_size, \
+	.usage = null_usage, \
+	.readv = null_readv, \
+	.writev = null_writev, \
+	.zero = null_zero, \
+	.punch = null_punch, \
+	.flush = null_flush, \
+	.extent = null_extent, \
+	.close = null_close, \
+}
+/* clang-format on */
+static const struct file_ops co_ops = NULL_OPS("null-co");
+static const struct file_ops aio_ops = NULL_OPS("null-aio");
 
 bool null_is(const struct image_file *file)
 {
-	return file_state_of(file)->ops == &ops;
+	const struct file_ops *ops = file_state_of(file)->ops;
+
+	return ops == &co_ops || ops == &aio_ops;
 }
 
-int null_open(struct image_file **file, const struct image_null *what,
-	      unsigned flags, struct error *err)
+int null_open(struct image_file **file, const char *name,
+	      const struct image_null *what, unsigned flags, struct error *err)
 {
+	const struct file_ops *ops =
+		strcmp(name, "null-aio://") == 0 ? &aio_ops : &co_ops;
 	struct null_file *null;
 
 	if (flags & IMAGE_FILE_CREATE)
 		return error_set(err, -ENOTSUP,
-				 "Protocol driver 'null-co' does not support "
-				 "image creation");
+				 "Protocol driver '%s' does not support image "
+				 "creation",
+				 ops->driver);
 	if (what == NULL)
 		what = &usual;
 	if (what->size > INT64_MAX)
@@ -155,7 +164,7 @@ int null_open(struct image_file **file, const struct image_null *what,
 	if (null == NULL)
 		return -ENOMEM;
 	null->what = *what;
-	null->state.ops = &ops;
+	null->state.ops = ops;
 	null->state.file = (struct image_file){
 		.fd = -1,
 		.is_read_only = flags & IMAGE_FILE_READ_ONLY,

@@ -6,9 +6,10 @@
 #include "lib/image/file.h"
 #include "lib/image/image.h"
 
-/* what NULL: as null-co:// is. flags are enum image_file_flags. */
-int null_open(struct image_file **file, const struct image_null *what,
-	      unsigned flags, struct error *err);
+/* name is for which image_name_is_null() is true; what NULL: of 1 GiB. flags
+ * are enum image_file_flags. */
+int null_open(struct image_file **file, const char *name,
+	      const struct image_null *what, unsigned flags, struct error *err);
 bool null_is(const struct image_file *file);
 
 #endif
