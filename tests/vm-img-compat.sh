@@ -79,6 +79,12 @@ qemu-img create -f qcow2 -o encryption=on t.qcow2 64M
 qemu-img create -f qcow2 -o lazy_refcounts=on,compat=0.10 t.qcow2 64M
 qemu-img create -f qcow2 -o preallocation=metadata t.qcow2 64M
 qemu-img create -f qcow2 -o refcount_bits=7 t.qcow2 64M
+qemu-img create -f qcow2 -o refcount_bits=99999999999999999999 t.qcow2 64M
+qemu-img create -f qcow2 -o refcount_bits=010 t.qcow2 64M
+qemu-img create -f qcow2 -o refcount_bits=0x10 t.qcow2 64M
+qemu-img create -f qcow2 -o refcount_bits=x t.qcow2 64M
+qemu-img create -f qcow2 -o refcount_bits=-1 t.qcow2 64M
+qemu-img create -f qcow2 -o 'refcount_bits= 16' t.qcow2 64M
 qemu-img create -f qcow2 -o size=1024 t.qcow2
 qemu-img create -f qcow2 -o size=1024b t.qcow2
 qemu-img create -f qcow2 t.qcow2 1024b

@@ -46,7 +46,7 @@ failing() { # INDEX FILE IOTYPE ERRNO
 test_options() {
 	two=$(quorum '' vote-threshold=1 a.raw b.raw)
 	for options in vote-threshold=1 vote-threshold=0 vote-threshold=-1 \
-		vote-threshold=x vote-threshold=3 \
+		vote-threshold=x vote-threshold=3 vote-threshold=99999999999999999999 \
 		vote-threshold= vote-threshold=2,blkverify=on \
 		vote-threshold=1,blkverify=on vote-threshold=2,blkverify=x \
 		vote-threshold=2,rewrite-corrupted=on \

@@ -3,6 +3,7 @@
 #include "vm-img/format_options.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/error.h"
 #include "lib/base/options.h"
 #include "lib/base/size.h"
 #include "vm-img/report.h"
@@ -153,13 +154,17 @@ static int check_size(struct format_options *options, const char *name,
 	return format_options_set(options, name, plain);
 }
 
-static int check_number(const char *name, const char *value, const char *noun)
+static int check_number(struct format_options *options, const char *name,
+			const char *value, const char *noun)
 {
+	struct error err = ERROR_INIT;
+	char plain[24];
 	uint64_t number;
 
-	if (image_number_parse(value, &number) == 0)
-		return 0;
-	return refuse(noun, "Parameter '%s' expects a number", name);
+	if (image_number_parse(name, value, &number, &err) < 0)
+		return refuse(noun, "%s", err.text);
+	snprintf(plain, sizeof(plain), "%lld", (long long)number);
+	return format_options_set(options, name, plain);
 }
 
 /* "on" or "off", or NULL for what is neither. */
@@ -196,7 +201,7 @@ static int check_one(struct format_options *options,
 	if (strcmp(spec->argument, "size") == 0)
 		return check_size(options, spec->name, value, noun);
 	if (strcmp(spec->argument, "num") == 0)
-		return check_number(spec->name, value, noun);
+		return check_number(options, spec->name, value, noun);
 	if (is_bool(spec) && plain_bool(value) == NULL)
 		return refuse(noun, "Parameter '%s' expects 'on' or 'off'",
 			      spec->name);

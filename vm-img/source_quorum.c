@@ -72,10 +72,12 @@ static int take_threshold(struct keys *keys, const char *prefix,
 	const char *text =
 		keys_take(keys, full_name(full, prefix, "vote-threshold"));
 	uint64_t threshold = 0;
+	int rc = text != NULL ? image_number_parse("vote-threshold", text,
+						   &threshold, err)
+			      : 0;
 
-	if (text != NULL && image_number_parse(text, &threshold) < 0)
-		return error_set(err, -EINVAL,
-				 "Parameter 'vote-threshold' expects a number");
+	if (rc < 0)
+		return rc;
 	if (threshold == 0 || threshold > INT64_MAX)
 		return error_set(err, -EINVAL,
 				 "Parameter 'vote-threshold' expects a value "

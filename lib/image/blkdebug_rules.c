@@ -10,6 +10,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/text.h"
+#include "lib/image/image.h"
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -131,29 +132,11 @@ struct blkdebug_rule *blkdebug_add(struct blkdebug *d,
 	return &rules[d->n_rules++];
 }
 
-/* As strtoull() reads them: also 010 and 0x10, and -1 for the largest. */
-static int take_number(const char *name, const char *value, uint64_t *number,
-		       struct error *err)
-{
-	char *end;
-
-	errno = 0;
-	*number = strtoull(value, &end, 0);
-	if (end == value || *end != '\0')
-		return error_set(err, -EINVAL,
-				 "Parameter '%s' expects a number", name);
-	if (errno == ERANGE)
-		return error_set(err, -ERANGE,
-				 "Value '%s' is too large for parameter '%s'",
-				 value, name);
-	return 0;
-}
-
 static int take_int(const char *name, const char *value, int *number,
 		    struct error *err)
 {
 	uint64_t n;
-	int rc = take_number(name, value, &n, err);
+	int rc = image_number_parse(name, value, &n, err);
 
 	if (rc == 0)
 		*number = (int)(uint32_t)n;
@@ -190,7 +173,7 @@ static int take_sector(struct blkdebug_rule *rule, const char *value,
 		       struct error *err)
 {
 	uint64_t sector;
-	int rc = take_number("sector", value, &sector, err);
+	int rc = image_number_parse("sector", value, &sector, err);
 
 	if (rc < 0)
 		return rc;

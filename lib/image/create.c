@@ -2,10 +2,11 @@
 /* Creation: what is the same for each format. */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/base/size.h"
 #include "lib/image/file_options.h"
 #include "lib/image/format.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct image_option_spec *image_amend_specs(const char *format)
@@ -55,14 +56,21 @@ int image_option_bool(const struct image_create_options *options,
 	return 0;
 }
 
-int image_number_parse(const char *text, uint64_t *value)
+int image_number_parse(const char *name, const char *text, uint64_t *value,
+		       struct error *err)
 {
-	bool is_negative = text[0] == '-';
-	int rc = number_parse(text + is_negative, 0, UINT64_MAX, value);
+	char *end;
 
-	if (rc == 0 && is_negative)
-		*value = -*value;
-	return rc;
+	errno = 0;
+	*value = strtoull(text, &end, 0);
+	if (end == text || *end != '\0')
+		return error_set(err, -EINVAL,
+				 "Parameter '%s' expects a number", name);
+	if (errno == ERANGE)
+		return error_set(err, -ERANGE,
+				 "Value '%s' is too large for parameter '%s'",
+				 text, name);
+	return 0;
 }
 
 int image_option_number(const struct image_create_options *options,
@@ -70,9 +78,7 @@ int image_option_number(const struct image_create_options *options,
 {
 	const char *text = image_option_find(options, name);
 
-	if (text == NULL || image_number_parse(text, value) == 0)
-		return 0;
-	return error_set(err, -EINVAL, "Parameter '%s' expects a number", name);
+	return text == NULL ? 0 : image_number_parse(name, text, value, err);
 }
 
 int image_options_check(const struct image_create_options *options,

@@ -60,7 +60,7 @@ enum image_open_flags {
 	IMAGE_NO_LOCK = 1 << 10,
 };
 
-/* QEMU's null-co and null-aio: no file, but a size; what is written is forgotten. */
+/* QEMU's null-co and null-aio: no file, but a size; writes are forgotten. */
 struct image_null {
 	uint64_t size;
 	bool reads_zeroes;   /* and says so: else all of it is data */
@@ -385,9 +385,12 @@ struct image_option_spec {
 const struct image_option_spec *image_create_specs(const char *format);
 /* May image_write_compressed() succeed? */
 bool image_format_compresses(const char *format);
-/* A number, of which a negative one counts from 2^64 down, as in QEMU, so that
- * it is the option that says what it may be. -EINVAL. */
-int image_number_parse(const char *text, uint64_t *value);
+/* The value of the option called name, as strtoull() reads numbers, and QEMU:
+ * also 010 and 0x10; a negative one counts from 2^64 down, so that it is the
+ * option that says what it may be. -EINVAL (not a number), -ERANGE (2^64 or
+ * more). */
+int image_number_parse(const char *name, const char *text, uint64_t *value,
+		       struct error *err);
 /* What every format takes as well: options of the file. */
 extern const struct image_option_spec image_file_specs[];
 /* "nbd://HOST/EXPORT" and the like: what IMAGE_NBD allows. */
