@@ -8,7 +8,8 @@
 
 # Stand-ins for the programs, beside a copy of vm-run. Each writes what it
 # was given to $log; a server then waits for SIGTERM, vm-cpu runs $dir/cpu.
-# $dir/NAME.sh, where NAME is of the program, is run before readiness is told.
+# $dir/NAME.sh, where NAME is of the program, is run, and its process id written
+# to $dir/NAME.pid, before readiness is told.
 setUp() {
 	test_dir
 	mkdir "$dir/bin" "$dir/run"
@@ -25,13 +26,13 @@ setUp() {
 	        say "inode \$(readlink /proc/\$\$/fd/3)"
 	fi
 	[ ! -e "\$dir/\$program.sh" ] || . "\$dir/\$program.sh"
+	echo \$\$ >"\$dir/\$program.pid.new"
+	mv "\$dir/\$program.pid.new" "\$dir/\$program.pid"
 	for word; do
 	        case \$word in --ready-fd=*)
 	                eval "echo >&\${word#*=}; exec \${word#*=}>&-" ;;
 	        esac
 	done
-	echo \$\$ >"\$dir/\$program.pid.new"
-	mv "\$dir/\$program.pid.new" "\$dir/\$program.pid"
 	if [ "\$program" = vm-cpu ]; then
 	        . "\$dir/cpu"
 	        exit
