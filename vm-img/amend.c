@@ -26,9 +26,10 @@ const struct option_spec amend_options[] = {
 };
 
 struct request {
-	const char *path, *format, *cache;
+	const char *format, *cache;
 	bool has_options, wants_progress, is_quiet, is_forced;
 	struct format_options options;
+	struct progress progress;
 };
 
 static void free_request(struct request *request)
@@ -87,10 +88,9 @@ static void show(void *context, uint64_t done, uint64_t total)
 	progress_show(context, done, total);
 }
 
-static int amend(struct image *image, const struct request *request)
+static int amend(struct image *image, struct request *request)
 {
 	struct image_option list[FORMAT_OPTIONS_MAX];
-	struct progress progress;
 	const struct image_amend_options options = {
 		.options = list,
 		.n_options = format_options_list(
@@ -98,17 +98,17 @@ static int amend(struct image *image, const struct request *request)
 			image_amend_specs(image_format_name(image)), list),
 		.is_forced = request->is_forced,
 		.secrets = object_secrets(),
-		.progress = { show, &progress },
+		.progress = { show, &request->progress },
 	};
 	struct error err = ERROR_INIT;
 	int rc;
 
-	progress_begin(&progress,
-		       request->wants_progress && !request->is_quiet);
+	progress_begin(&request->progress);
 	rc = image_amend(image, &options, &err);
-	progress_end(&progress, rc == 0);
-	if (rc == 0)
+	if (rc == 0) {
+		progress_show(&request->progress, 1, 1);
 		return 0;
+	}
 	if (report_cause(&err, "Snapshot L1 table "))
 		error_set_errno(&err, rc,
 				"Failed to turn zero into data clusters");
@@ -135,7 +135,7 @@ static int amend_open(struct image *image, struct request *request)
 	return EXIT_SUCCESS;
 }
 
-static int run_request(struct request *request)
+static int run_request(struct request *request, const char *path)
 {
 	struct error err = ERROR_INIT;
 	struct image *image;
@@ -148,7 +148,7 @@ static int run_request(struct request *request)
 	}
 	/* It is no image that is made anew. */
 	flags &= ~(unsigned)IMAGE_UNSAFE;
-	image = open_or_report(request->path, request->format, flags);
+	image = open_or_report(path, request->format, flags);
 	if (image == NULL)
 		return EXIT_FAILURE;
 	status = amend_open(image, request);
@@ -192,19 +192,21 @@ int amend_run(int argc, char **argv)
 	struct arguments a = { .specs = amend_options,
 			       .argc = argc,
 			       .argv = argv };
-	int id;
+	int id, status = EXIT_FAILURE;
 
 	while ((id = arguments_next(&a)) >= 0)
 		if (take_option(&request, id, a.value) < 0)
 			return EXIT_FAILURE;
 	if (!request.has_options)
 		report_usage("Must specify options (-o)");
+	progress_init(&request.progress,
+		      request.wants_progress && !request.is_quiet);
 	if (request.format != NULL && request.options.wants_help)
-		return show_help(request.format);
-	if (a.n_operands != 1) {
+		status = show_help(request.format);
+	else if (a.n_operands != 1)
 		report_error("Expecting one image file name");
-		return EXIT_FAILURE;
-	}
-	request.path = a.operands[0];
-	return run_request(&request);
+	else
+		status = run_request(&request, a.operands[0]);
+	progress_end(&request.progress, false);
+	return status;
 }

@@ -372,8 +372,9 @@ static int run_request(const struct request *request)
 	if (run.layers[0] == NULL)
 		return EXIT_FAILURE;
 	run.n_layers = 1;
-	progress_begin(&run.progress,
-		       request->wants_progress && !request->is_quiet);
+	progress_init(&run.progress,
+		      request->wants_progress && !request->is_quiet);
+	progress_begin(&run.progress);
 	while (rc == 0)
 		rc = open_next(&run); /* which says what is wrong */
 	is_open = rc > 0;

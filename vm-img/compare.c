@@ -313,8 +313,7 @@ static int compare(struct run *run)
 	for (unsigned i = 0; i < 2; i++)
 		if (run->piece_len < image_transfer_len(run->images[i]))
 			run->piece_len = image_transfer_len(run->images[i]);
-	progress_begin(&run->progress,
-		       run->request->wants_progress && !run->request->is_quiet);
+	progress_begin(&run->progress);
 	if (run->request->is_strict && least != run->total) {
 		say(run, "Strict mode: Image size mismatch!");
 		return EXIT_DIFFERENT;
@@ -339,9 +338,11 @@ static int run_request(const struct request *request)
 	unsigned flags;
 	int status = EXIT_NOT_OPENED;
 
+	progress_init(&run.progress,
+		      request->wants_progress && !request->is_quiet);
 	if (argument_cache(request->cache, &flags) < 0) {
 		report_error("Invalid source cache option: %s", request->cache);
-		return EXIT_NOT_OPENED;
+		goto out;
 	}
 	flags = (flags & IMAGE_DIRECT) | IMAGE_READ_ONLY | request->flags;
 	for (unsigned i = 0; i < 2; i++) {
@@ -353,8 +354,8 @@ static int run_request(const struct request *request)
 	pthread_mutex_init(&run.lock, NULL);
 	status = compare(&run);
 	pthread_mutex_destroy(&run.lock);
-	progress_end(&run.progress, false);
 out:
+	progress_end(&run.progress, false);
 	image_abandon(run.images[0]);
 	image_abandon(run.images[1]);
 	return status;

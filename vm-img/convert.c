@@ -11,6 +11,7 @@
 #include "vm-img/bitmaps.h"
 #include "vm-img/copy.h"
 #include "vm-img/object.h"
+#include "vm-img/progress.h"
 #include "vm-img/report.h"
 #include "vm-img/snapshot.h"
 #include "vm-img/standard.h"
@@ -31,6 +32,7 @@ struct job {
 	struct image *target;
 	uint64_t total;
 	bool is_fed;
+	struct progress progress;
 };
 
 /* The file itself, if the target is a link to one; never a device. */
@@ -47,6 +49,7 @@ static void remove_target(const char *path)
 static void end_job(struct job *job, const struct convert *request,
 		    bool is_good, bool is_created)
 {
+	progress_end(&job->progress, is_good);
 	image_abandon(job->target);
 	for (unsigned i = 0; i < job->n_sources; i++)
 		image_abandon(job->sources[i]);
@@ -357,7 +360,7 @@ static int copy(struct job *job, const struct convert *request)
 		.is_quiet = request->is_quiet,
 		.rate_limit = request->rate_limit,
 		.n_workers = (unsigned)request->n_workers,
-		.shows_progress = request->wants_progress && !request->is_quiet,
+		.progress = job->progress.is_shown ? &job->progress : NULL,
 	};
 	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct error err = ERROR_INIT;
@@ -433,6 +436,9 @@ int convert_do(struct convert *request)
 	}
 	if (standard_is(request->target))
 		return run_stream(request, source_flags & IMAGE_DIRECT);
+	progress_init(&job.progress,
+		      request->wants_progress && !request->is_quiet);
+	progress_begin(&job.progress);
 	job.is_fed = can_be_fed(request);
 	if (job.is_fed)
 		job.total = FED_SIZE_FIRST;

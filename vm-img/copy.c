@@ -234,7 +234,8 @@ static void show_progress(struct copy_run *run, const struct batch *batch)
 		if (piece->kind == COPY_DATA)
 			run->n_done += piece->len;
 		if (piece->is_step && run->n_data > 0)
-			progress_show(&run->progress, run->n_done, run->n_data);
+			progress_show(run->copy->progress, run->n_done,
+				      run->n_data);
 	}
 }
 
@@ -245,7 +246,8 @@ static void pass_turn(struct copy_run *run, const struct batch *batch)
 	pthread_mutex_lock(&run->lock);
 	turns_pass(&run->turns,
 		   last->start + last->len - batch->pieces[0].start);
-	show_progress(run, batch);
+	if (run->copy->progress != NULL)
+		show_progress(run, batch);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -294,11 +296,9 @@ int copy_run(const struct copy *copy, struct error *err)
 		run.total += image_size(copy->sources[i]);
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_mutex_init(&run.feed_lock, NULL);
-	progress_begin(&run.progress, copy->shows_progress);
-	if ((copy->shows_progress || copy->is_salvaged) && !copy->is_fed)
+	if ((copy->progress != NULL || copy->is_salvaged) && !copy->is_fed)
 		count(&run);
 	crew_run(&run.crew, first_workers(copy), copy->n_workers, work, &run);
-	progress_end(&run.progress, run.result == 0);
 	pthread_mutex_destroy(&run.feed_lock);
 	pthread_mutex_destroy(&run.lock);
 	if (run.result < 0 && err != NULL)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct image;
+struct progress;
 
 struct copy {
 	struct image **sources;
@@ -37,7 +38,7 @@ struct copy {
 	bool is_salvaged, is_quiet;
 	uint64_t rate_limit; /* bytes per second; 0: none */
 	unsigned n_workers;
-	bool shows_progress;
+	struct progress *progress; /* begun; or NULL */
 };
 
 enum {

@@ -62,7 +62,6 @@ struct copy_run {
 	struct error error;
 	/* Bytes of data, without what is not copied; only if that is shown. */
 	uint64_t n_done, n_data;
-	struct progress progress;
 	struct rate rate;
 	struct crew crew;
 };

@@ -12,9 +12,13 @@ static void print(struct progress *progress, double percent)
 	progress->last = percent;
 }
 
-void progress_begin(struct progress *progress, bool is_shown)
+void progress_init(struct progress *progress, bool is_shown)
 {
-	progress->is_shown = is_shown;
+	*progress = (struct progress){ .is_shown = is_shown };
+}
+
+void progress_begin(struct progress *progress)
+{
 	print(progress, 0);
 }
 

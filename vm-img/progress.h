@@ -11,7 +11,11 @@ struct progress {
 	double last;
 };
 
-void progress_begin(struct progress *progress, bool is_shown);
+/* Prints nothing yet: the line that progress_end() ends may stay empty, as
+ * qemu-img's does where it fails early. */
+void progress_init(struct progress *progress, bool is_shown);
+/* Prints that nothing is done. */
+void progress_begin(struct progress *progress);
 /* Not more often than each hundredth. */
 void progress_show(struct progress *progress, uint64_t done, uint64_t total);
 void progress_end(struct progress *progress, bool is_complete);

@@ -155,8 +155,9 @@ static int run_request(const struct request *request)
 	unsigned flags = 0, source_flags = 0;
 	int rc = -EIO;
 
-	progress_begin(&run.progress,
-		       request->wants_progress && !request->is_quiet);
+	progress_init(&run.progress,
+		      request->wants_progress && !request->is_quiet);
+	progress_begin(&run.progress);
 	if (check_request(request, &flags, &source_flags) == 0)
 		run.copy.image = open_or_report(
 			request->path, request->format,
