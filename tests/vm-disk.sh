@@ -241,7 +241,7 @@ test_encrypted() {
 test_for_reading_only() {
 	head -c 262144 /dev/zero | tr '\0' 1 >"$dir/raw"
 	python3 tests/support/make_dmg.py "$dir/raw" "$dir/a.dmg"
-	refuse 'for reading only' --format=dmg "$dir/a.dmg"
+	refuse 'Image is read-only' --format=dmg "$dir/a.dmg"
 	serve --read-only --format=dmg "$dir/a.dmg"
 	blk "$socket" verify 4096 0x31 128k
 	assertEquals 0 $?

@@ -232,10 +232,12 @@ static int open_source(struct image **image, struct source *source,
 		report_warning("Use of \"backing\": \"\" is deprecated; use "
 			       "\"backing\": null instead");
 	rc = image_open(image, source->path, &options, err);
-	if (rc == 0)
-		rc = source_finish(source, *image, err);
-	else
+	if (rc < 0)
 		return rc;
+	if (source->flags & ~flags & IMAGE_READ_ONLY)
+		rc = error_set(err, -EROFS, "Block node is read-only");
+	else
+		rc = source_finish(source, *image, err);
 	if (rc < 0)
 		image_abandon(*image);
 	return rc;

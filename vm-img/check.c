@@ -82,7 +82,8 @@ static void json_count(struct json *json, const char *key, uint64_t n)
 }
 
 /* QEMU's dictionary keeps its own order, and so does this. */
-static void print_json(const struct image_check *c, const struct image *image)
+static void print_json(const struct image_check *c, const char *name,
+		       const char *format)
 {
 	struct json json = { .depth = 0 };
 
@@ -96,8 +97,8 @@ static void print_json(const struct image_check *c, const struct image *image)
 	json_count(&json, "leaks", c->n_leaks);
 	json_count(&json, "leaks-fixed", c->n_leaks_fixed);
 	json_count(&json, "allocated-clusters", c->allocated_clusters);
-	json_text(&json, "filename", image_path(image));
-	json_text(&json, "format", image_format_name(image));
+	json_text(&json, "filename", name);
+	json_text(&json, "format", format);
 	json_count(&json, "fragmented-clusters", c->fragmented_clusters);
 	json_close(&json, '}');
 }
@@ -127,8 +128,8 @@ static int examine(struct image *image, unsigned repair, bool is_human,
 	return image_check(image, result, err);
 }
 
-static int check(struct image *image, unsigned repair, bool is_json,
-		 bool is_quiet)
+static int check(struct image *image, const char *name, unsigned repair,
+		 bool is_json, bool is_quiet)
 {
 	struct image_check result = { .found = report_found };
 	struct error err = ERROR_INIT;
@@ -140,7 +141,7 @@ static int check(struct image *image, unsigned repair, bool is_json,
 	}
 	if (rc == 0 && !is_quiet) {
 		if (is_json)
-			print_json(&result, image);
+			print_json(&result, name, image_format_name(image));
 		else
 			print_human(&result);
 	}
@@ -207,7 +208,7 @@ int check_run(int argc, char **argv)
 			       flags | (cache_flags & IMAGE_DIRECT));
 	if (image == NULL)
 		return EXIT_FAILURE;
-	status = check(image, repair, is_json, is_quiet);
+	status = check(image, a.operands[0], repair, is_json, is_quiet);
 	rc = image_close(image, &err);
 	if (rc < 0 && repair != 0) {
 		report_error("%s", error_text(&err, rc));

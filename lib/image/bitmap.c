@@ -14,11 +14,12 @@ enum {
 	TABLE_ENTRY_LEN = 8,
 };
 
-static int check(const struct image *image, bool is_changed, struct error *err)
+static int check(const struct image *image, const char *name, bool is_changed,
+		 struct error *err)
 {
 	if (image->format->bitmaps == NULL)
-		return error_set(err, -ENOTSUP,
-				 "This image format has no bitmaps");
+		return error_set(err, -ENOENT, "Dirty bitmap '%s' not found",
+				 name);
 	if (is_changed && image->file->is_read_only)
 		return error_set(err, -EROFS, "Image is read-only");
 	return 0;
@@ -34,8 +35,12 @@ bool image_can_have_bitmaps(const struct image *image)
 int image_bitmap_add(struct image *image, const char *name,
 		     uint64_t granularity, bool is_enabled, struct error *err)
 {
-	int rc = check(image, true, err);
+	int rc;
 
+	if (image->format->bitmaps == NULL)
+		return error_set(err, -ENOTSUP,
+				 "This image format has no bitmaps");
+	rc = check(image, name, true, err);
 	if (rc == 0 && name[0] == '\0')
 		rc = error_set(err, -EINVAL, "Bitmap name cannot be empty");
 	return rc < 0 ? rc
@@ -46,14 +51,14 @@ int image_bitmap_add(struct image *image, const char *name,
 int image_bitmap_remove(struct image *image, const char *name,
 			struct error *err)
 {
-	int rc = check(image, true, err);
+	int rc = check(image, name, true, err);
 
 	return rc < 0 ? rc : image->format->bitmaps->remove(image, name, err);
 }
 
 int image_bitmap_clear(struct image *image, const char *name, struct error *err)
 {
-	int rc = check(image, true, err);
+	int rc = check(image, name, true, err);
 
 	return rc < 0 ? rc : image->format->bitmaps->clear(image, name, err);
 }
@@ -61,7 +66,7 @@ int image_bitmap_clear(struct image *image, const char *name, struct error *err)
 int image_bitmap_enable(struct image *image, const char *name, bool is_enabled,
 			struct error *err)
 {
-	int rc = check(image, true, err);
+	int rc = check(image, name, true, err);
 
 	return rc < 0 ? rc
 		      : image->format->bitmaps->enable(image, name, is_enabled,
@@ -72,10 +77,10 @@ int image_bitmap_merge(struct image *image, const char *name,
 		       struct image *source, const char *from,
 		       struct error *err)
 {
-	int rc = check(image, true, err);
+	int rc = check(image, name, true, err);
 
 	if (rc == 0)
-		rc = check(source, false, err);
+		rc = check(source, from, false, err);
 	return rc < 0 ? rc
 		      : image->format->bitmaps->merge(image, name, source, from,
 						      err);
@@ -84,7 +89,7 @@ int image_bitmap_merge(struct image *image, const char *name,
 int image_bitmap_get(struct image *image, const char *name, uint64_t offset,
 		     bool *is_set, uint64_t *len, struct error *err)
 {
-	int rc = check(image, false, err);
+	int rc = check(image, name, false, err);
 
 	if (rc == 0 && offset >= image->size)
 		rc = error_set(err, -EINVAL,

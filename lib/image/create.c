@@ -147,10 +147,6 @@ int image_create(const char *path, const struct image_create_options *options,
 				 "Format driver '%s' does not support image "
 				 "creation",
 				 o.format);
-	if (o.backing_path == NULL && o.backing_format != NULL)
-		return error_set(err, -EINVAL,
-				 "Backing format cannot be used without "
-				 "backing file");
 	if (o.backing_path != NULL && !o.is_backing_unchecked)
 		rc = look_at_backing(path, &o, err);
 	if (rc < 0)

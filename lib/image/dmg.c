@@ -38,8 +38,7 @@ static int dmg_open(struct image *image, struct error *err)
 	int rc;
 
 	if (!image->file->is_read_only)
-		return error_set(err, -EROFS,
-				 "Image format 'dmg' is for reading only");
+		return error_set(err, -EROFS, "Image is read-only");
 	d = calloc(1, sizeof(*d));
 	if (d == NULL)
 		return -ENOMEM;

@@ -243,17 +243,22 @@ int image_resize(struct image *image, uint64_t size,
 		 const struct image_resize_options *options, struct error *err)
 {
 	static const struct image_resize_options defaults;
+	/* QEMU's: the last multiple of 1 GiB below 2^63. */
+	static const uint64_t max = 0x7fffffffc0000000;
 	int rc = check_writable(image, err);
 
 	if (rc < 0)
 		return rc;
 	if (options == NULL)
 		options = &defaults;
+	if (size > max)
+		return error_set(err, -EFBIG,
+				 "offset(%llu) exceeds maximum(%llu)",
+				 (unsigned long long)size,
+				 (unsigned long long)max);
 	if (image->format->resize == NULL)
 		return error_set(err, -ENOTSUP,
 				 "Image format driver does not support resize");
-	if (size > INT64_MAX)
-		return error_set(err, -EFBIG, "Required too big image size");
 	if (size < image->size && !options->may_shrink)
 		return error_set(err, -EINVAL,
 				 "Shrinking deletes data: it must be asked "

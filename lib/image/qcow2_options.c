@@ -220,6 +220,23 @@ static int check_data_file(struct qcow2_plan *p, struct error *err)
 	return 0;
 }
 
+static int check_backing(const struct qcow2_plan *p, struct error *err)
+{
+	if (p->backing_name == NULL && p->backing_format != NULL)
+		return error_set(err, -EINVAL,
+				 "Backing format cannot be used without "
+				 "backing file");
+	if (p->backing_name == NULL)
+		return 0;
+	if (!p->has_extended_l2 && strcmp(p->preallocation, "off") != 0)
+		return error_set(err, -EINVAL,
+				 "Backing file and preallocation can only be "
+				 "used at the same time if extended_l2 is on");
+	if (strlen(p->backing_name) > QCOW2_BACKING_NAME_MAX)
+		return error_set(err, -EINVAL, "Backing file name too long");
+	return 0;
+}
+
 int qcow2_plan_init(struct qcow2_plan *plan,
 		    const struct image_create_options *o, struct error *err)
 {
@@ -236,6 +253,8 @@ int qcow2_plan_init(struct qcow2_plan *plan,
 	for (unsigned i = 0; rc == 0 && i < o->n_options; i++)
 		rc = take(plan, &o->options[i], err);
 	if (rc == 0)
+		rc = check_backing(plan, err);
+	if (rc == 0)
 		rc = check_version_2(plan, err);
 	if (rc == 0)
 		rc = check_extended_l2(plan, err);
@@ -248,13 +267,5 @@ int qcow2_plan_init(struct qcow2_plan *plan,
 	/* Sizes are in sectors, as QEMU has them. */
 	plan->size = (o->size + QCOW2_SECTOR_LEN - 1) &
 		     ~(uint64_t)(QCOW2_SECTOR_LEN - 1);
-	if (o->backing_path != NULL && !plan->has_extended_l2 &&
-	    strcmp(plan->preallocation, "off") != 0)
-		return error_set(err, -EINVAL,
-				 "Backing file and preallocation can only be "
-				 "used at the same time if extended_l2 is on");
-	if (o->backing_path != NULL &&
-	    strlen(o->backing_path) > QCOW2_BACKING_NAME_MAX)
-		return error_set(err, -EINVAL, "Backing file name too long");
 	return 0;
 }

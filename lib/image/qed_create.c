@@ -51,7 +51,8 @@ static int take_options(struct plan *p, const struct image_create_options *o,
 	p->cluster_len = CLUSTER_DEFAULT;
 	p->table_clusters = TABLE_DEFAULT;
 	p->backing_name = o->backing_path;
-	p->is_backing_raw = o->backing_format != NULL &&
+	p->is_backing_raw = o->backing_path != NULL &&
+			    o->backing_format != NULL &&
 			    strcmp(o->backing_format, "raw") == 0;
 	if (rc == 0)
 		rc = image_option_number(o, "cluster_size", &p->cluster_len,

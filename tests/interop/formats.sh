@@ -267,7 +267,7 @@ test_dmg() {
 	done
 	# By its name, which is all that a beginning could say.
 	assertContains "$(vm-img info a.dmg)" 'file format: dmg'
-	refused "Could not open 'a.dmg': Image format 'dmg' is for reading only" \
+	refused "Could not open 'a.dmg': Image is read-only" \
 		resize -f dmg a.dmg 4M
 }
 
