@@ -129,6 +129,70 @@ qemu-img info --output=json t.qcow2 | grep -v actual
 EOF
 }
 
+# In what order faults are found, and how values are read.
+test_wrong_values() {
+	compare_lines <<'EOF'
+qemu-img create -q -f raw r.raw 1M
+qemu-img create -q -f qcow2 t.qcow2 1M
+qemu-img create -q -f qcow2 -b t.qcow2 -F qcow2 o.qcow2
+qemu-img create -f raw -o 'size= 1M' x
+qemu-img create -f raw -o size=+1M x
+qemu-img create -f raw -o 'size=1M ' x
+qemu-img create -f raw -o size=99999999999999999999 x
+qemu-img create -f qed -F raw x 1M
+qemu-img create -f qcow2 -F raw x 1M
+qemu-img create -f vmdk -F raw x 1M
+qemu-img create -f qcow2 -o cluster_size=x,foo=1 x 1M
+qemu-img create -f qcow2 -o foo=1,cluster_size=x x 1M
+qemu-img resize --preallocation=x r.raw
+qemu-img resize -f raw r.raw ' 2M'
+qemu-img resize -f raw r.raw ++1M
+qemu-img resize -f raw r.raw '- 1M'
+qemu-img resize -f raw r.raw +-1M
+qemu-img resize -f raw r.raw 99999999999999999999
+qemu-img resize -f raw r.raw 9223372036854775807
+qemu-img resize -f qcow2 t.qcow2 9223372035781033985
+qemu-img info -f raw r.raw | grep virtual
+qemu-img amend -o cluster_size=4k t.qcow2
+qemu-img amend -o cluster_size=x t.qcow2
+qemu-img amend -o cluster_size=4k,foo=1 t.qcow2
+qemu-img amend -o lazy_refcounts=x,cluster_size=4k t.qcow2
+qemu-img amend -o size=x t.qcow2
+qemu-img amend -p -o foo=1 t.qcow2
+qemu-img amend -p -o compat=v3 nothere
+qemu-img amend -p -o compat=v3 t.qcow2 t.qcow2
+qemu-img amend -p -f qcow2 -o help t.qcow2 | tail -c 2
+qemu-img compare -p t.qcow2 nothere
+qemu-img compare -p -T foo t.qcow2 t.qcow2
+qemu-img convert -p nothere x
+qemu-img convert -p -t foo t.qcow2 x; rm -f x
+qemu-img convert -p -T foo t.qcow2 x
+qemu-img convert -p -O qcow2 -o foo=1 t.qcow2 x
+qemu-img convert -O raw -B t.qcow2 -o foo=1 t.qcow2 x
+qemu-img convert -O raw -B t.qcow2 t.qcow2 t.qcow2 x
+qemu-img convert -O raw -F qcow2 t.qcow2 x
+qemu-img convert -O raw -o backing_file=t.qcow2 t.qcow2 x
+qemu-img convert -O qcow2 --bitmaps -o foo=1 r.raw x
+qemu-img convert -O qcow2 -o cluster_size=99999999999999999999 t.qcow2 x
+qemu-img measure --size 1M -O qcow2 -o cluster_size=x
+qemu-img check --output=json file:t.qcow2
+qemu-img info -f foo nothere
+qemu-img info -f qcow2 json:{}
+qemu-img info json:{}
+qemu-img bitmap --remove -f raw r.raw b
+qemu-img bitmap --merge b -f raw r.raw c
+qemu-img commit --image-opts driver=qcow2,file.filename=o.qcow2,read-only=on
+qemu-img rebase -u -b t.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=o.qcow2,read-only=on
+qemu-img resize --image-opts driver=raw,file.filename=r.raw,read-only=on 4M
+qemu-img info --image-opts driver=qcow2,file.filename=t.qcow2,lazy-refcounts=x
+qemu-img info --image-opts driver=qcow2,file.filename=t.qcow2,l2-cache-size=x
+qemu-img info --image-opts driver=qcow2,file.filename=t.qcow2,cache-clean-interval=x
+qemu-img info --image-opts driver=qcow2,file.filename=t.qcow2,overlap-check=x
+qemu-img info --image-opts driver=qcow2,file.filename=t.qcow2,overlap-check=all,l2-cache-size=1M,lazy-refcounts=on,cache-clean-interval=10 | grep virtual
+qemu-img info --image-opts 'driver=null-co,size= 1M' | grep virtual
+EOF
+}
+
 test_other_verbs() {
 	compare_lines <<'EOF'
 qemu-img create -q -f qcow2 t.qcow2 64M; qemu-io -c 'write -P 1 0 1M' -c 'write -P 2 10M 100k' -c 'write -z 20M 1M' t.qcow2 >/dev/null

@@ -59,28 +59,21 @@ static int show_help(const char *format)
 	return EXIT_SUCCESS;
 }
 
-static bool has_option(const struct image_option_spec *specs, const char *name)
+/* What a new image could have been given is named, if all else is right. */
+static int check_names(struct format_options *options, const char *format)
 {
-	for (; specs != NULL && specs->name != NULL; specs++)
-		if (strcmp(specs->name, name) == 0)
-			return true;
-	return false;
-}
+	const struct image_option_spec *specs = image_amend_specs(format);
+	struct error err = ERROR_INIT, none = ERROR_INIT;
+	int rc = format_options_check(options, specs, NULL, &err);
 
-static int check_names(const struct format_options *options, const char *format)
-{
-	for (unsigned i = 0; i < options->n; i++) {
-		const char *name = options->names[i];
-
-		if (has_option(image_amend_specs(format), name))
-			continue;
-		report_error("Invalid parameter '%s'", name);
-		if (has_option(image_create_specs(format), name))
-			report_hint("This option is only supported for image "
-				    "creation");
-		return -EINVAL;
-	}
-	return 0;
+	if (rc == 0)
+		return 0;
+	report_error("%s", error_text(&err, rc));
+	report_hint_of(err.text);
+	if (format_options_check(options, specs, image_create_specs(format),
+				 &none) == 0)
+		report_hint("This option is only supported for image creation");
+	return rc;
 }
 
 static void show(void *context, uint64_t done, uint64_t total)
@@ -128,8 +121,6 @@ static int amend_open(struct image *image, struct request *request)
 	if (image_amend_specs(format) == NULL)
 		return refuse_format(format);
 	if (check_names(&request->options, format) < 0 ||
-	    format_options_check(&request->options, image_amend_specs(format),
-				 NULL) < 0 ||
 	    amend(image, request) < 0)
 		return EXIT_FAILURE;
 	return EXIT_SUCCESS;

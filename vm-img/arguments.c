@@ -148,13 +148,9 @@ int argument_size(const char *what, const char *text, uint64_t *size)
 int argument_number(const char *what, const char *text, uint64_t min,
 		    uint64_t max, uint64_t *size)
 {
-	int rc;
+	struct error err = ERROR_INIT;
+	int rc = image_size_parse(what, text, size, &err);
 
-	/* As strtod() would, which is how QEMU reads them. */
-	text += strspn(text, " \t\n");
-	if (*text == '+')
-		text++;
-	rc = size_parse(text, 'b', size);
 	if (rc == 0 && *size >= min && *size <= max)
 		return 0;
 	if (rc == -EINVAL) {

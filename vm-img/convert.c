@@ -134,6 +134,53 @@ static int check_compression(const struct format_options *options)
 	return -ENOTSUP;
 }
 
+/* -B and -F: stronger than the same with -o. */
+static int take_backing(struct convert *request,
+			const struct image_option_spec *specs)
+{
+	static const char *const names[] = { "backing_file", "backing_fmt" };
+	const char *const values[] = { request->backing,
+				       request->backing_format };
+
+	for (unsigned i = 0; i < array_size(names); i++) {
+		if (values[i] == NULL)
+			continue;
+		if (!has_option(specs, names[i])) {
+			report_error("Backing file %snot supported for file "
+				     "format '%s'",
+				     i == 0 ? "" : "format ",
+				     request->target_format);
+			return -ENOTSUP;
+		}
+		if (format_options_set(&request->options, names[i], values[i]) <
+		    0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int check_backing(const struct convert *request)
+{
+	const char *text = NULL;
+
+	if (format_options_get(&request->options, "backing_file") == NULL)
+		return 0;
+	if (request->is_target_zero)
+		text = "Cannot use --target-is-zero when the destination image "
+		       "has a backing file";
+	else if (request->n_sources > 1)
+		text = "Having a backing file for the target makes no sense "
+		       "when concatenating multiple input images";
+	else if (!request->has_no_create &&
+		 format_options_get(&request->options, "backing_fmt") == NULL)
+		text = "Use of backing file requires explicit backing format";
+	if (text == NULL)
+		return 0;
+	report_error("%s", text);
+	return -EINVAL;
+}
+
+/* In the order in which qemu-img finds fault. */
 static int check_target_options(struct convert *request)
 {
 	const struct image_option_spec *specs =
@@ -144,41 +191,8 @@ static int check_target_options(struct convert *request)
 		return -ENOENT;
 	if (!request->has_no_create && check_new_or_report(request->target) < 0)
 		return -EINVAL;
-	if (request->has_backing_format &&
-	    format_options_get(options, "backing_file") == NULL &&
-	    !has_option(specs, "backing_fmt")) {
-		report_error("Backing file format not supported for file "
-			     "format '%s'",
-			     request->target_format);
-		return -ENOTSUP;
-	}
-	if (format_options_get(options, "backing_file") != NULL) {
-		const char *text = NULL;
-
-		if (request->is_target_zero)
-			text = "Cannot use --target-is-zero when the "
-			       "destination image has a backing file";
-		else if (request->n_sources > 1)
-			text = "Having a backing file for the target makes no "
-			       "sense when concatenating multiple input images";
-		if (text != NULL) {
-			report_error("%s", text);
-			return -EINVAL;
-		}
-		if (!has_option(specs, "backing_file")) {
-			report_error("Backing file not supported for file "
-				     "format '%s'",
-				     request->target_format);
-			return -ENOTSUP;
-		}
-		if (!request->has_no_create &&
-		    format_options_get(options, "backing_fmt") == NULL) {
-			report_error("Use of backing file requires explicit "
-				     "backing format");
-			return -EINVAL;
-		}
-	}
-	if (format_options_check(options, specs, NULL) < 0)
+	if (format_options_check_or_report(options, specs) < 0 ||
+	    take_backing(request, specs) < 0 || check_backing(request) < 0)
 		return -EINVAL;
 	if (request->wants_compression &&
 	    !image_format_compresses(request->target_format)) {
@@ -419,7 +433,8 @@ static bool can_be_fed(const struct convert *request)
 	       is_zero_when_new(request) &&
 	       format_options_get(&request->options, "preallocation") == NULL &&
 	       format_options_get(&request->options, "data_file") == NULL &&
-	       format_options_get(&request->options, "backing_file") == NULL;
+	       format_options_get(&request->options, "backing_file") == NULL &&
+	       request->backing == NULL;
 }
 
 int convert_do(struct convert *request)
@@ -444,10 +459,10 @@ int convert_do(struct convert *request)
 		job.total = FED_SIZE_FIRST;
 	else
 		rc = open_sources(&job, request, source_flags & IMAGE_DIRECT);
-	if (rc == 0)
-		rc = check_bitmaps(&job, request);
 	if (rc == 0 && !request->is_target_options)
 		rc = check_target_options(request);
+	if (rc == 0)
+		rc = check_bitmaps(&job, request);
 	if (rc == 0 && argument_cache(request->cache, &flags) < 0) {
 		report_error("Invalid cache option: %s", request->cache);
 		rc = -EINVAL;

@@ -13,7 +13,7 @@ struct convert {
 	unsigned n_sources;
 	const char *target, *format, *target_format;
 	const char *cache, *source_cache, *snapshot;
-	bool has_backing_format; /* -F, rather than an option */
+	const char *backing, *backing_format; /* -B and -F */
 	bool is_forced, has_copy_offload, wants_compression, wants_progress;
 	bool is_quiet, has_no_create, is_target_zero, is_unordered;
 	bool has_sparse, has_options, is_salvaged, skips_broken;

@@ -148,12 +148,11 @@ static int take_option(struct convert *request, int id, const char *value)
 		return argument_size("rate limit", value, &request->rate_limit);
 	case 'b':
 	case 'B':
-		return format_options_set(&request->options, "backing_file",
-					  value);
+		request->backing = value;
+		return 0;
 	case 'F':
-		request->has_backing_format = true;
-		return format_options_set(&request->options, "backing_fmt",
-					  value);
+		request->backing_format = value;
+		return 0;
 	default:
 		request->has_options = true;
 		return format_options_parse(&request->options, value);

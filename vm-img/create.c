@@ -169,9 +169,15 @@ static const struct image_option_spec *check_request(struct request *request)
 		return NULL;
 	}
 	specs = format_options_of_new(request->format, true, request->path);
-	if (specs == NULL ||
-	    format_options_check(&request->options, specs, request->path) < 0 ||
-	    take_size(request, size) < 0 || take_backing(request, specs) < 0 ||
+	if (specs == NULL)
+		return NULL;
+	rc = format_options_check(&request->options, specs, NULL, &err);
+	if (rc < 0) {
+		report_error("%s: %s", request->path, error_text(&err, rc));
+		report_hint_of(err.text);
+		return NULL;
+	}
+	if (take_size(request, size) < 0 || take_backing(request, specs) < 0 ||
 	    check_backing(request) < 0)
 		return NULL;
 	return specs;

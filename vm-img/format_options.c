@@ -9,7 +9,6 @@
 #include "vm-img/report.h"
 #include "vm-img/source_node.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,56 +112,28 @@ find_spec(const struct image_option_spec *specs, const char *name)
 	return NULL;
 }
 
-static __attribute__((format(printf, 2, 3))) int refuse(const char *noun,
-							const char *format, ...)
-{
-	char text[512];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	if (noun != NULL)
-		report_error("%s: %s", noun, text);
-	else
-		report_error("%s", text);
-	return -EINVAL;
-}
-
 static int check_size(struct format_options *options, const char *name,
-		      const char *value, const char *noun)
+		      const char *value, struct error *err)
 {
 	char plain[24];
 	uint64_t bytes;
-	int rc = size_parse(value, 'b', &bytes);
+	int rc = image_size_parse(name, value, &bytes, err);
 
-	if (rc == -ERANGE)
-		return refuse(noun,
-			      "Value '%s' is out of range for parameter '%s'",
-			      value, name);
-	if (rc < 0) {
-		refuse(noun,
-		       "Parameter '%s' expects a non-negative number below "
-		       "2^64",
-		       name);
-		report_hint("Optional suffix k, M, G, T, P or E means kilo-, "
-			    "mega-, giga-, tera-, peta-");
-		report_hint("and exabytes, respectively.");
-		return -EINVAL;
-	}
+	if (rc < 0)
+		return rc;
 	snprintf(plain, sizeof(plain), "%llu", (unsigned long long)bytes);
 	return format_options_set(options, name, plain);
 }
 
 static int check_number(struct format_options *options, const char *name,
-			const char *value, const char *noun)
+			const char *value, struct error *err)
 {
-	struct error err = ERROR_INIT;
 	char plain[24];
 	uint64_t number;
+	int rc = image_number_parse(name, value, &number, err);
 
-	if (image_number_parse(name, value, &number, &err) < 0)
-		return refuse(noun, "%s", err.text);
+	if (rc < 0)
+		return rc;
 	snprintf(plain, sizeof(plain), "%lld", (long long)number);
 	return format_options_set(options, name, plain);
 }
@@ -196,35 +167,51 @@ static bool is_bool(const struct image_option_spec *spec)
 
 static int check_one(struct format_options *options,
 		     const struct image_option_spec *spec, const char *value,
-		     const char *noun)
+		     struct error *err)
 {
 	if (strcmp(spec->argument, "size") == 0)
-		return check_size(options, spec->name, value, noun);
+		return check_size(options, spec->name, value, err);
 	if (strcmp(spec->argument, "num") == 0)
-		return check_number(options, spec->name, value, noun);
+		return check_number(options, spec->name, value, err);
 	if (is_bool(spec) && plain_bool(value) == NULL)
-		return refuse(noun, "Parameter '%s' expects 'on' or 'off'",
-			      spec->name);
+		return error_set(err, -EINVAL,
+				 "Parameter '%s' expects 'on' or 'off'",
+				 spec->name);
 	return 0;
 }
 
 int format_options_check(struct format_options *options,
 			 const struct image_option_spec *specs,
-			 const char *noun)
+			 const struct image_option_spec *more,
+			 struct error *err)
 {
 	for (unsigned i = 0; i < options->n; i++) {
-		const struct image_option_spec *spec =
-			find_spec(specs, options->names[i]);
+		const char *name = options->names[i];
+		const struct image_option_spec *spec = find_spec(specs, name);
 		int rc;
 
+		if (spec == NULL && more != NULL)
+			spec = find_spec(more, name);
 		if (spec == NULL)
-			return refuse(noun, "Invalid parameter '%s'",
-				      options->names[i]);
-		rc = check_one(options, spec, options->values[i], noun);
+			return error_set(err, -EINVAL, "Invalid parameter '%s'",
+					 name);
+		rc = check_one(options, spec, options->values[i], err);
 		if (rc < 0)
 			return rc;
 	}
 	return 0;
+}
+
+int format_options_check_or_report(struct format_options *options,
+				   const struct image_option_spec *specs)
+{
+	struct error err = ERROR_INIT;
+	int rc = format_options_check(options, specs, NULL, &err);
+
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	report_hint_of(err.text);
+	return rc;
 }
 
 unsigned format_options_list(const struct format_options *options,
@@ -333,13 +320,15 @@ format_options_of_new(const char *format, bool has_file, const char *noun)
 	size_t n = 0;
 
 	if (specs == NULL) {
-		refuse(noun,
-		       format_options_is_format(format) ||
-				       source_driver_is_file(format)
-			       ? "Format driver '%s' does not "
-				 "support image creation"
-			       : "Unknown file format '%s'",
-		       format);
+		bool is_known = format_options_is_format(format) ||
+				source_driver_is_file(format);
+
+		report_error("%s%s%s '%s'%s", noun != NULL ? noun : "",
+			     noun != NULL ? ": " : "",
+			     is_known ? "Format driver" : "Unknown file format",
+			     format,
+			     is_known ? " does not support image creation"
+				      : "");
 		return NULL;
 	}
 	while (specs[n].name != NULL) {

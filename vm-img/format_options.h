@@ -33,11 +33,15 @@ const char *format_options_get(const struct format_options *options,
 bool format_options_is_on(const char *value);
 void format_options_deinit(struct format_options *options);
 
-/* Check names and values. Messages begin with noun and ": " unless it is
- * NULL. -EINVAL. */
+/* Check names and values, in the order in which they were given, by one list
+ * or the other (NULL: none); sizes and numbers are then as they are printed.
+ * -EINVAL, -ERANGE. */
 int format_options_check(struct format_options *options,
 			 const struct image_option_spec *specs,
-			 const char *noun);
+			 const struct image_option_spec *more,
+			 struct error *err);
+int format_options_check_or_report(struct format_options *options,
+				   const struct image_option_spec *specs);
 
 /* Options that were checked, all of them in list, of FORMAT_OPTIONS_MAX; how
  * many. */

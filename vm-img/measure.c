@@ -316,7 +316,7 @@ static int check_target(struct request *request)
 	if (request->options.wants_help)
 		rc = refuse("Invalid parameter 'help'");
 	if (rc == 0)
-		rc = format_options_check(&request->options, specs, NULL);
+		rc = format_options_check_or_report(&request->options, specs);
 	if (rc < 0)
 		report_error("Invalid options for file format '%s'",
 			     request->target_format);

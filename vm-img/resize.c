@@ -2,7 +2,6 @@
 /* resize: a new size, or a change of it with a sign before. */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/base/size.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/bitmaps.h"
@@ -32,16 +31,16 @@ struct request {
 
 static int parse_size(struct request *request, const char *text)
 {
+	struct error err = ERROR_INIT;
+	int rc;
+
 	if (*text == '+' || *text == '-')
 		request->sign = *text++;
-	if (size_parse(text, 'b', &request->size) == 0)
-		return 0;
-	report_error("Parameter 'size' expects a non-negative number below "
-		     "2^64");
-	report_hint("Optional suffix k, M, G, T, P or E means kilo-, mega-, "
-		    "giga-, tera-, peta-");
-	report_hint("and exabytes, respectively.");
-	return -EINVAL;
+	rc = image_size_parse("size", text, &request->size, &err);
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	report_hint_of(err.text);
+	return rc;
 }
 
 static int check_preallocation(const char *mode)
@@ -50,7 +49,7 @@ static int check_preallocation(const char *mode)
 					     "full" };
 
 	for (unsigned i = 0; i < array_size(modes); i++)
-		if (mode == NULL || strcmp(mode, modes[i]) == 0)
+		if (strcmp(mode, modes[i]) == 0)
 			return 0;
 	report_error("Invalid preallocation mode '%s'", mode);
 	return -EINVAL;
@@ -163,12 +162,14 @@ int resize_run(int argc, char **argv)
 			request.preallocation = a.value;
 		else if (id == OPTION_SHRINK)
 			request.may_shrink = true;
+		if (id == OPTION_PREALLOCATION &&
+		    check_preallocation(a.value) < 0)
+			return EXIT_FAILURE;
 	}
 	if (a.n_operands != 1)
 		report_usage("Expecting image file name and size");
 	request.path = a.operands[0];
-	if (check_preallocation(request.preallocation) < 0 ||
-	    parse_size(&request, size) < 0)
+	if (parse_size(&request, size) < 0)
 		return EXIT_FAILURE;
 	return run_request(&request);
 }

@@ -24,20 +24,11 @@ static const char *const ignored[] = {
 	"cache.writeback", "cache.no-flush", "discard",
 	"detect-zeroes",   "auto-read-only", "node-name",
 };
-static const char *const ignored_of_qcow2[] = {
-	"lazy-refcounts",	  "pass-discard-request",
-	"pass-discard-snapshot",  "pass-discard-other",
-	"discard-no-unref",	  "overlap-check",
-	"overlap-check.template", "cache-size",
-	"l2-cache-size",	  "l2-cache-entry-size",
-	"refcount-cache-size",	  "cache-clean-interval",
-	"encrypt.format",
-};
 
-static void ignore(struct keys *keys, const char *const *names, unsigned n)
+static void ignore(struct keys *keys)
 {
-	for (unsigned i = 0; i < n; i++)
-		keys_take(keys, names[i]);
+	for (unsigned i = 0; i < array_size(ignored); i++)
+		keys_take(keys, ignored[i]);
 }
 
 static int take_flags(struct keys *keys, struct source *source,
@@ -122,9 +113,10 @@ static int take_format(struct source_reader *r, const char *driver,
 		vpc_size = keys_take(keys, VPC_SIZE);
 	if (vpc_size != NULL)
 		rc = text_replace(&source->vpc_size, vpc_size);
+	if (rc == 0)
+		rc = source_take_qcow2(keys, err);
 	if (rc < 0)
 		return rc;
-	ignore(keys, ignored_of_qcow2, array_size(ignored_of_qcow2));
 	secret = keys_take(keys, is_luks ? "key-secret" : "encrypt.key-secret");
 	if (secret != NULL && text_replace(&source->key_secret, secret) < 0)
 		return -ENOMEM;
@@ -140,7 +132,8 @@ static int take_protocol(struct source_reader *r, const char *driver,
 	return rc == 0 ? text_replace(&source->format, driver) : rc;
 }
 
-static int take_keys(struct source_reader *r, struct error *err)
+static int take_keys(struct source_reader *r, const char *format,
+		     struct error *err)
 {
 	const char *driver = keys_take(r->keys, "driver");
 	struct source *source = r->source;
@@ -148,14 +141,18 @@ static int take_keys(struct source_reader *r, struct error *err)
 
 	if (driver == NULL && !keys_has_prefix(r->keys, "file.") &&
 	    keys_take(r->keys, "file") == NULL)
-		return error_set(err, -EINVAL,
-				 "Must specify either driver or file");
+		return error_set(err, -EINVAL, "%s",
+				 format != NULL
+					 ? "A block device must be specified "
+					   "for \"file\""
+					 : "Must specify either driver or "
+					   "file");
 	rc = source_check_driver(driver, err);
 	if (rc == 0)
 		rc = take_flags(r->keys, source, err);
 	if (rc < 0)
 		return rc;
-	ignore(r->keys, ignored, array_size(ignored));
+	ignore(r->keys);
 	source->has_name = true;
 	source->has_no_driver = driver == NULL;
 	if (driver != NULL && source_driver_is_file(driver))
@@ -193,10 +190,11 @@ static int fill_under(struct source_reader *r, struct error *err)
 
 	if (rc == 0)
 		rc = take_flags(r->keys, source, err);
+	if (rc == 0)
+		rc = source_take_qcow2(r->keys, err);
 	if (rc < 0)
 		return rc;
-	ignore(r->keys, ignored, array_size(ignored));
-	ignore(r->keys, ignored_of_qcow2, array_size(ignored_of_qcow2));
+	ignore(r->keys);
 	if (driver != NULL && source_driver_is_file(driver))
 		return take_protocol(r, driver, err);
 	if (has_file)
@@ -313,11 +311,13 @@ int source_parse(struct source *source, const char *name, const char *format,
 	if (rc == 0 && (is_options || is_json)) {
 		rc = take_keys(&(struct source_reader){ .keys = &keys,
 							.source = source },
-			       err);
+			       format, err);
 	} else if (rc == 0) {
 		rc = take_name(source, name, err);
 	}
 	keys_deinit(&keys);
+	if (rc == 0 && format != NULL)
+		rc = source_check_driver(format, err);
 	if (rc == 0 && format != NULL)
 		rc = text_replace(&source->format, format);
 	if (rc < 0)

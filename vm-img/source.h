@@ -68,6 +68,8 @@ int source_take_blkdebug(struct keys *keys, const char *prefix,
 bool source_is_null(const char *driver);
 int source_take_null(struct keys *keys, const char *prefix, const char *driver,
 		     struct source *source, struct error *err);
+/* Those of qcow2 that change nothing here. source_qcow2.c */
+int source_take_qcow2(struct keys *keys, struct error *err);
 /* An NBD export's options, whose names begin with prefix. plain, to be freed,
  * becomes its URI without what is between the server and us. source_nbd.c */
 int source_take_nbd(struct keys *keys, const char *prefix,

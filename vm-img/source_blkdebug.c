@@ -8,7 +8,6 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/base/size.h"
 #include "lib/image/blkdebug.h"
 #include "lib/image/lock.h"
 #include "vm-img/keys.h"
@@ -148,14 +147,15 @@ static int take_sizes(struct keys *keys, const char *prefix, struct blkdebug *d,
 
 	for (unsigned i = 0; i < array_size(sizes); i++) {
 		const char *value;
+		int rc;
 
 		snprintf(name, sizeof(name), "%s%s", prefix, sizes[i].name);
 		value = keys_take(keys, name);
-		if (value != NULL && size_parse(value, 'b', sizes[i].value) < 0)
-			return error_set(err, -EINVAL,
-					 "Parameter '%s' expects a "
-					 "non-negative number below 2^64",
-					 sizes[i].name);
+		rc = value != NULL ? image_size_parse(sizes[i].name, value,
+						      sizes[i].value, err)
+				   : 0;
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }

@@ -3,7 +3,6 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/base/size.h"
 #include "lib/base/text.h"
 #include "vm-img/format_options.h"
 #include "vm-img/keys.h"
@@ -256,12 +255,7 @@ static int take_size(struct source_reader *r, const char *prefix,
 	const char *text = take(r, prefix, name);
 
 	*has = text != NULL;
-	if (text == NULL || size_parse(text, 'b', size) == 0)
-		return 0;
-	return error_set(err, -EINVAL,
-			 "Parameter '%s' expects a non-negative number below "
-			 "2^64",
-			 name);
+	return text == NULL ? 0 : image_size_parse(name, text, size, err);
 }
 
 static int take_window(struct source_reader *r, const char *prefix,

@@ -44,10 +44,10 @@ int source_take_null(struct keys *keys, const char *prefix, const char *driver,
 	rc = keys_take_bool(keys, name, &null.reads_zeroes, err);
 	if (rc < 0)
 		return rc;
-	if (size != NULL && size_parse(size, 'b', &null.size) < 0)
-		return error_set(err, -EINVAL,
-				 "Parameter 'size' expects a non-negative "
-				 "number below 2^64");
+	if (size != NULL)
+		rc = image_size_parse("size", size, &null.size, err);
+	if (rc < 0)
+		return rc;
 	if (latency != NULL &&
 	    number_parse(latency, 0, INT64_MAX, &null.latency_ns) < 0)
 		return error_set(err, -EINVAL,

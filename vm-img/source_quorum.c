@@ -4,7 +4,6 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/base/size.h"
 #include "vm-img/keys.h"
 #include "vm-img/source_name.h"
 

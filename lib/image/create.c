@@ -2,6 +2,7 @@
 /* Creation: what is the same for each format. */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/size.h"
 #include "lib/image/file_options.h"
 #include "lib/image/format.h"
 
@@ -70,6 +71,25 @@ int image_number_parse(const char *name, const char *text, uint64_t *value,
 		return error_set(err, -ERANGE,
 				 "Value '%s' is too large for parameter '%s'",
 				 text, name);
+	return 0;
+}
+
+int image_size_parse(const char *name, const char *text, uint64_t *bytes,
+		     struct error *err)
+{
+	const char *number = text + strspn(text, " \t\n");
+	int rc = size_parse(number + (*number == '+'), 'b', bytes);
+
+	if (rc == -ERANGE)
+		return error_set(err, rc,
+				 "Value '%s' is out of range for parameter "
+				 "'%s'",
+				 text, name);
+	if (rc < 0)
+		return error_set(err, rc,
+				 "Parameter '%s' expects a non-negative number "
+				 "below 2^64",
+				 name);
 	return 0;
 }
 

@@ -391,6 +391,10 @@ bool image_format_compresses(const char *format);
  * more). */
 int image_number_parse(const char *name, const char *text, uint64_t *value,
 		       struct error *err);
+/* The same of a size, with or without a suffix: bytes, as strtod() would read
+ * them: there may be white space and a plus sign before. */
+int image_size_parse(const char *name, const char *text, uint64_t *bytes,
+		     struct error *err);
 /* What every format takes as well: options of the file. */
 extern const struct image_option_spec image_file_specs[];
 /* "nbd://HOST/EXPORT" and the like: what IMAGE_NBD allows. */
