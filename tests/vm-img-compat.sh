@@ -180,6 +180,9 @@ qemu-img info -f foo nothere
 qemu-img info -f qcow2 json:{}
 qemu-img info json:{}
 qemu-img bitmap --remove -f raw r.raw b
+qemu-img bitmap --enable -g 1k t.qcow2
+qemu-img bitmap --enable -F qcow2 t.qcow2
+qemu-img bitmap t.qcow2
 qemu-img bitmap --merge b -f raw r.raw c
 qemu-img commit --image-opts driver=qcow2,file.filename=o.qcow2,read-only=on
 qemu-img rebase -u -b t.qcow2 -F qcow2 --image-opts driver=qcow2,file.filename=o.qcow2,read-only=on

@@ -173,14 +173,14 @@ static const char *find_fault(const struct request *request, int n_operands)
 	if (request->n_actions == 0)
 		return "Need at least one of --add, --remove, --clear, "
 		       "--enable, --disable, or --merge";
-	if (n_operands != 2)
-		return "Expecting filename and bitmap name";
 	if (request->granularity != 0 && !request->adds)
 		return "granularity only supported with --add";
 	if (request->source_format != NULL && request->source_path == NULL)
 		return "-F only supported with -b";
 	if (request->source_path != NULL && !request->merges)
 		return "Merge bitmap source file only supported with --merge";
+	if (n_operands != 2)
+		return "Expecting filename and bitmap name";
 	return NULL;
 }
 
