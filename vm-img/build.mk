@@ -10,6 +10,7 @@ vm-img_SRCS := \
 	vm-img/compact.c \
 	vm-img/compare.c \
 	vm-img/convert.c \
+	vm-img/convert_check.c \
 	vm-img/convert_options.c \
 	vm-img/convert_stream.c \
 	vm-img/copy.c \

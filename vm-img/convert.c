@@ -109,99 +109,6 @@ static int open_sources(struct job *job, const struct convert *request,
 	return 0;
 }
 
-static bool has_option(const struct image_option_spec *specs, const char *name)
-{
-	for (; specs->name != NULL; specs++)
-		if (strcmp(specs->name, name) == 0)
-			return true;
-	return false;
-}
-
-static int check_compression(const struct format_options *options)
-{
-	const char *mode = format_options_get(options, "preallocation");
-
-	if (format_options_is_on(format_options_get(options, "encryption")) ||
-	    format_options_get(options, "encrypt.format") != NULL) {
-		report_error("Compression and encryption not supported at the "
-			     "same time");
-		return -ENOTSUP;
-	}
-	if (mode == NULL || strcmp(mode, "off") == 0)
-		return 0;
-	report_error("Compression and preallocation not supported at the same "
-		     "time");
-	return -ENOTSUP;
-}
-
-/* -B and -F: stronger than the same with -o. */
-static int take_backing(struct convert *request,
-			const struct image_option_spec *specs)
-{
-	static const char *const names[] = { "backing_file", "backing_fmt" };
-	const char *const values[] = { request->backing,
-				       request->backing_format };
-
-	for (unsigned i = 0; i < array_size(names); i++) {
-		if (values[i] == NULL)
-			continue;
-		if (!has_option(specs, names[i])) {
-			report_error("Backing file %snot supported for file "
-				     "format '%s'",
-				     i == 0 ? "" : "format ",
-				     request->target_format);
-			return -ENOTSUP;
-		}
-		if (format_options_set(&request->options, names[i], values[i]) <
-		    0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static int check_backing(const struct convert *request)
-{
-	const char *text = NULL;
-
-	if (format_options_get(&request->options, "backing_file") == NULL)
-		return 0;
-	if (request->is_target_zero)
-		text = "Cannot use --target-is-zero when the destination image "
-		       "has a backing file";
-	else if (request->n_sources > 1)
-		text = "Having a backing file for the target makes no sense "
-		       "when concatenating multiple input images";
-	else if (!request->has_no_create &&
-		 format_options_get(&request->options, "backing_fmt") == NULL)
-		text = "Use of backing file requires explicit backing format";
-	if (text == NULL)
-		return 0;
-	report_error("%s", text);
-	return -EINVAL;
-}
-
-/* In the order in which qemu-img finds fault. */
-static int check_target_options(struct convert *request)
-{
-	const struct image_option_spec *specs =
-		format_options_of_new(request->target_format, true, NULL);
-	struct format_options *options = &request->options;
-
-	if (specs == NULL)
-		return -ENOENT;
-	if (!request->has_no_create && check_new_or_report(request->target) < 0)
-		return -EINVAL;
-	if (format_options_check_or_report(options, specs) < 0 ||
-	    take_backing(request, specs) < 0 || check_backing(request) < 0)
-		return -EINVAL;
-	if (request->wants_compression &&
-	    !image_format_compresses(request->target_format)) {
-		report_error("Compression not supported for this file format");
-		return -ENOTSUP;
-	}
-	return request->wants_compression ? check_compression(options) : 0;
-}
-
 static int check_bitmaps(const struct job *job, const struct convert *request)
 {
 	const char *text = NULL;
@@ -404,7 +311,7 @@ static int run_stream(struct convert *request, unsigned source_flags)
 	int rc = convert_stream_check(request);
 
 	if (rc == 0)
-		rc = check_target_options(request);
+		rc = convert_check_target(request);
 	if (rc == 0)
 		rc = open_sources(&job, request, source_flags);
 	if (rc == 0) {
@@ -460,7 +367,7 @@ int convert_do(struct convert *request)
 	else
 		rc = open_sources(&job, request, source_flags & IMAGE_DIRECT);
 	if (rc == 0 && !request->is_target_options)
-		rc = check_target_options(request);
+		rc = convert_check_target(request);
 	if (rc == 0)
 		rc = check_bitmaps(&job, request);
 	if (rc == 0 && argument_cache(request->cache, &flags) < 0) {

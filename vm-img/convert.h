@@ -25,6 +25,10 @@ struct convert {
 /* The exit status. What failed leaves no output that was not there before. */
 int convert_do(struct convert *request);
 
+/* convert_check.c: in the order in which qemu-img finds fault; -B and -F are
+ * options of the target from then on. -errno and a message. */
+int convert_check_target(struct convert *request);
+
 /* convert_stream.c: what cannot be had on a pipe is refused, by name; and the
  * work, from all sources. -errno and a message. */
 int convert_stream_check(struct convert *request);

@@ -121,36 +121,6 @@ static int take_size(struct request *request, uint64_t bytes)
 	return format_options_set(&request->options, "size", text);
 }
 
-static bool has_backing(const struct image_option_spec *specs)
-{
-	while (specs->name != NULL && strcmp(specs->name, "backing_file") != 0)
-		specs++;
-	return specs->name != NULL;
-}
-
-/* -b and -F: stronger than the same with -o. */
-static int take_backing(struct request *request,
-			const struct image_option_spec *specs)
-{
-	const char *file = request->backing, *format = request->backing_format;
-	int rc = 0;
-
-	if (!has_backing(specs) && (file != NULL || format != NULL)) {
-		report_error("%s: Backing file %snot supported for file format "
-			     "'%s'",
-			     request->path, file != NULL ? "" : "format ",
-			     request->format);
-		return -EINVAL;
-	}
-	if (file != NULL)
-		rc = format_options_set(&request->options, "backing_file",
-					file);
-	if (rc == 0 && format != NULL)
-		rc = format_options_set(&request->options, "backing_fmt",
-					format);
-	return rc;
-}
-
 /* In the order in which qemu-img finds fault; NULL: one was reported. */
 static const struct image_option_spec *check_request(struct request *request)
 {
@@ -177,8 +147,14 @@ static const struct image_option_spec *check_request(struct request *request)
 		report_hint_of(err.text);
 		return NULL;
 	}
-	if (take_size(request, size) < 0 || take_backing(request, specs) < 0 ||
-	    check_backing(request) < 0)
+	if (take_size(request, size) < 0)
+		return NULL;
+	rc = format_options_set_backing(&request->options, request->format,
+					request->backing,
+					request->backing_format, &err);
+	if (rc < 0)
+		report_error("%s: %s", request->path, error_text(&err, rc));
+	if (rc < 0 || check_backing(request) < 0)
 		return NULL;
 	return specs;
 }

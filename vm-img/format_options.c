@@ -214,6 +214,25 @@ int format_options_check_or_report(struct format_options *options,
 	return rc;
 }
 
+int format_options_set_backing(struct format_options *options,
+			       const char *format, const char *name,
+			       const char *name_format, struct error *err)
+{
+	int rc = 0;
+
+	if ((name != NULL || name_format != NULL) &&
+	    find_spec(image_create_specs(format), "backing_file") == NULL)
+		return error_set(err, -ENOTSUP,
+				 "Backing file %snot supported for file format "
+				 "'%s'",
+				 name != NULL ? "" : "format ", format);
+	if (name != NULL)
+		rc = format_options_set(options, "backing_file", name);
+	if (rc == 0 && name_format != NULL)
+		rc = format_options_set(options, "backing_fmt", name_format);
+	return rc;
+}
+
 unsigned format_options_list(const struct format_options *options,
 			     const struct image_option_spec *specs,
 			     struct image_option *list)

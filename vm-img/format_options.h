@@ -43,6 +43,12 @@ int format_options_check(struct format_options *options,
 int format_options_check_or_report(struct format_options *options,
 				   const struct image_option_spec *specs);
 
+/* -b and -F, each of which may be NULL: stronger than the same with -o.
+ * -ENOTSUP: the format (which can be created) has no backing files. */
+int format_options_set_backing(struct format_options *options,
+			       const char *format, const char *name,
+			       const char *name_format, struct error *err);
+
 /* Options that were checked, all of them in list, of FORMAT_OPTIONS_MAX; how
  * many. */
 unsigned format_options_list(const struct format_options *options,
