@@ -351,6 +351,19 @@ int open_backing(struct image **image, const char *of, const char *name,
 	return rc;
 }
 
+static struct image *open_plain(const char *path,
+				const struct image_open_options *options)
+{
+	struct error err = ERROR_INIT;
+	struct image *image;
+	int rc = image_open(&image, path, options, &err);
+
+	if (rc == 0)
+		return image;
+	report_error("Could not open '%s': %s", path, error_text(&err, rc));
+	return NULL;
+}
+
 struct image *open_new_or_report(const char *path, const char *format,
 				 const char *key_secret, unsigned flags)
 {
@@ -361,14 +374,8 @@ struct image *open_new_or_report(const char *path, const char *format,
 		.key_secret = key_secret,
 		.found = report_found,
 	};
-	struct error err = ERROR_INIT;
-	struct image *image;
-	int rc = image_open(&image, path, &options, &err);
 
-	if (rc == 0)
-		return image;
-	report_error("Could not open '%s': %s", path, error_text(&err, rc));
-	return NULL;
+	return open_plain(path, &options);
 }
 
 struct image *open_path_or_report(const char *path, const char *format,
@@ -380,14 +387,8 @@ struct image *open_path_or_report(const char *path, const char *format,
 		.cache_size = flags & IMAGE_READ_ONLY ? CACHE_ONE_PASS : 0,
 		.found = report_found,
 	};
-	struct error err = ERROR_INIT;
-	struct image *image;
-	int rc = image_open(&image, path, &options, &err);
 
-	if (rc == 0)
-		return image;
-	report_error("Could not open '%s': %s", path, error_text(&err, rc));
-	return NULL;
+	return open_plain(path, &options);
 }
 
 struct image *open_or_report(const char *name, const char *format,

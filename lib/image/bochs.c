@@ -148,17 +148,9 @@ static int bochs_open(struct image *image, struct error *err)
 	return 0;
 }
 
-static int bochs_get_info(struct image *image, struct image_info *info,
-			  struct error *err)
-{
-	(void)image;
-	(void)err;
-	info->has_no_dirty_flag = true;
-	return 0;
-}
-
 const struct image_format image_format_bochs = {
 	.name = "bochs",
+	.has_no_dirty_flag = true,
 	.is_in_sectors = true,
 	.probe = probe,
 	.open = bochs_open,
@@ -169,5 +161,4 @@ const struct image_format image_format_bochs = {
 	.discard = blocks_image_discard,
 	.flush = blocks_image_flush,
 	.map = blocks_image_map,
-	.get_info = bochs_get_info,
 };

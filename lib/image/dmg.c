@@ -242,15 +242,6 @@ static int dmg_map(struct image *image, uint64_t offset, uint64_t len,
 	return 0;
 }
 
-static int dmg_get_info(struct image *image, struct image_info *info,
-			struct error *err)
-{
-	(void)image;
-	(void)err;
-	info->has_no_dirty_flag = true;
-	return 0;
-}
-
 static int dmg_flush(struct image *image, struct error *err)
 {
 	(void)image;
@@ -261,6 +252,7 @@ static int dmg_flush(struct image *image, struct error *err)
 /* Nothing is written: it never is opened for that. */
 const struct image_format image_format_dmg = {
 	.name = "dmg",
+	.has_no_dirty_flag = true,
 	.is_in_sectors = true,
 	.probe = probe,
 	.open = dmg_open,
@@ -268,5 +260,4 @@ const struct image_format image_format_dmg = {
 	.readv = dmg_readv,
 	.flush = dmg_flush,
 	.map = dmg_map,
-	.get_info = dmg_get_info,
 };

@@ -29,7 +29,8 @@ struct image_format {
 	const char *name;
 	/* QEMU's driver of it works in sectors, and not in bytes. */
 	bool is_in_sectors;
-	bool has_backing; /* there may be an image under it */
+	bool has_no_dirty_flag; /* in QEMU's JSON, as its driver says nothing */
+	bool has_backing;	/* there may be an image under it */
 	/* Of a disk it is no more than a way to it, so that what is in which
 	 * of that one's layers is told as if it were not there. */
 	bool is_filter;
@@ -98,6 +99,7 @@ struct image_format {
 	int (*resize)(struct image *image, uint64_t size,
 		      const struct image_resize_options *options,
 		      struct error *err);
+	/* NULL: there is no more to say than of any image. */
 	int (*get_info)(struct image *image, struct image_info *info,
 			struct error *err);
 	/* NULL: no. */

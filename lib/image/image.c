@@ -357,6 +357,7 @@ int image_get_info(struct image *image, struct image_info *info,
 		.backing_name = image->backing_name,
 		.backing_format = image->backing_format,
 		.backing_path = image->backing_path,
+		.has_no_dirty_flag = image->format->has_no_dirty_flag,
 	};
 	limits_get(image, &info->limits);
 	rc = image_file_usage(image->file, &info->actual_size);
@@ -364,6 +365,8 @@ int image_get_info(struct image *image, struct image_info *info,
 		info->actual_size = UINT64_MAX;
 	else if (rc < 0)
 		return error_set_errno(err, rc, "Could not get the disk size");
+	if (image->format->get_info == NULL)
+		return 0;
 	return image->format->get_info(image, info, err);
 }
 

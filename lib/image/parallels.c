@@ -316,15 +316,6 @@ static int parallels_open(struct image *image, struct error *err)
 	return check_in_use(p, image, err);
 }
 
-static int parallels_get_info(struct image *image, struct image_info *info,
-			      struct error *err)
-{
-	(void)image;
-	(void)err;
-	info->has_no_dirty_flag = true;
-	return 0;
-}
-
 static const struct image_option_spec create_specs[] = {
 	{ "size", "size", "Virtual disk size", NULL },
 	{ "cluster_size", "size", "Parallels image cluster size", "1048576" },
@@ -475,6 +466,7 @@ static int parallels_repair(struct image *image, unsigned what,
 
 const struct image_format image_format_parallels = {
 	.name = "parallels",
+	.has_no_dirty_flag = true,
 	.has_backing = true,
 	.is_in_sectors = true,
 	.probe = probe,
@@ -490,5 +482,4 @@ const struct image_format image_format_parallels = {
 	.map = blocks_image_map,
 	.check = parallels_check,
 	.repair = parallels_repair,
-	.get_info = parallels_get_info,
 };
