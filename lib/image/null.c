@@ -122,7 +122,7 @@ static void null_close(struct image_file *file)
 
 /* clang-format off */
 #define NULL_OPS(name) { \
-	.driver = name, \
+	.driver = (name), \
 	.size = null_size, \
 	.usage = null_usage, \
 	.readv = null_readv, \
