@@ -140,6 +140,26 @@ test_verbs_that_write() {
 	same info lone.qcow2
 }
 
+# A name that leads to the image itself, through others, ends all the same.
+test_loops_by_names() {
+	for name in '"driver":"qcow2","file":{"filename":"n.qcow2"}' \
+		'"driver":"raw","file":{"driver":"qcow2","file":{"driver":"file","filename":"n.qcow2"}}' \
+		'"driver":"raw","file":{"driver":"quorum","vote-threshold":1,"children":[{"driver":"qcow2","file":{"driver":"file","filename":"n.qcow2"}}]}' \
+		'"driver":"qcow2","file":{"driver":"blkdebug","image":{"driver":"file","filename":"n.qcow2"}}'; do
+		driver=${name#*:?} driver=${driver%%?,*}
+		qemu-img create -q -u -f qcow2 -F "$driver" -b "json:{$name}" \
+			n.qcow2 1M
+		for verb in map 'convert -O raw' 'commit' 'rebase -b ""' \
+			'info --backing-chain'; do
+			to=o.raw
+			[ "$verb" = 'convert -O raw' ] || to=
+			said=$(eval "img $verb --allow-protocols n.qcow2 $to" \
+				2>&1)
+			assertEquals "$verb $name: $said" 1 $?
+		done
+	done
+}
+
 # The name is stored as it is; it is not followed when it comes out of an image.
 test_create_over_json() {
 	name='json:{"driver":"raw","file":{"driver":"file","filename":"plain.raw"}}'
@@ -149,6 +169,18 @@ test_create_over_json() {
 	assertEquals "qemu-img: Could not open 'n.qcow2': Backing file name \
 '$name' is not a plain path" "$(img map n.qcow2 2>&1)"
 	with map n.qcow2 backing.file.filename=plain.raw
+	qemu-img map n.qcow2 >theirs
+	assertEquals 'allowed' "$(cat theirs)" \
+		"$(img map --allow-protocols n.qcow2)"
+	qemu-img create -q -f qcow2 -b n.qcow2 -F qcow2 m.qcow2
+	qemu-io -c 'write -P 9 0 64k' m.qcow2 >out
+	qemu-img convert -O raw m.qcow2 theirs
+	for verb in 'commit -q' 'rebase -q -b ""'; do
+		cp m.qcow2 o.qcow2
+		eval "img $verb --allow-protocols o.qcow2"
+		assertEquals "$verb" 0 $?
+		qemu-img compare -q -F raw o.qcow2 theirs || fail "$verb"
+	done
 	same create -f qcow2 -b "$name" -F qcow2 n.qcow2
 	same create -f qcow2 -b 'json:{"file.filename":"plain.raw"}' -F raw n.qcow2
 	same create -f qcow2 -b 'json:{"driver":"raw","file.filename":"neither"}' \

@@ -7,6 +7,7 @@
 #include "lib/base/size.h"
 #include "lib/image/image.h"
 #include "vm-img/object.h"
+#include "vm-img/protocols.h"
 #include "vm-img/report.h"
 #include "vm-img/source.h"
 #include "vm-img/verb.h"
@@ -126,6 +127,9 @@ int arguments_next(struct arguments *a)
 	case OPTION_IMAGE_OPTS:
 		has_image_opts = true;
 		return arguments_next(a);
+	case OPTION_ALLOW_PROTOCOLS:
+		protocols_allow();
+		return arguments_next(a);
 	case OPTION_COMPAT:
 		if (!arguments_set_compat(a->value))
 			report_usage("--compat must be 7.2 or 10.2");
@@ -221,6 +225,7 @@ static int open_source(struct image **image, struct source *source,
 		.quorum = source_quorum(source),
 		.found = report_found,
 		.under = source_under(source),
+		.protocol = protocols_policy(),
 	};
 	int rc;
 
@@ -373,6 +378,7 @@ struct image *open_new_or_report(const char *path, const char *format,
 		.secrets = object_secrets(),
 		.key_secret = key_secret,
 		.found = report_found,
+		.protocol = protocols_policy(),
 	};
 
 	return open_plain(path, &options);

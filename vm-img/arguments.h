@@ -28,6 +28,7 @@ enum {
 	OPTION_FLUSH_INTERVAL,
 	OPTION_NO_DRAIN,
 	OPTION_COMPAT,
+	OPTION_ALLOW_PROTOCOLS,
 	OPTION_FORCE,
 	OPTION_INTEGRITY,
 	OPTION_LIMITS,
@@ -56,6 +57,8 @@ enum compat {
 	{ OPTION_IMAGE_OPTS, "image-opts", NULL, \
 	  "FILENAME is a list of options" }
 #define OPTIONS_END \
+	{ OPTION_ALLOW_PROTOCOLS, "allow-protocols", NULL, \
+	  "names inside images may be nbd: and json:" }, \
 	{ OPTION_COMPAT, "compat", "VERSION", \
 	  "words of qemu-img 7.2 (default) or 10.2" }, \
 	{ OPTION_HELP, "help", NULL, "print this help and exit" }, \

@@ -36,6 +36,7 @@ vm-img_SRCS := \
 	vm-img/object_throttle.c \
 	vm-img/object_tls.c \
 	vm-img/progress.c \
+	vm-img/protocols.c \
 	vm-img/rate.c \
 	vm-img/rebase.c \
 	vm-img/rebase_copy.c \

@@ -16,6 +16,7 @@
 #include "vm-img/arguments.h"
 #include "vm-img/object.h"
 #include "vm-img/progress.h"
+#include "vm-img/protocols.h"
 #include "vm-img/rate.h"
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
@@ -279,28 +280,81 @@ static int complain(const struct request *request, const struct error *err,
 	return rc;
 }
 
-/* May what is under the lowest layer be opened, and was it not already? */
-static int check_next(const struct run *run, const struct image_info *info)
+/* What is under the lowest layer, as the user says, or as its name there does:
+ * NULL if that is a path and there is no more to say. */
+static int find_under(const struct run *run, const struct image_info *info,
+		      const struct image_under **under, struct error *err)
 {
-	bool is_own_name = run->under != NULL && run->under->path != NULL;
-	struct error err = ERROR_INIT;
-	int rc = is_own_name
-			 ? 0
-			 : image_backing_name_check(info->backing_name, &err);
+	const struct image_under *named;
+	int rc;
 
-	if (rc < 0)
-		return complain(run->request, &err, rc);
-	for (unsigned i = 0; i < run->n_layers; i++) {
-		if (!is_same_file(image_path(run->layers[i]),
-				  info->backing_path) &&
-		    run->n_layers < LAYERS_MAX)
-			continue;
-		error_set(&err, -ELOOP,
-			  "Backing file '%s' creates an infinite loop.",
-			  info->backing_path);
-		return complain(run->request, &err, -ELOOP);
-	}
+	*under = run->under;
+	if (*under != NULL && (*under)->path != NULL)
+		return 0;
+	rc = protocols_find(info->backing_name, info->backing_format, &named,
+			    err);
+	if (rc == 0 && named != NULL)
+		*under = named;
+	return rc;
+}
+
+/* Was it not already opened? */
+static int check_loop(const struct run *run, const char *path,
+		      struct error *err)
+{
+	for (unsigned i = 0; i < run->n_layers; i++)
+		if (is_same_file(image_path(run->layers[i]), path) ||
+		    run->n_layers == LAYERS_MAX)
+			return error_set(err, -ELOOP,
+					 "Backing file '%s' creates an "
+					 "infinite loop.",
+					 path);
 	return 0;
+}
+
+static struct image_open_options options_of(const struct request *request,
+					    const struct image_info *info,
+					    const struct image_under *under)
+{
+	struct image_open_options options = {
+		.format = info->backing_format,
+		.flags = request->flags,
+		.secrets = object_secrets(),
+		.protocol = protocols_policy(),
+	};
+
+	if (under == NULL)
+		return options;
+	if (under->format != NULL)
+		options.format = under->format;
+	options.flags |= under->flags;
+	options.key_secret = under->key_secret;
+	options.layers = under->layers;
+	options.data_path = under->data_path;
+	options.nbd_context = under->nbd_context;
+	options.null = under->null;
+	options.quorum = under->quorum;
+	options.under = under->under;
+	return options;
+}
+
+static int check_names(const struct request *request,
+		       const struct image_info *info)
+{
+	if (info->backing_name != NULL && info->backing_path == NULL) {
+		report_error("Could not open '%s': Cannot generate a base "
+			     "directory for quorum nodes",
+			     request->path);
+		return -EINVAL;
+	}
+	if (info->backing_path != NULL)
+		return 0;
+	if (request->base != NULL)
+		report_error("Did not find '%s' in the backing chain of '%s'",
+			     request->base, request->path);
+	else
+		report_error("Image does not have a backing file");
+	return -ENOENT;
 }
 
 /*
@@ -310,47 +364,34 @@ static int check_next(const struct run *run, const struct image_info *info)
 static int open_next(struct run *run)
 {
 	struct image *above = image_unfiltered(run->layers[run->n_layers - 1]);
-	struct image *image;
-	const struct image_under *under = run->under;
-	struct image_open_options options = { .flags = run->request->flags,
-					      .secrets = object_secrets() };
+	const struct image_under *under = NULL;
+	struct image_open_options options;
 	struct error err = ERROR_INIT;
 	struct image_info info;
+	struct image *image;
+	const char *path;
 	bool is_last;
 	int rc = image_get_info(above, &info, &err);
 
 	if (rc < 0)
 		return complain(run->request, &err, rc);
-	if (info.backing_name != NULL && info.backing_path == NULL) {
-		report_error("Could not open '%s': Cannot generate a base "
-			     "directory for quorum nodes",
-			     run->request->path);
-		return -EINVAL;
-	}
-	if (info.backing_path == NULL && run->request->base != NULL) {
-		report_error("Did not find '%s' in the backing chain of '%s'",
-			     run->request->base, run->request->path);
-		return -ENOENT;
-	}
-	if (info.backing_path == NULL) {
-		report_error("Image does not have a backing file");
-		return -ENOENT;
-	}
-	rc = check_next(run, &info);
+	rc = check_names(run->request, &info);
 	if (rc < 0)
 		return rc;
+	rc = find_under(run, &info, &under, &err);
+	if (rc < 0)
+		return complain(run->request, &err, rc);
+	path = under != NULL && under->path != NULL ? under->path
+						    : info.backing_path;
+	rc = check_loop(run, path, &err);
+	if (rc < 0)
+		return complain(run->request, &err, rc);
 	is_last = is_base(run->request, image_path(above), &info);
-	options.format = info.backing_format;
-	if (under != NULL) {
-		if (under->format != NULL)
-			options.format = under->format;
-		options.flags |= under->flags;
-		options.key_secret = under->key_secret;
-		options.under = run->under = under->under;
-	}
+	options = options_of(run->request, &info, under);
+	run->under = options.under;
 	if (!is_last)
 		options.flags |= IMAGE_READ_ONLY | IMAGE_NO_BACKING;
-	rc = image_open(&image, info.backing_path, &options, &err);
+	rc = image_open(&image, path, &options, &err);
 	if (rc < 0)
 		return complain(run->request, &err, rc);
 	if (is_last)

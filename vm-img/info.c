@@ -9,6 +9,7 @@
 #include "lib/base/error.h"
 #include "vm-img/arguments.h"
 #include "vm-img/json.h"
+#include "vm-img/protocols.h"
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
 
@@ -80,9 +81,12 @@ static int look_at(struct link *link, const struct request *request,
 	struct stat st;
 	int rc;
 
-	link->image = path == request->path
-			      ? open_or_report(path, format, flags)
-			      : open_path_or_report(path, format, flags);
+	if (path == request->path)
+		link->image = open_or_report(path, format, flags);
+	else if (image_backing_name_check(path, NULL) < 0)
+		link->image = open_target_or_report(path, format, flags, false);
+	else
+		link->image = open_path_or_report(path, format, flags);
 	if (link->image == NULL)
 		return -EIO;
 	rc = image_get_info(link->image, &link->info, &err);
@@ -90,28 +94,27 @@ static int look_at(struct link *link, const struct request *request,
 		report_error("%s: %s", path, error_text(&err, rc));
 		return rc;
 	}
-	if (stat(image_plain_path(path), &st) == 0) {
+	if (stat(image_plain_path(image_path(link->image)), &st) == 0) {
 		link->device = st.st_dev;
 		link->inode = st.st_ino;
 	}
 	return 0;
 }
 
-static bool is_loop(const struct link *links, unsigned n, const char *path)
+/* Is the last one, which is of a file, among those before it? */
+static bool is_loop(const struct link *links, unsigned last)
 {
-	struct stat st;
-
-	if (stat(image_plain_path(path), &st) < 0)
-		return false;
-	for (unsigned i = 0; i < n; i++)
-		if (links[i].device == st.st_dev && links[i].inode == st.st_ino)
+	for (unsigned i = 0; i < last && links[last].inode != 0; i++)
+		if (links[i].device == links[last].device &&
+		    links[i].inode == links[last].inode)
 			return true;
 	return false;
 }
 
 static bool is_missing(const char *image, const char *what, const char *path)
 {
-	if (path == NULL || access(image_plain_path(path), R_OK) == 0)
+	if (path == NULL || image_backing_name_check(path, NULL) < 0 ||
+	    access(image_plain_path(path), R_OK) == 0)
 		return false;
 	report_error("%s: %s '%s' is missing: %s", image, what, path,
 		     strerror(errno));
@@ -142,6 +145,7 @@ static int find_next(const struct link *link, const struct request *request,
 		     const char **path)
 {
 	const char *name = link->info.backing_name;
+	const struct image_under *under;
 	struct error err = ERROR_INIT;
 	int rc;
 
@@ -156,7 +160,7 @@ static int find_next(const struct link *link, const struct request *request,
 			     name);
 		return -EINVAL;
 	}
-	rc = image_backing_name_check(name, &err);
+	rc = protocols_find(name, link->info.backing_format, &under, &err);
 	if (rc < 0)
 		report_error("Could not open '%s': %s", image_path(link->image),
 			     error_text(&err, rc));
@@ -174,12 +178,6 @@ static int run_request(const struct request *request, struct link *links,
 	while (path != NULL) {
 		const struct image_info *info = &links[*n].info;
 
-		if (is_loop(links, *n, path)) {
-			report_error("Backing file '%s' creates an infinite "
-				     "loop.",
-				     path);
-			return EXIT_FAILURE;
-		}
 		if (*n == CHAIN_MAX) {
 			report_error("Backing chain is longer than %d images",
 				     CHAIN_MAX);
@@ -188,6 +186,12 @@ static int run_request(const struct request *request, struct link *links,
 		++*n;
 		if (look_at(&links[*n - 1], request, path, format) < 0)
 			return EXIT_FAILURE;
+		if (is_loop(links, *n - 1)) {
+			report_error("Backing file '%s' creates an infinite "
+				     "loop.",
+				     path);
+			return EXIT_FAILURE;
+		}
 		if (request->wants_integrity && find_missing(&links[*n - 1])) {
 			status = EXIT_FAILURE;
 			break;

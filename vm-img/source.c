@@ -178,6 +178,8 @@ static void link_under(struct source *source)
 		.flags = source->flags,
 		.under = under != NULL ? &under->how : NULL,
 	};
+	if (source->path != NULL)
+		source->how.flags |= IMAGE_NBD | IMAGE_BLKDEBUG;
 }
 
 /* What the image above says of the file and the format need not be said. */
@@ -325,13 +327,16 @@ int source_parse(struct source *source, const char *name, const char *format,
 	return rc;
 }
 
+const struct image_under *source_how(struct source *source)
+{
+	source_under(source);
+	link_under(source);
+	return &source->how;
+}
+
 const struct image_under *source_under(struct source *source)
 {
-	if (source->under == NULL)
-		return NULL;
-	source_under(source->under);
-	link_under(source->under);
-	return &source->under->how;
+	return source->under != NULL ? source_how(source->under) : NULL;
 }
 
 struct source_layer *source_push(struct source *source,

@@ -88,6 +88,8 @@ int source_finish(struct source *source, struct image *image,
 		  struct error *err);
 /* As source lives. */
 const struct image_under *source_under(struct source *source);
+/* All of it, as of an image under another. */
+const struct image_under *source_how(struct source *source);
 void source_deinit(struct source *source);
 
 #endif

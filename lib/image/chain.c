@@ -75,12 +75,22 @@ int image_folder_check(const struct image *image, const char *name,
 			 "Cannot generate a base directory for quorum nodes");
 }
 
-static int check_policy(const struct image *image,
-			const struct image_open_options *options,
-			struct error *err)
+/* The caller's own word of where the image under this one is, or the caller's
+ * leave to go by what this one says. */
+static int find_how(const struct image *image,
+		    const struct image_open_options *options,
+		    const struct image_under **how, struct error *err)
 {
-	int rc = image_backing_name_check(image->backing_name, err);
+	int rc;
 
+	*how = options->under;
+	if (*how != NULL && (*how)->path != NULL)
+		return 0;
+	rc = image_backing_name_check(image->backing_name, err);
+	if (rc < 0 && *how == NULL && options->protocol != NULL)
+		return options->protocol(options->policy_context,
+					 image->backing_name,
+					 image->backing_format, how, err);
 	if (rc < 0)
 		return rc;
 	if (options->may_open != NULL &&
@@ -141,19 +151,21 @@ static int open_under(struct image *image,
 		      const struct image_open_options *options,
 		      const struct chain_link *link, struct error *err)
 {
-	const struct image_under *how = options->under;
+	const struct image_under *how;
 	struct image_open_options under = *options;
-	bool is_own_name = how != NULL && how->path != NULL;
-	int rc = is_own_name ? 0 : check_policy(image, options, err);
+	const char *path = image->backing_path;
+	int rc = find_how(image, options, &how, err);
 
-	if (rc == 0)
-		rc = check_loop(link, image->backing_path, err);
+	if (rc < 0)
+		return rc;
+	if (how != NULL && how->path != NULL)
+		path = how->path;
+	rc = check_loop(link, path, err);
 	if (rc < 0)
 		return rc;
 	under.format = image->backing_format;
-	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NO_LOCK);
-	if (!is_own_name)
-		under.flags &= ~(unsigned)(IMAGE_NBD | IMAGE_BLKDEBUG);
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NO_LOCK |
+				   IMAGE_NBD | IMAGE_BLKDEBUG);
 	under.flags |= IMAGE_READ_ONLY;
 	under.key_secret = NULL;
 	under.layers = NULL;
@@ -175,8 +187,10 @@ static int open_under(struct image *image,
 		under.quorum = how->quorum;
 		under.under = how->under;
 	}
-	rc = image_open_path(&image->backing, image->backing_path, &under, link,
-			     err);
+	/* A loop through what is between would not be seen. */
+	if (under.layers != NULL || under.quorum != NULL)
+		under.protocol = NULL;
+	rc = image_open_path(&image->backing, path, &under, link, err);
 	if (rc == 0 && image->format->check_backing != NULL)
 		rc = image->format->check_backing(image, err);
 	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")

@@ -69,7 +69,7 @@ struct image_null {
 
 /*
  * May a name found inside an image be opened? path is the resolved one.
- * NULL in the options: plain files are, protocols ("nbd:", "json:") are not.
+ * NULL in the options: any is that is a plain path.
  */
 typedef bool image_backing_policy(void *context, const char *path);
 
@@ -78,7 +78,9 @@ struct image_under {
 	const char *path; /* the caller's own, so no policy is asked; NULL: the
 			     name in the image */
 	const char *format; /* NULL: as the image says */
-	unsigned flags; /* IMAGE_DIRECT, _FORCE_SHARE, _NO_BACKING, _NO_LOCK */
+	/* IMAGE_DIRECT, _FORCE_SHARE, _NO_BACKING, _NO_LOCK; of a path, _NBD and
+	 * _BLKDEBUG. */
+	unsigned flags;
 	const char *key_secret;
 	const struct image_layer *layers;    /* as below */
 	const char *data_path, *nbd_context; /* as below */
@@ -86,6 +88,17 @@ struct image_under {
 	const struct image_quorum *quorum;
 	const struct image_under *under; /* NULL: as they say themselves */
 };
+
+/*
+ * May a name with a protocol that was found inside an image ("nbd://…",
+ * "json:…") be opened? Then *under is what it stands for, with a path; it
+ * stays the caller's, until the image is open. format is what the image says
+ * of it, NULL: nothing. -errno and a text: it may not, or is wrong.
+ */
+typedef int image_protocol_policy(void *context, const char *name,
+				  const char *format,
+				  const struct image_under **under,
+				  struct error *err);
 
 enum {
 	IMAGE_QUORUM_MAX = 8,
@@ -105,7 +118,8 @@ struct image_open_options {
 	const char *format; /* NULL: probe (then block 0 of raw is guarded) */
 	unsigned flags;	    /* enum image_open_flags */
 	image_backing_policy *may_open;
-	void *policy_context;
+	image_protocol_policy *protocol; /* NULL: none is allowed */
+	void *policy_context;		 /* of both */
 	/* Bytes of metadata cache; 0: enough for what a server needs. */
 	uint64_t cache_size;
 	/* Of an encrypted image: secrets (secret.h), and the id of the one that

@@ -183,8 +183,25 @@ test_image_in_an_export() {
 	serve_qemu -f raw src
 	silent convert -O raw --image-opts driver=qcow2,file.filename=b.qcow2,\
 backing.driver=raw,backing.file.driver=nbd,backing.file.path="$dir/sock" c.raw
+	# Or may let the name lead there, also from further down.
+	qemu-img create -q -f qcow2 -b b.qcow2 -F qcow2 d.qcow2
+	qemu-img create -q -u -f qcow2 -F raw e.qcow2 1M -b \
+		"json:{\"driver\":\"raw\",\"file\":{\"driver\":\"nbd\",\"path\":\"$dir/sock\"}}"
+	for name in b d e; do
+		silent convert --allow-protocols -O raw $name.qcow2 $name.raw
+		assertEquals "map of $name" \
+			"$(qemu-img map --output=json $name.qcow2)" \
+			"$(vm-img map --allow-protocols --output=json $name.qcow2)"
+		assertEquals "chain of $name" \
+			"$(qemu-img info --backing-chain $name.qcow2 |
+				sed 's,unix:///,unix://,')" \
+			"$(vm-img info --allow-protocols --backing-chain \
+				$name.qcow2 | sed 's,unix:///,unix://,')"
+	done
 	truncate -s 1M src
-	cmp src c.raw || fail 'over a server'
+	for name in b c d e; do
+		cmp src $name.raw || fail "$name over a server"
+	done
 	stop qemu-nbd
 }
 
