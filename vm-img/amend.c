@@ -63,15 +63,11 @@ static int show_help(const char *format)
 static int check_names(struct format_options *options, const char *format)
 {
 	const struct image_option_spec *specs = image_amend_specs(format);
-	struct error err = ERROR_INIT, none = ERROR_INIT;
-	int rc = format_options_check(options, specs, NULL, &err);
+	int rc = format_options_check_or_report(options, specs);
 
-	if (rc == 0)
-		return 0;
-	report_error("%s", error_text(&err, rc));
-	report_hint_of(err.text);
-	if (format_options_check(options, specs, image_create_specs(format),
-				 &none) == 0)
+	if (rc < 0 &&
+	    format_options_check(options, specs, image_create_specs(format),
+				 NULL) == 0)
 		report_hint("This option is only supported for image creation");
 	return rc;
 }

@@ -323,18 +323,8 @@ static struct image_open_options options_of(const struct request *request,
 		.protocol = protocols_policy(),
 	};
 
-	if (under == NULL)
-		return options;
-	if (under->format != NULL)
-		options.format = under->format;
-	options.flags |= under->flags;
-	options.key_secret = under->key_secret;
-	options.layers = under->layers;
-	options.data_path = under->data_path;
-	options.nbd_context = under->nbd_context;
-	options.null = under->null;
-	options.quorum = under->quorum;
-	options.under = under->under;
+	if (under != NULL)
+		image_under_apply(under, &options);
 	return options;
 }
 

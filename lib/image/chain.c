@@ -147,6 +147,21 @@ static int find_path(struct image *image, const struct image_under *how,
 	return image->backing_path == NULL ? -ENOMEM : 0;
 }
 
+void image_under_apply(const struct image_under *under,
+		       struct image_open_options *options)
+{
+	if (under->format != NULL)
+		options->format = under->format;
+	options->flags |= under->flags;
+	options->key_secret = under->key_secret;
+	options->layers = under->layers;
+	options->data_path = under->data_path;
+	options->nbd_context = under->nbd_context;
+	options->null = under->null;
+	options->quorum = under->quorum;
+	options->under = under->under;
+}
+
 static int open_under(struct image *image,
 		      const struct image_open_options *options,
 		      const struct chain_link *link, struct error *err)
@@ -175,18 +190,8 @@ static int open_under(struct image *image,
 	under.null = NULL;
 	under.quorum = NULL;
 	under.under = NULL;
-	if (how != NULL) {
-		if (how->format != NULL)
-			under.format = how->format;
-		under.flags |= how->flags;
-		under.key_secret = how->key_secret;
-		under.layers = how->layers;
-		under.data_path = how->data_path;
-		under.nbd_context = how->nbd_context;
-		under.null = how->null;
-		under.quorum = how->quorum;
-		under.under = how->under;
-	}
+	if (how != NULL)
+		image_under_apply(how, &under);
 	/* A loop through what is between would not be seen. */
 	if (under.layers != NULL || under.quorum != NULL)
 		under.protocol = NULL;

@@ -150,6 +150,11 @@ struct image_open_options {
 	const struct image_under *under; /* NULL: as the image says */
 };
 
+/* To open an image at under->path as it is said of one under another: flags are
+ * added, a format that is not said stays. */
+void image_under_apply(const struct image_under *under,
+		       struct image_open_options *options);
+
 /* options may be NULL: probe, read and write. */
 int image_open(struct image **image, const char *path,
 	       const struct image_open_options *options, struct error *err);
