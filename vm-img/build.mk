@@ -14,6 +14,7 @@ vm-img_SRCS := \
 	vm-img/convert_options.c \
 	vm-img/convert_stream.c \
 	vm-img/copy.c \
+	vm-img/copy_batches.c \
 	vm-img/copy_data.c \
 	vm-img/copy_feed.c \
 	vm-img/copy_map.c \

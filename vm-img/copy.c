@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The disk is cut into pieces at the borders of what the sources' maps say.
- * Workers take as many pieces as one buffer holds the data of, read them, and
- * then write in turn, so that the target's clusters lie in the order of the
- * disk: while one writes, the others read.
+ * Workers take as many pieces as one buffer holds the data of, a batch, and
+ * read them. One at a time writes, in the order of the disk, so that the
+ * target's clusters lie in that order, too:
  *
- *	         turn: whoever started there writes
- *	|........|wwww|rrrr|rrrr|------------------|
- *	                        cursor: what is to be taken next
+ *	         turn: what is written
+ *	|........|wwww|read|read|rrrr|-------------|
+ *	                             cursor: what is to be taken next
+ *
+ * Who writes goes on with what others have read meanwhile, and these read on,
+ * some batches ahead: to pass the pen to a thread that sleeps takes longer
+ * than to write half a megabyte to memory.
  *
  * A piece is zero by the map, or data; data is searched for zeroes, block by
  * block. A block is a cluster of the target, as less than that saves nothing,
@@ -18,7 +22,6 @@
  */
 #include "vm-img/copy_internal.h"
 
-#include "lib/base/cleanup.h"
 #include "lib/base/clock.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
@@ -32,13 +35,6 @@ enum {
 	HOLE_BLOCK_MAX = 64 * 1024,
 	CHUNK_COMPRESSED =
 		256 * 1024, /* to stay in cache, whatever I/O likes */
-	PIECES_MAX = 64,
-};
-
-/* What one worker takes at a time; its data lies in its buffer end to end. */
-struct batch {
-	struct copy_piece pieces[PIECES_MAX];
-	unsigned n;
 };
 
 static uint64_t find_block_len(const struct copy *copy)
@@ -102,6 +98,7 @@ static void fail(struct copy_run *run, int rc, const char *doing, uint64_t at,
 		run->failed_at = at;
 	}
 	turns_end(&run->turns);
+	copy_batches_end(run);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -117,9 +114,10 @@ static void count(struct copy_run *run)
 
 /* With the lock held: pieces in a row, as many as there is room for. One that
  * is compressed before its turn is alone. */
-static int fill(struct copy_run *run, struct batch *batch, struct error *err)
+static int fill(struct copy_run *run, struct copy_batch *batch,
+		struct error *err)
 {
-	unsigned max = run->copy->is_compressed ? 1 : PIECES_MAX;
+	unsigned max = run->copy->is_compressed ? 1 : COPY_PIECES_MAX;
 	struct copy_piece *next = &run->next;
 	uint64_t data_len = 0;
 
@@ -144,45 +142,55 @@ static int fill(struct copy_run *run, struct batch *batch, struct error *err)
 	return 0;
 }
 
-static bool take(struct copy_run *run, struct batch *batch)
+static struct copy_batch *get_batch(struct copy_run *run)
 {
-	struct error err = ERROR_INIT;
+	struct copy_batch *batch = NULL;
+	int rc;
+
+	pthread_mutex_lock(&run->lock);
+	rc = copy_batches_get(run, &batch);
+	pthread_mutex_unlock(&run->lock);
+	if (rc < 0)
+		fail(run, rc, "reading at byte", 0, NULL);
+	return batch;
+}
+
+static int take(struct copy_run *run, struct copy_batch *batch,
+		struct error *err)
+{
 	int rc = 0;
 
-	batch->n = 0;
 	pthread_mutex_lock(&run->lock);
 	if (run->result == 0)
-		rc = fill(run, batch, &err);
+		rc = fill(run, batch, err);
 	pthread_mutex_unlock(&run->lock);
 	if (rc < 0)
 		fail(run, rc, "reading block status at offset", run->cursor,
-		     &err);
-	return batch->n > 0 && rc == 0;
+		     err);
+	return rc;
 }
 
-static bool take_fed(struct copy_run *run, struct batch *batch, uint8_t *buf)
+static int take_fed(struct copy_run *run, struct copy_batch *batch,
+		    struct error *err)
 {
-	struct error err = ERROR_INIT;
 	int rc = 0;
 
-	batch->n = 0;
 	pthread_mutex_lock(&run->feed_lock);
 	if (!run->is_feed_over) {
-		rc = copy_feed(run, &batch->pieces[0], buf, &err);
+		rc = copy_feed(run, &batch->pieces[0], batch->buf, err);
 		batch->n = 1;
 	}
 	if (rc < 0)
 		run->is_feed_over = true;
 	pthread_mutex_unlock(&run->feed_lock);
 	if (rc < 0)
-		fail(run, rc, "reading at byte", batch->pieces[0].start, &err);
-	return batch->n > 0 && rc == 0;
+		fail(run, rc, "reading at byte", batch->pieces[0].start, err);
+	return rc;
 }
 
-static bool read_batch(struct copy_run *run, const struct batch *batch,
-		       uint8_t *buf)
+static int read_pieces(struct copy_run *run, const struct copy_batch *batch,
+		       struct error *err)
 {
-	struct error err = ERROR_INIT;
 	uint64_t since_ns = clock_ns(), len = 0;
 
 	for (unsigned i = 0; i < batch->n; i++) {
@@ -191,22 +199,46 @@ static bool read_batch(struct copy_run *run, const struct batch *batch,
 
 		if (piece->kind != COPY_DATA)
 			continue;
-		rc = copy_read(run, batch->pieces[0].start, piece, buf + len,
-			       &err);
+		rc = copy_read(run, batch->pieces[0].start, piece,
+			       batch->buf + len, err);
 		if (rc < 0) {
-			fail(run, rc, "reading at byte", piece->start, &err);
-			return false;
+			fail(run, rc, "reading at byte", piece->start, err);
+			return rc;
 		}
 		len += piece->len;
 	}
 	crew_report(&run->crew, since_ns, len);
-	return true;
+	return 0;
 }
 
-static bool write_batch(struct copy_run *run, const struct batch *batch,
-			const uint8_t *buf)
+/* NULL: there is no more, or it is over. */
+static struct copy_batch *read_batch(struct copy_run *run)
+{
+	struct copy_batch *batch = get_batch(run);
+	struct error err = ERROR_INIT;
+	int rc;
+
+	if (batch == NULL)
+		return NULL;
+	if (run->copy->is_fed)
+		rc = take_fed(run, batch, &err);
+	else
+		rc = take(run, batch, &err);
+	if (rc == 0 && batch->n > 0 && !run->copy->is_fed)
+		rc = read_pieces(run, batch, &err);
+	if (rc == 0 && batch->n > 0)
+		return batch;
+	pthread_mutex_lock(&run->lock);
+	copy_batches_put(run, batch);
+	copy_batches_end(run);
+	pthread_mutex_unlock(&run->lock);
+	return NULL;
+}
+
+static bool write_pieces(struct copy_run *run, const struct copy_batch *batch)
 {
 	struct error err = ERROR_INIT;
+	const uint8_t *buf = batch->buf;
 
 	for (unsigned i = 0; i < batch->n; i++) {
 		const struct copy_piece *piece = &batch->pieces[i];
@@ -226,7 +258,7 @@ static bool write_batch(struct copy_run *run, const struct batch *batch,
 }
 
 /* With the lock held. */
-static void show_progress(struct copy_run *run, const struct batch *batch)
+static void show_progress(struct copy_run *run, const struct copy_batch *batch)
 {
 	for (unsigned i = 0; i < batch->n; i++) {
 		const struct copy_piece *piece = &batch->pieces[i];
@@ -239,36 +271,53 @@ static void show_progress(struct copy_run *run, const struct batch *batch)
 	}
 }
 
-static void pass_turn(struct copy_run *run, const struct batch *batch)
+/* With the lock held, but for the writing. */
+static bool write_batch(struct copy_run *run, struct copy_batch *batch)
 {
 	const struct copy_piece *last = &batch->pieces[batch->n - 1];
+	bool is_good;
 
-	pthread_mutex_lock(&run->lock);
-	turns_pass(&run->turns,
-		   last->start + last->len - batch->pieces[0].start);
-	if (run->copy->progress != NULL)
-		show_progress(run, batch);
 	pthread_mutex_unlock(&run->lock);
+	is_good = write_pieces(run, batch);
+	pthread_mutex_lock(&run->lock);
+	if (is_good)
+		turns_pass(&run->turns,
+			   last->start + last->len - batch->pieces[0].start);
+	if (is_good && run->copy->progress != NULL)
+		show_progress(run, batch);
+	copy_batches_put(run, batch);
+	return is_good;
+}
+
+/* By this thread and what follows, too, unless another one is at it. With the
+ * lock held. */
+static bool write_in_order(struct copy_run *run, struct copy_batch *batch)
+{
+	bool is_good = true;
+
+	batch->state = COPY_BATCH_READ;
+	if (run->is_writing)
+		return true;
+	run->is_writing = true;
+	while (is_good && (batch = copy_batches_next(run)) != NULL)
+		is_good = write_batch(run, batch);
+	run->is_writing = false;
+	return is_good;
 }
 
 static void *work(void *context)
 {
 	struct copy_run *run = context;
-	size_t room = run->chunk_len < COPY_PAGE ? COPY_PAGE : run->chunk_len;
-	_cleanup_free_ uint8_t *buf = aligned_alloc(COPY_PAGE, room);
-	struct batch batch;
+	/* Who compresses does so before its turn. */
+	bool is_alone = run->copy->is_compressed || run->copy->is_unordered;
+	struct copy_batch *batch;
+	bool is_good = true;
 
-	if (buf == NULL) {
-		fail(run, -ENOMEM, "reading at byte", 0, NULL);
-		return NULL;
-	}
-	while (run->copy->is_fed ? take_fed(run, &batch, buf)
-				 : take(run, &batch)) {
-		if (!run->copy->is_fed && !read_batch(run, &batch, buf))
-			break;
-		if (!write_batch(run, &batch, buf))
-			break;
-		pass_turn(run, &batch);
+	while (is_good && (batch = read_batch(run)) != NULL) {
+		pthread_mutex_lock(&run->lock);
+		is_good = is_alone ? write_batch(run, batch)
+				   : write_in_order(run, batch);
+		pthread_mutex_unlock(&run->lock);
 	}
 	return NULL;
 }
@@ -296,9 +345,12 @@ int copy_run(const struct copy *copy, struct error *err)
 		run.total += image_size(copy->sources[i]);
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_mutex_init(&run.feed_lock, NULL);
+	pthread_cond_init(&run.freed, NULL);
 	if ((copy->progress != NULL || copy->is_salvaged) && !copy->is_fed)
 		count(&run);
 	crew_run(&run.crew, first_workers(copy), copy->n_workers, work, &run);
+	copy_batches_free(&run);
+	pthread_cond_destroy(&run.freed);
 	pthread_mutex_destroy(&run.feed_lock);
 	pthread_mutex_destroy(&run.lock);
 	if (run.result < 0 && err != NULL)

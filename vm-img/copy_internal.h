@@ -17,6 +17,7 @@
 enum {
 	COPY_SECTOR = 512,
 	COPY_PAGE = 4096, /* no file system has smaller holes */
+	COPY_PIECES_MAX = 64,
 };
 
 struct copy_piece {
@@ -32,6 +33,18 @@ struct copy_piece {
 	 * the source that is. */
 	int map_rc;
 	uint64_t source_offset;
+};
+
+/* What one worker takes at a time; its data lies in buf end to end. */
+struct copy_batch {
+	struct copy_piece pieces[COPY_PIECES_MAX];
+	unsigned n;
+	uint8_t *buf; /* a chunk; NULL until it is needed */
+	enum {
+		COPY_BATCH_FREE,
+		COPY_BATCH_TAKEN,
+		COPY_BATCH_READ, /* to be written when its turn comes */
+	} state;
 };
 
 struct copy_run {
@@ -64,7 +77,23 @@ struct copy_run {
 	uint64_t n_done, n_data;
 	struct rate rate;
 	struct crew crew;
+	struct copy_batch *batches[WORKERS_MAX];
+	unsigned n_batches, n_free;
+	pthread_cond_t freed;
+	bool is_all_taken; /* what there is to copy; or it is over */
+	bool is_writing;   /* somebody is, in order */
 };
+
+/* copy_batches.c. With the lock held, without which it may wait: one that is
+ * empty; NULL, all is taken. -ENOMEM. */
+int copy_batches_get(struct copy_run *run, struct copy_batch **batch);
+void copy_batches_put(struct copy_run *run, struct copy_batch *batch);
+/* The one that has been read and whose turn it is; or NULL. */
+struct copy_batch *copy_batches_next(const struct copy_run *run);
+/* All is taken, or it is over. */
+void copy_batches_end(struct copy_run *run);
+/* Without the lock, when all workers are gone. */
+void copy_batches_free(struct copy_run *run);
 
 /* copy_map.c. With the lock held: the piece at the cursor, which stays where
  * it is. */

@@ -67,6 +67,16 @@ void workers_run(unsigned n, void *(*work)(void *), void *context)
 	crew_run(&crew, n, n, work, context);
 }
 
+unsigned crew_size(struct crew *crew)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&crew->lock);
+	n = crew->n + 1;
+	pthread_mutex_unlock(&crew->lock);
+	return n;
+}
+
 void crew_report(struct crew *crew, uint64_t since_ns, uint64_t len)
 {
 	uint64_t took_ns = clock_ns() - since_ns;

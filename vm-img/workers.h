@@ -41,6 +41,8 @@ struct crew {
 /* As workers_run(), with n at first, and up to max (WORKERS_MAX at most). */
 void crew_run(struct crew *crew, unsigned n, unsigned max,
 	      void *(*work)(void *), void *context);
+/* How many there are, the first one among them. */
+unsigned crew_size(struct crew *crew);
 /* By a worker: len bytes have been read since, a value of clock_ns(). */
 void crew_report(struct crew *crew, uint64_t since_ns, uint64_t len);
 
