@@ -40,15 +40,6 @@ bool arguments_set_compat(const char *version)
 	return true;
 }
 
-unsigned arguments_processors(unsigned max)
-{
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (n < 1)
-		return 1;
-	return (unsigned long)n < max ? (unsigned)n : max;
-}
-
 static void translate(const struct option_spec *specs, struct option *longs,
 		      char *letters)
 {

@@ -87,9 +87,6 @@ enum compat arguments_compat(void);
 /* Of another place than the options: false where there is no such version. */
 bool arguments_set_compat(const char *version);
 
-/* How many workers there may be: processors, at most max, at least 1. */
-unsigned arguments_processors(unsigned max);
-
 /*
  * 0, or -EINVAL and a message that names what ("image size"): bytes, with or
  * without a suffix, from min to max.

@@ -211,7 +211,7 @@ static void *work(void *context)
 static int copy_down(struct run *run, struct error *err)
 {
 	static const struct image_resize_options grow = { .may_shrink = false };
-	unsigned n_workers = workers_limit(arguments_processors(N_WORKERS),
+	unsigned n_workers = workers_limit(workers_processors(N_WORKERS),
 					   run->layers, run->n_layers);
 	int rc = 0;
 

@@ -292,7 +292,7 @@ static void compare_range(struct run *run, uint64_t end)
 {
 	run->end = end;
 	run->at[0] = run->at[1] = (struct status){ .len = 0 };
-	workers_run(workers_limit(arguments_processors(N_WORKERS), run->images,
+	workers_run(workers_limit(workers_processors(N_WORKERS), run->images,
 				  2),
 		    work, run);
 }

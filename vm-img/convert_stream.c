@@ -2,7 +2,6 @@
 /* convert to standard output. */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "vm-img/arguments.h"
 #include "vm-img/convert.h"
 #include "vm-img/copy.h"
 #include "vm-img/report.h"
@@ -90,9 +89,8 @@ int convert_stream(const struct convert *request, struct image **sources,
 	const struct stream stream = {
 		.sources = sources,
 		.n_sources = request->n_sources,
-		.n_workers =
-			workers_limit(arguments_processors(COPY_WORKERS_MAX),
-				      sources, request->n_sources),
+		.n_workers = workers_limit(workers_processors(COPY_WORKERS_MAX),
+					   sources, request->n_sources),
 		.fd = STDOUT_FILENO,
 	};
 	const struct stream_target target = {

@@ -24,7 +24,6 @@
 
 #include "lib/base/clock.h"
 #include "lib/image/image.h"
-#include "vm-img/arguments.h"
 #include "vm-img/report.h"
 
 #include <errno.h>
@@ -327,7 +326,7 @@ static void *work(void *context)
  * waits, pay in any case. */
 static unsigned first_workers(const struct copy *copy)
 {
-	unsigned n = arguments_processors(2);
+	unsigned n = workers_processors(2);
 
 	if (copy->is_compressed || copy->is_unordered ||
 	    image_is_uncached(copy->target) || n > copy->n_workers)

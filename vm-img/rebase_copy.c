@@ -11,7 +11,6 @@
 #include "lib/base/error.h"
 #include "lib/base/zero.h"
 #include "lib/image/image.h"
-#include "vm-img/arguments.h"
 #include "vm-img/progress.h"
 #include "vm-img/report.h"
 #include "vm-img/turns.h"
@@ -375,7 +374,7 @@ int rebase_copy(const struct rebase_copy *copy)
 {
 	struct image *const images[] = { copy->image, copy->old, copy->new };
 	unsigned n_workers =
-		workers_limit(arguments_processors(N_WORKERS), images, 3);
+		workers_limit(workers_processors(N_WORKERS), images, 3);
 	struct run run = { .copy = copy, .piece_len = find_piece_len(copy) };
 
 	pthread_mutex_init(&run.lock, NULL);

@@ -4,12 +4,23 @@
 #include "lib/base/clock.h"
 #include "lib/image/image.h"
 
+#include <unistd.h>
+
 enum {
 	/* Memory is copied faster, even on a machine of little. */
 	FAST_BYTES_PER_NS = 1,
 	/* More than a thread costs, or than it takes to be run again. */
 	PATIENCE_NS = 4000000,
 };
+
+unsigned workers_processors(unsigned max)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (n < 1)
+		return 1;
+	return (unsigned long)n < max ? (unsigned)n : max;
+}
 
 unsigned workers_limit(unsigned max, struct image *const *images, unsigned n)
 {

@@ -12,6 +12,9 @@ enum {
 	WORKERS_MAX = 64,
 };
 
+/* One for each processor: at most max, at least 1. */
+unsigned workers_processors(unsigned max);
+
 /* How many there may be: max, but 1 where rules of blkdebug hear of one of the
  * images, of which some may be NULL. */
 unsigned workers_limit(unsigned max, struct image *const *images, unsigned n);
