@@ -162,16 +162,16 @@ static bool take(struct run *run, struct piece *piece)
 static bool do_piece(struct run *run, const struct piece *piece, uint8_t *buf)
 {
 	struct error err = ERROR_INIT;
-	uint64_t since_ns;
+	struct crew_time since;
 	int rc = 0;
 
 	rate_sleep(piece->ready_ns);
-	since_ns = clock_ns();
+	since = crew_time();
 	if (piece->layer != NULL)
 		rc = image_read(piece->layer, piece->start, buf,
 				(size_t)piece->len, &err);
 	if (piece->layer != NULL)
-		crew_report(&run->crew, since_ns, piece->len);
+		crew_report(&run->crew, since, piece->len);
 	if (rc < 0) {
 		fail(run, rc, &err);
 		return false;

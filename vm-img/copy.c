@@ -22,7 +22,6 @@
  */
 #include "vm-img/copy_internal.h"
 
-#include "lib/base/clock.h"
 #include "lib/image/image.h"
 #include "vm-img/report.h"
 
@@ -190,7 +189,8 @@ static int take_fed(struct copy_run *run, struct copy_batch *batch,
 static int read_pieces(struct copy_run *run, const struct copy_batch *batch,
 		       struct error *err)
 {
-	uint64_t since_ns = clock_ns(), len = 0;
+	struct crew_time since = crew_time();
+	uint64_t len = 0;
 
 	for (unsigned i = 0; i < batch->n; i++) {
 		const struct copy_piece *piece = &batch->pieces[i];
@@ -206,7 +206,7 @@ static int read_pieces(struct copy_run *run, const struct copy_batch *batch,
 		}
 		len += piece->len;
 	}
-	crew_report(&run->crew, since_ns, len);
+	crew_report(&run->crew, since, len);
 	return 0;
 }
 

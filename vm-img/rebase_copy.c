@@ -7,7 +7,6 @@
 #include "vm-img/rebase_copy.h"
 
 #include "lib/base/cleanup.h"
-#include "lib/base/clock.h"
 #include "lib/base/error.h"
 #include "lib/base/zero.h"
 #include "lib/image/image.h"
@@ -295,7 +294,7 @@ static bool do_piece(struct run *run, const struct piece *piece,
 		     uint8_t *before, uint8_t *after)
 {
 	struct error err = ERROR_INIT;
-	uint64_t since_ns = clock_ns();
+	struct crew_time since = crew_time();
 	int rc = read_padded(run->copy->old, piece->start, before, piece->len,
 			     &err);
 
@@ -310,7 +309,7 @@ static bool do_piece(struct run *run, const struct piece *piece,
 		     &err);
 		return false;
 	}
-	crew_report(&run->crew, since_ns, 2 * piece->len);
+	crew_report(&run->crew, since, 2 * piece->len);
 	if (!await_turn(run, piece))
 		return false;
 	rc = write_differences(run, piece, before, after, &err);

@@ -88,15 +88,28 @@ unsigned crew_size(struct crew *crew)
 	return n;
 }
 
-void crew_report(struct crew *crew, uint64_t since_ns, uint64_t len)
+struct crew_time crew_time(void)
 {
-	uint64_t took_ns = clock_ns() - since_ns;
-	uint64_t fast_ns = len / FAST_BYTES_PER_NS;
+	return (struct crew_time){ clock_ns(), clock_thread_ns() };
+}
 
-	if (took_ns <= fast_ns)
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a > b ? a - b : 0;
+}
+
+void crew_report(struct crew *crew, struct crew_time since, uint64_t len)
+{
+	uint64_t took_ns = clock_ns() - since.ns;
+	uint64_t busy_ns = clock_thread_ns() - since.thread_ns;
+
+	took_ns = less(took_ns, len / FAST_BYTES_PER_NS);
+	if (took_ns == 0)
 		return;
 	pthread_mutex_lock(&crew->lock);
-	crew->waited_ns += took_ns - fast_ns;
+	if (crew->n + 1 >= workers_processors(WORKERS_MAX))
+		took_ns = less(took_ns, busy_ns);
+	crew->waited_ns += took_ns;
 	if (crew->waited_ns >= PATIENCE_NS) {
 		crew->waited_ns = 0;
 		hire(crew);

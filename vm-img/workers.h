@@ -30,7 +30,8 @@ void workers_run(unsigned n, void *(*work)(void *), void *context);
  * Workers that write in turn. Where reading is copying from memory, one or two
  * are faster than several who wait for each other; where it waits for a device,
  * or decompresses, it pays that others go on meanwhile. So few begin, and hire
- * the next when reading turns out to be slow.
+ * the next when reading turns out to be slow; one for each processor where it
+ * is these that are busy.
  */
 struct crew {
 	void *(*work)(void *);
@@ -46,7 +47,12 @@ void crew_run(struct crew *crew, unsigned n, unsigned max,
 	      void *(*work)(void *), void *context);
 /* How many there are, the first one among them. */
 unsigned crew_size(struct crew *crew);
-/* By a worker: len bytes have been read since, a value of clock_ns(). */
-void crew_report(struct crew *crew, uint64_t since_ns, uint64_t len);
+
+struct crew_time {
+	uint64_t ns, thread_ns;
+};
+struct crew_time crew_time(void);
+/* By a worker: it has read len bytes since, all in its own thread. */
+void crew_report(struct crew *crew, struct crew_time since, uint64_t len);
 
 #endif

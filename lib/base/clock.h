@@ -6,5 +6,7 @@
 
 /* Nanoseconds since some moment, whatever happens to the time of day. */
 uint64_t clock_ns(void);
+/* Nanoseconds for which this thread has run on a processor. */
+uint64_t clock_thread_ns(void);
 
 #endif

@@ -2,7 +2,6 @@
 #include "vm-img/workers.h"
 
 #include "lib/base/cleanup.h"
-#include "lib/base/clock.h"
 #include "lib/base/error.h"
 #include "lib/image/image.h"
 
@@ -29,6 +28,7 @@ struct job {
 	struct crew crew;
 	atomic_uint n_workers, n_left;
 	uint64_t len; /* so much is read in SLOW_NS */
+	bool is_busy; /* for longer */
 };
 
 static void *work(void *context)
@@ -36,14 +36,21 @@ static void *work(void *context)
 	struct job *job = context;
 
 	job->n_workers++;
-	while ((int)job->n_left-- > 0)
-		crew_report(&job->crew, clock_ns() - SLOW_NS, job->len);
+	while ((int)job->n_left-- > 0) {
+		struct crew_time since = crew_time();
+
+		since.ns -= SLOW_NS;
+		if (job->is_busy)
+			since.thread_ns -= much;
+		crew_report(&job->crew, since, job->len);
+	}
 	return NULL;
 }
 
-static unsigned count_workers(unsigned n, unsigned max, uint64_t len)
+static unsigned count_workers(unsigned n, unsigned max, uint64_t len,
+			      bool is_busy)
 {
-	struct job job = { .len = len };
+	struct job job = { .len = len, .is_busy = is_busy };
 
 	job.n_left = READS;
 	crew_run(&job.crew, n, max, work, &job);
@@ -53,22 +60,31 @@ static unsigned count_workers(unsigned n, unsigned max, uint64_t len)
 static void test_memory_needs_one(void **state)
 {
 	(void)state;
-	assert_int_equal(count_workers(1, 8, much), 1);
+	assert_int_equal(count_workers(1, 8, much, false), 1);
 }
 
 static void test_a_device_takes_all(void **state)
 {
 	(void)state;
-	assert_int_equal(count_workers(1, 8, LITTLE), 8);
-	assert_int_equal(count_workers(1, 1, LITTLE), 1);
-	assert_int_equal(count_workers(1, 1000, LITTLE), WORKERS_MAX);
+	assert_int_equal(count_workers(1, 8, LITTLE, false), 8);
+	assert_int_equal(count_workers(1, 1, LITTLE, false), 1);
+	assert_int_equal(count_workers(1, 1000, LITTLE, false), WORKERS_MAX);
+}
+
+static void test_who_computes_takes_processors(void **state)
+{
+	unsigned n = workers_processors(8);
+
+	(void)state;
+	assert_int_equal(count_workers(1, 8, LITTLE, true), n);
+	assert_int_equal(count_workers(8, 8, LITTLE, true), 8);
 }
 
 static void test_all_at_once(void **state)
 {
 	(void)state;
-	assert_int_equal(count_workers(8, 8, much), 8);
-	assert_int_equal(count_workers(1000, 1000, much), WORKERS_MAX);
+	assert_int_equal(count_workers(8, 8, much, false), 8);
+	assert_int_equal(count_workers(1000, 1000, much, false), WORKERS_MAX);
 }
 
 static struct image *open_raw(const char *prefix, const char *path)
@@ -110,6 +126,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_memory_needs_one),
 		cmocka_unit_test(test_a_device_takes_all),
+		cmocka_unit_test(test_who_computes_takes_processors),
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_rules_see_one_at_a_time),
 	};
