@@ -79,6 +79,7 @@ FUZZERS	= $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 FUZZ_FLAGS = -g -O1 -fsanitize=fuzzer-no-link,address,undefined \
 	  -fno-sanitize-recover=all
 FUZZ_OBJS = $(LIB_SRCS:%.c=$(B)/fuzz-objs/%.o)
+FUZZ_LIMIT = tests/fuzz/support/heap_limit
 $(B)/fuzz-objs/%.o: %.c | $(GENERATED)
 	@mkdir -p $(@D)
 	$(call say,CC)clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -pthread -MMD -MP -c -o $@ $<
@@ -88,10 +89,10 @@ $(B)/fuzz-objs/lib.a: $(FUZZ_OBJS)
 .SECONDEXPANSION:
 $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c \
 		$$(patsubst %.c,$(B)/fuzz-objs/%.o,$$($$*_FUZZ_SRCS)) \
-		$(B)/fuzz-objs/lib.a
+		$(B)/fuzz-objs/$(FUZZ_LIMIT).o $(B)/fuzz-objs/lib.a
 	@mkdir -p $(@D)
 	$(call say,CC)clang $(CPPFLAGS) -std=c11 $(FUZZ_FLAGS) -fsanitize=fuzzer -pthread \
-		-o $@ $^ $(IMAGE_LIBS)
+		-Wl,--wrap=LLVMFuzzerTestOneInput -o $@ $^ $(IMAGE_LIBS)
 -include $(FUZZ_OBJS:.o=.d)
 fuzzers: $(FUZZERS)
 fuzz: $(FUZZERS)
@@ -105,7 +106,7 @@ fuzz: $(FUZZERS)
 
 SCRIPTS	= $(shell grep -rlE '^\#!/bin/(ba)?sh' .ci tests 2>/dev/null)
 C_FILES	= $(LIB_SRCS) $(PROG_SRCS) $(UNIT_SRCS) $(SUPPORT_SRCS) \
-	  $(FUZZ_SRCS) $(BENCH_SRCS) $(TOOL_SRCS) $(HEADERS)
+	  $(FUZZ_SRCS) $(FUZZ_LIMIT).c $(BENCH_SRCS) $(TOOL_SRCS) $(HEADERS)
 format:
 	clang-format -i $(C_FILES)
 lint: | $(GENERATED)
