@@ -93,23 +93,24 @@ struct crew_time crew_time(void)
 	return (struct crew_time){ clock_ns(), clock_thread_ns() };
 }
 
-static uint64_t less(uint64_t a, uint64_t b)
+/* With the lock held. With more workers than processors, each waits for the
+ * others too, but for less time than it runs. */
+static bool has_all_processors(const struct crew *crew)
 {
-	return a > b ? a - b : 0;
+	return crew->n + 1 >= workers_processors(WORKERS_MAX);
 }
 
 void crew_report(struct crew *crew, struct crew_time since, uint64_t len)
 {
 	uint64_t took_ns = clock_ns() - since.ns;
 	uint64_t busy_ns = clock_thread_ns() - since.thread_ns;
+	uint64_t fast_ns = len / FAST_BYTES_PER_NS;
 
-	took_ns = less(took_ns, len / FAST_BYTES_PER_NS);
-	if (took_ns == 0)
+	if (took_ns <= fast_ns)
 		return;
 	pthread_mutex_lock(&crew->lock);
-	if (crew->n + 1 >= workers_processors(WORKERS_MAX))
-		took_ns = less(took_ns, busy_ns);
-	crew->waited_ns += took_ns;
+	if (!has_all_processors(crew) || took_ns > 2 * busy_ns)
+		crew->waited_ns += took_ns - fast_ns;
 	if (crew->waited_ns >= PATIENCE_NS) {
 		crew->waited_ns = 0;
 		hire(crew);
