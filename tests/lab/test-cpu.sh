@@ -34,8 +34,10 @@ oneTimeSetUp() {
 			do:button)
 				insmod /evdev.ko
 				until [ -e /dev/input/event0 ]; do :; done
+				# Events before it is open are lost.
+				exec 3</dev/input/event0
 				echo ready
-				dd if=/dev/input/event0 bs=24 count=1 of=/dev/null
+				dd bs=24 count=1 <&3 of=/dev/null
 				echo pressed
 				;;
 			esac
