@@ -10,7 +10,6 @@
  * nothing: the top still covers what was half written under it.
  */
 #include "lib/base/cleanup.h"
-#include "lib/base/clock.h"
 #include "lib/base/error.h"
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"

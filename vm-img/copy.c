@@ -26,13 +26,10 @@
 #include "vm-img/report.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 enum {
 	BLOCK_MAX = 2 * 1024 * 1024,
 	HOLE_BLOCK_MAX = 64 * 1024,
-	CHUNK_COMPRESSED =
-		256 * 1024, /* to stay in cache, whatever I/O likes */
 };
 
 static uint64_t find_block_len(const struct copy *copy)
@@ -153,39 +150,6 @@ static struct copy_batch *get_batch(struct copy_run *run)
 	return batch;
 }
 
-static int take(struct copy_run *run, struct copy_batch *batch,
-		struct error *err)
-{
-	int rc = 0;
-
-	pthread_mutex_lock(&run->lock);
-	if (run->result == 0)
-		rc = fill(run, batch, err);
-	pthread_mutex_unlock(&run->lock);
-	if (rc < 0)
-		fail(run, rc, "reading block status at offset", run->cursor,
-		     err);
-	return rc;
-}
-
-static int take_fed(struct copy_run *run, struct copy_batch *batch,
-		    struct error *err)
-{
-	int rc = 0;
-
-	pthread_mutex_lock(&run->feed_lock);
-	if (!run->is_feed_over) {
-		rc = copy_feed(run, &batch->pieces[0], batch->buf, err);
-		batch->n = 1;
-	}
-	if (rc < 0)
-		run->is_feed_over = true;
-	pthread_mutex_unlock(&run->feed_lock);
-	if (rc < 0)
-		fail(run, rc, "reading at byte", batch->pieces[0].start, err);
-	return rc;
-}
-
 static int read_pieces(struct copy_run *run, const struct copy_batch *batch,
 		       struct error *err)
 {
@@ -210,6 +174,39 @@ static int read_pieces(struct copy_run *run, const struct copy_batch *batch,
 	return 0;
 }
 
+static int take_and_read(struct copy_run *run, struct copy_batch *batch,
+			 struct error *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&run->lock);
+	if (run->result == 0)
+		rc = fill(run, batch, err);
+	pthread_mutex_unlock(&run->lock);
+	if (rc < 0)
+		fail(run, rc, "reading block status at offset", run->cursor,
+		     err);
+	return rc < 0 ? rc : read_pieces(run, batch, err);
+}
+
+static int take_fed(struct copy_run *run, struct copy_batch *batch,
+		    struct error *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&run->feed_lock);
+	if (!run->is_feed_over) {
+		rc = copy_feed(run, &batch->pieces[0], batch->buf, err);
+		batch->n = 1;
+	}
+	if (rc < 0)
+		run->is_feed_over = true;
+	pthread_mutex_unlock(&run->feed_lock);
+	if (rc < 0)
+		fail(run, rc, "reading at byte", batch->pieces[0].start, err);
+	return rc;
+}
+
 /* NULL: there is no more, or it is over. */
 static struct copy_batch *read_batch(struct copy_run *run)
 {
@@ -222,9 +219,7 @@ static struct copy_batch *read_batch(struct copy_run *run)
 	if (run->copy->is_fed)
 		rc = take_fed(run, batch, &err);
 	else
-		rc = take(run, batch, &err);
-	if (rc == 0 && batch->n > 0 && !run->copy->is_fed)
-		rc = read_pieces(run, batch, &err);
+		rc = take_and_read(run, batch, &err);
 	if (rc == 0 && batch->n > 0)
 		return batch;
 	pthread_mutex_lock(&run->lock);

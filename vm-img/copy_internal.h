@@ -39,7 +39,7 @@ struct copy_piece {
 struct copy_batch {
 	struct copy_piece pieces[COPY_PIECES_MAX];
 	unsigned n;
-	uint8_t *buf; /* a chunk; NULL until it is needed */
+	uint8_t *buf; /* a chunk */
 	enum {
 		COPY_BATCH_FREE,
 		COPY_BATCH_TAKEN,

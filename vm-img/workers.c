@@ -60,6 +60,7 @@ void crew_run(struct crew *crew, unsigned n, unsigned max,
 	crew->context = context;
 	crew->n = 0;
 	crew->max = max < WORKERS_MAX ? max : WORKERS_MAX;
+	crew->n_processors = workers_processors(WORKERS_MAX);
 	crew->waited_ns = 0;
 	pthread_mutex_init(&crew->lock, NULL);
 	pthread_mutex_lock(&crew->lock);
@@ -97,7 +98,7 @@ struct crew_time crew_time(void)
  * others too, but for less time than it runs. */
 static bool has_all_processors(const struct crew *crew)
 {
-	return crew->n + 1 >= workers_processors(WORKERS_MAX);
+	return crew->n + 1 >= crew->n_processors;
 }
 
 void crew_report(struct crew *crew, struct crew_time since, uint64_t len)

@@ -37,7 +37,8 @@ struct crew {
 	void *(*work)(void *);
 	void *context;
 	pthread_mutex_t lock;
-	unsigned n, max;    /* n are there, beside the first */
+	unsigned n, max; /* n are there, beside the first */
+	unsigned n_processors;
 	uint64_t waited_ns; /* since the last one came */
 	pthread_t threads[WORKERS_MAX];
 };
@@ -48,6 +49,7 @@ void crew_run(struct crew *crew, unsigned n, unsigned max,
 /* How many there are, the first one among them. */
 unsigned crew_size(struct crew *crew);
 
+/* When a read began: values of clock_ns() and clock_thread_ns(). */
 struct crew_time {
 	uint64_t ns, thread_ns;
 };
