@@ -9,8 +9,9 @@
 enum {
 	/* Memory is copied faster, even on a machine of little. */
 	FAST_BYTES_PER_NS = 1,
-	/* More than a thread costs, or than it takes to be run again. */
-	PATIENCE_NS = 4000000,
+	/* Of reading, by all of them: more than twice what one waits that has
+	 * to give its processor to somebody else now and then. */
+	PATIENCE_NS = 16000000,
 };
 
 unsigned workers_processors(unsigned max)
@@ -61,6 +62,7 @@ void crew_run(struct crew *crew, unsigned n, unsigned max,
 	crew->n = 0;
 	crew->max = max < WORKERS_MAX ? max : WORKERS_MAX;
 	crew->n_processors = workers_processors(WORKERS_MAX);
+	crew->took_ns = 0;
 	crew->waited_ns = 0;
 	pthread_mutex_init(&crew->lock, NULL);
 	pthread_mutex_lock(&crew->lock);
@@ -107,14 +109,16 @@ void crew_report(struct crew *crew, struct crew_time since, uint64_t len)
 	uint64_t busy_ns = clock_thread_ns() - since.thread_ns;
 	uint64_t fast_ns = len / FAST_BYTES_PER_NS;
 
-	if (took_ns <= fast_ns)
-		return;
 	pthread_mutex_lock(&crew->lock);
-	if (!has_all_processors(crew) || took_ns > 2 * busy_ns)
+	crew->took_ns += took_ns;
+	if (took_ns > fast_ns &&
+	    (!has_all_processors(crew) || took_ns > 2 * busy_ns))
 		crew->waited_ns += took_ns - fast_ns;
-	if (crew->waited_ns >= PATIENCE_NS) {
+	if (crew->took_ns >= PATIENCE_NS) {
+		if (crew->waited_ns > crew->took_ns / 2)
+			hire(crew);
+		crew->took_ns = 0;
 		crew->waited_ns = 0;
-		hire(crew);
 	}
 	pthread_mutex_unlock(&crew->lock);
 }

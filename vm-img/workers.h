@@ -30,8 +30,8 @@ void workers_run(unsigned n, void *(*work)(void *), void *context);
  * Workers that write in turn. Where reading is copying from memory, one or two
  * are faster than several who wait for each other; where it waits for a device,
  * or decompresses, it pays that others go on meanwhile. So few begin, and hire
- * the next when reading turns out to be slow; one for each processor where it
- * is these that are busy.
+ * the next when reading turns out to be slow most of the time; one for each
+ * processor where it is these that are busy.
  */
 struct crew {
 	void *(*work)(void *);
@@ -39,7 +39,9 @@ struct crew {
 	pthread_mutex_t lock;
 	unsigned n, max; /* n are there, beside the first */
 	unsigned n_processors;
-	uint64_t waited_ns; /* since the last one came */
+	/* Of late: what reading took, and what of that was more than copying
+	 * takes. */
+	uint64_t took_ns, waited_ns;
 	pthread_t threads[WORKERS_MAX];
 };
 

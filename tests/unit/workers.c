@@ -27,8 +27,9 @@ static const uint64_t much = UINT64_C(1) << 50;
 struct job {
 	struct crew crew;
 	atomic_uint n_workers, n_left;
-	uint64_t len; /* so much is read in SLOW_NS */
-	bool is_busy; /* for longer */
+	uint64_t len;	/* so much is read in SLOW_NS */
+	unsigned every; /* so many-th time, and otherwise much */
+	bool is_busy;	/* for longer */
 };
 
 static void *work(void *context)
@@ -36,13 +37,15 @@ static void *work(void *context)
 	struct job *job = context;
 
 	job->n_workers++;
-	while ((int)job->n_left-- > 0) {
+	for (int left = (int)job->n_left--; left > 0;
+	     left = (int)job->n_left--) {
 		struct crew_time since = crew_time();
 
 		since.ns -= SLOW_NS;
 		if (job->is_busy)
 			since.thread_ns -= much;
-		crew_report(&job->crew, since, job->len);
+		crew_report(&job->crew, since,
+			    left % (int)job->every == 0 ? job->len : much);
 	}
 	return NULL;
 }
@@ -50,7 +53,7 @@ static void *work(void *context)
 static unsigned count_workers(unsigned n, unsigned max, uint64_t len,
 			      bool is_busy)
 {
-	struct job job = { .len = len, .is_busy = is_busy };
+	struct job job = { .len = len, .every = 1, .is_busy = is_busy };
 
 	job.n_left = READS;
 	crew_run(&job.crew, n, max, work, &job);
@@ -69,6 +72,17 @@ static void test_a_device_takes_all(void **state)
 	assert_int_equal(count_workers(1, 8, LITTLE, false), 8);
 	assert_int_equal(count_workers(1, 1, LITTLE, false), 1);
 	assert_int_equal(count_workers(1, 1000, LITTLE, false), WORKERS_MAX);
+}
+
+/* By somebody else who has work for this processor. */
+static void test_being_kept_is_not_waiting(void **state)
+{
+	struct job job = { .len = LITTLE, .every = 4 };
+
+	(void)state;
+	job.n_left = READS;
+	crew_run(&job.crew, 1, 8, work, &job);
+	assert_int_equal(job.n_workers, 1);
 }
 
 static void test_who_computes_takes_processors(void **state)
@@ -126,6 +140,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_memory_needs_one),
 		cmocka_unit_test(test_a_device_takes_all),
+		cmocka_unit_test(test_being_kept_is_not_waiting),
 		cmocka_unit_test(test_who_computes_takes_processors),
 		cmocka_unit_test(test_all_at_once),
 		cmocka_unit_test(test_rules_see_one_at_a_time),
