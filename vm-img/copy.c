@@ -49,10 +49,13 @@ static uint64_t find_block_len(const struct copy *copy)
 
 static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 {
-	uint64_t result = image_transfer_len(copy->target);
+	uint64_t result = 0;
 
 	if (copy->is_compressed)
 		return block_len;
+	/* Otherwise it takes at once what it is given. */
+	if (copy->is_fed || image_is_uncached(copy->target))
+		result = image_transfer_len(copy->target);
 	/* Zeroes are counted within a chunk. */
 	if (copy->min_sparse > COPY_PAGE)
 		result = BLOCK_MAX;

@@ -19,6 +19,7 @@
 
 enum {
 	TRANSFER_LEN = 512 << 10,
+	TRANSFER_LEN_PACKED = 256 << 10,
 	TRANSFER_LEN_DIRECT = 2 << 20,
 };
 
@@ -86,7 +87,9 @@ bool image_is_heard(const struct image *image)
 
 uint32_t image_transfer_len(const struct image *image)
 {
-	return image_is_uncached(image) ? TRANSFER_LEN_DIRECT : TRANSFER_LEN;
+	if (image_is_uncached(image))
+		return TRANSFER_LEN_DIRECT;
+	return image->is_packed ? TRANSFER_LEN_PACKED : TRANSFER_LEN;
 }
 
 struct image *image_unfiltered(struct image *image)

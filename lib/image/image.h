@@ -193,7 +193,8 @@ bool image_is_heard(const struct image *image);
 /*
  * Bytes to read or write at a time when there is much, a power of two: little
  * enough to stay in the processor's cache where the page cache answers at
- * once, and more where it does not.
+ * once, more where it does not, and less where decompressing takes most of the
+ * time anyway.
  */
 uint32_t image_transfer_len(const struct image *image);
 /* The image under this one (borrowed), or NULL. */
