@@ -95,14 +95,13 @@ $(FUZZERS): $(B)/fuzz/%: tests/fuzz/%.c \
 		-Wl,--wrap=LLVMFuzzerTestOneInput -o $@ $^ $(IMAGE_LIBS)
 -include $(FUZZ_OBJS:.o=.d)
 fuzzers: $(FUZZERS)
-fuzz: $(FUZZERS)
-	@set -e; for f in $(FUZZERS); do n=$${f##*/}; \
-		mkdir -p $(B)/corpus/$$n; echo "fuzz $$n"; \
-		seeds=; [ ! -d tests/fuzz/$$n.seeds ] || \
-			seeds=tests/fuzz/$$n.seeds; \
-		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 \
-			-rss_limit_mb=1024 -print_final_stats=1 \
-			$(B)/corpus/$$n $$seeds; done
+fuzz: $(FUZZERS:$(B)/fuzz/%=fuzz-%)
+$(FUZZERS:$(B)/fuzz/%=fuzz-%): fuzz-%: $(B)/fuzz/%
+	@mkdir -p $(B)/corpus/$*
+	@echo "fuzz $*"
+	@$< -max_total_time=$(FUZZ_SECONDS) -timeout=10 -verbosity=0 \
+		-rss_limit_mb=1024 -print_final_stats=1 \
+		$(B)/corpus/$* $(wildcard tests/fuzz/$*.seeds)
 
 SCRIPTS	= $(shell grep -rlE '^\#!/bin/(ba)?sh' .ci tests 2>/dev/null)
 C_FILES	= $(LIB_SRCS) $(PROG_SRCS) $(UNIT_SRCS) $(SUPPORT_SRCS) \
@@ -119,7 +118,7 @@ lint: | $(GENERATED)
 		'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
 		-std=c11 -D_GNU_SOURCE -I. -I$(B) \
 		-DPIPEVISOR_VERSION=\"$(VERSION)\"' tidy
-	@shellcheck -x -e SC1091 $(SCRIPTS)
+	@printf '%s\n' $(SCRIPTS) | xargs -P2 -n8 shellcheck -x -e SC1091
 	@mandoc -Tlint -Wwarning man/*.[157]
 
 bench: all $(BENCH_SRCS:%.c=$(B)/%)
