@@ -65,4 +65,20 @@ test_guesses() {
 }
 
 # shellcheck disable=SC1091 # not part of the tree
+# What may come yet is not taken for raw.
+test_versions() {
+	qemu-img create -q -f qcow q 1M
+	for version in '\0\0\0\0' '\0\0\0\4' '\0\0\0\377' '\1\0\0\2' \
+		'\377\377\377\377'; do
+		for file in a q; do
+			# shellcheck disable=SC2059 # of octal digits
+			printf "$version" |
+				dd of=$file bs=1 seek=4 conv=notrunc status=none
+			same info $file
+			same check $file
+			same convert -O raw $file x
+		done
+	done
+}
+
 . shunit2
