@@ -281,7 +281,7 @@ static int copy(struct job *job, const struct convert *request)
 		.is_quiet = request->is_quiet,
 		.rate_limit = request->rate_limit,
 		.n_workers = (unsigned)request->n_workers,
-		.progress = job->progress.is_shown ? &job->progress : NULL,
+		.progress = &job->progress,
 	};
 	long n_cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct error err = ERROR_INIT;

@@ -254,9 +254,14 @@ static bool write_pieces(struct copy_run *run, const struct copy_batch *batch)
 	return true;
 }
 
-/* With the lock held. */
+/* With the lock held. How much of it is data is counted only for who looks on
+ * all the time. */
 static void show_progress(struct copy_run *run, const struct copy_batch *batch)
 {
+	if (!run->copy->progress->is_shown) {
+		progress_show(run->copy->progress, run->turns.now, run->total);
+		return;
+	}
 	for (unsigned i = 0; i < batch->n; i++) {
 		const struct copy_piece *piece = &batch->pieces[i];
 
@@ -280,7 +285,7 @@ static bool write_batch(struct copy_run *run, struct copy_batch *batch)
 	if (is_good)
 		turns_pass(&run->turns,
 			   last->start + last->len - batch->pieces[0].start);
-	if (is_good && run->copy->progress != NULL)
+	if (is_good)
 		show_progress(run, batch);
 	copy_batches_put(run, batch);
 	return is_good;
@@ -343,7 +348,7 @@ int copy_run(const struct copy *copy, struct error *err)
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_mutex_init(&run.feed_lock, NULL);
 	pthread_cond_init(&run.freed, NULL);
-	if ((copy->progress != NULL || copy->is_salvaged) && !copy->is_fed)
+	if ((copy->progress->is_shown || copy->is_salvaged) && !copy->is_fed)
 		count(&run);
 	crew_run(&run.crew, first_workers(copy), copy->n_workers, work, &run);
 	copy_batches_free(&run);

@@ -38,7 +38,7 @@ struct copy {
 	bool is_salvaged, is_quiet;
 	uint64_t rate_limit; /* bytes per second; 0: none */
 	unsigned n_workers;
-	struct progress *progress; /* begun; or NULL */
+	struct progress *progress; /* begun */
 };
 
 enum {

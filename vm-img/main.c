@@ -13,6 +13,7 @@
 #include "vm-img/verb.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -150,6 +151,15 @@ static int take_standard_options(int argc, char **argv)
 	return optind < argc ? optind : 0;
 }
 
+/* Who stops reading, a file that may grow no more and a question of how far it
+ * is before anything has begun end no work: calls fail, or nobody answers. */
+static void ignore_signals(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+}
+
 int main(int argc, char **argv)
 {
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
@@ -158,6 +168,9 @@ int main(int argc, char **argv)
 	int status, at;
 
 	log_init(slash != NULL ? slash + 1 : program);
+	/* What works has nothing to say. */
+	log_set_level(LOG_LEVEL_WARN);
+	ignore_signals();
 	if (argc < 2)
 		report_usage("Not enough arguments");
 	at = take_standard_options(argc, argv);

@@ -9,8 +9,11 @@
 #include "lib/image/lock.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -184,11 +187,23 @@ void report_usage(const char *format, ...)
 	exit(EXIT_FAILURE);
 }
 
+/* Such a reader has had what it wanted. */
+static bool is_reader_gone(void)
+{
+	struct pollfd fd = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	return poll(&fd, 1, 0) > 0 && fd.revents & (POLLERR | POLLHUP);
+}
+
 int report_finish(int status)
 {
-	int is_bad = ferror(stdout);
+	bool is_gone = is_reader_gone(), is_empty = __fpending(stdout) == 0;
+	bool is_bad = ferror(stdout);
 
-	if (fclose(stdout) == 0 && !is_bad)
+	/* Without any standard output, nothing is what reaches it. */
+	if (fclose(stdout) < 0)
+		is_bad |= !is_empty || errno != EBADF;
+	if (!is_bad || is_gone)
 		return status;
 	report_error("Could not write to standard output");
 	return EXIT_FAILURE;

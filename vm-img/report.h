@@ -54,8 +54,9 @@ _Noreturn void report_usage(const char *format, ...)
 void report_usage_of(const char *verb);
 
 /*
- * Close standard output and say whether everything reached it: a program
- * that prints results ends with this. 0, or 1 and a message.
+ * Close standard output and say whether everything reached it, unless nobody
+ * reads on: a program that prints results ends with this. 0, or 1 and a
+ * message.
  */
 int report_finish(int status);
 

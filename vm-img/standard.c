@@ -7,7 +7,6 @@
 #include "lib/image/image.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -140,6 +139,5 @@ int standard_prepare_output(struct error *err)
 		return error_set(err, -EINVAL,
 				 "Standard output is a terminal, which is no "
 				 "place for an image");
-	signal(SIGPIPE, SIG_IGN);
 	return 0;
 }

@@ -29,8 +29,8 @@ int standard_open(struct image **image, const char *format, unsigned flags,
 int standard_read(void *buf, size_t len, size_t *got, struct error *err);
 
 /*
- * Standard output is about to be written to: not a terminal, and what closes
- * it early is an error to be told and no signal. -errno with a text.
+ * Standard output is about to be written to: not a terminal. -errno with a
+ * text.
  */
 int standard_prepare_output(struct error *err);
 
