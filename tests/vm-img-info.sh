@@ -72,6 +72,15 @@ test_request_alignment() {
 		"$(limit 'request alignment' a.qcow2)"
 }
 
+# Where QEMU's dictionary has both.
+test_encrypted_with_data_file() {
+	qemu-img create -q -f qcow2 --object secret,id=s,data=x \
+		-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10,data_file=d \
+		a 1M
+	same info a
+	same info --output=json a
+}
+
 test_other_limits() {
 	qemu-img create -q -f qcow2 -o extended_l2=on,cluster_size=128k a 1M
 	assertEquals 4096 "$(limit 'write zeroes alignment' a)"

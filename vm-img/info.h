@@ -37,11 +37,22 @@ static inline bool info_has_specifics(const struct image_info *info)
 	return info->n_rows > 0 || info->encryption != NULL;
 }
 
-/* Bitmaps come before this row, and encryption after it, where QEMU's
- * dictionary has them. */
+/* Bitmaps come before this row, where QEMU's dictionary has them. */
 static inline bool info_is_middle(const struct image_info_row *row)
 {
 	return strcmp(row->json_name, "refcount-bits") == 0;
+}
+
+/* And encryption after row i, which names a data file if there is one. */
+static inline bool info_is_before_encryption(const struct image_info *info,
+					     unsigned i)
+{
+	static const char last[] = "data-file";
+
+	if (info_is_middle(&info->rows[i]))
+		return i + 1 == info->n_rows ||
+		       strcmp(info->rows[i + 1].json_name, last) != 0;
+	return strcmp(info->rows[i].json_name, last) == 0;
 }
 
 #endif

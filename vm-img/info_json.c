@@ -67,7 +67,7 @@ static void json_rows(struct json *json, const char *format,
 			json_bool(json, row->json_name, row->number != 0);
 			break;
 		}
-		if (info_is_middle(row))
+		if (info_is_before_encryption(info, i))
 			encryption_json(json, info);
 	}
 	if (info->n_rows == 0)

@@ -132,7 +132,7 @@ void info_print(struct image *image, const struct image_info *info,
 		if (info_is_middle(&info->rows[i]))
 			info_bitmaps_print(info);
 		print_row(&info->rows[i]);
-		if (info_is_middle(&info->rows[i]))
+		if (info_is_before_encryption(info, i))
 			encryption_print(info);
 	}
 	if (info->n_rows == 0)
