@@ -233,4 +233,20 @@ test_nodes_that_are_not_created() {
 }
 
 # shellcheck disable=SC1091 # not part of the tree
+# They make no difference here; a value that is none is a slip.
+test_overlap_checks() {
+	qemu-img create -q -f qcow2 o.qcow2 1M
+	for name in main-header active-l1 active-l2 refcount-table \
+		refcount-block snapshot-table inactive-l1 inactive-l2 \
+		bitmap-directory foo; do
+		for value in on off 1; do
+			same map --image-opts \
+				driver=qcow2,overlap-check.$name=$value,file.filename=o.qcow2
+		done
+	done
+	same map 'json:{"driver": "qcow2", "overlap-check": {"template": "all",
+		"snapshot-table": false}, "file": {"driver": "file",
+		"filename": "o.qcow2"}}'
+}
+
 . shunit2

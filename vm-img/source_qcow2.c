@@ -16,9 +16,20 @@
 static int take_switches(struct keys *keys, struct error *err)
 {
 	static const char *const names[] = {
-		"lazy-refcounts",     "pass-discard-request",
-		"discard-no-unref",   "pass-discard-snapshot",
+		"lazy-refcounts",
+		"pass-discard-request",
+		"discard-no-unref",
+		"pass-discard-snapshot",
 		"pass-discard-other",
+		"overlap-check.main-header",
+		"overlap-check.active-l1",
+		"overlap-check.active-l2",
+		"overlap-check.refcount-table",
+		"overlap-check.refcount-block",
+		"overlap-check.snapshot-table",
+		"overlap-check.inactive-l1",
+		"overlap-check.inactive-l2",
+		"overlap-check.bitmap-directory",
 	};
 	bool is_on;
 	int rc = 0;
