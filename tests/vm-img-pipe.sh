@@ -201,4 +201,25 @@ test_what_a_stream_cannot_have() {
 }
 
 # shellcheck disable=SC1091 # not part of the tree
+# Nothing is kept, and what was written comes at once.
+test_raw_from_pipe_to_pipe() {
+	for size in 0 511 1048576 1048577 3000000; do
+		random in "$size"
+		# shellcheck disable=SC2002 # a pipe is the point
+		cat in | TMPDIR=/nonexistent vm-img convert -f raw -O raw - - 2>err |
+			cat >out
+		assertEquals "$size" '' "$(cat err)"
+		truncate -s %512 in
+		assertTrue "$size" 'cmp in out'
+	done
+	mkfifo source target
+	timeout 60 vm-img convert -f raw -O raw - - <source >target &
+	exec 5>source 6<target
+	head -c 1M in >&5
+	assertTrue 'before the end' 'head -c 1M <&6 | cmp -n 1048576 in'
+	exec 5>&- 6<&-
+	wait $!
+	assertEquals 0 $?
+}
+
 . shunit2

@@ -304,17 +304,29 @@ static int copy(struct job *job, const struct convert *request)
 	return rc;
 }
 
+/* Whose length comes last. */
+static bool is_raw_pipe(const struct convert *request)
+{
+	return request->n_sources == 1 && standard_is(request->sources[0]) &&
+	       request->snapshot == NULL && request->format != NULL &&
+	       strcmp(request->format, "raw") == 0 && standard_is_pipe();
+}
+
 static int run_stream(struct convert *request, unsigned source_flags)
 {
+	bool is_passed_on = is_raw_pipe(request) &&
+			    strcmp(request->target_format, "raw") == 0;
 	struct job job = { .total = 0 };
 	struct image_option list[FORMAT_OPTIONS_MAX];
 	int rc = convert_stream_check(request);
 
 	if (rc == 0)
 		rc = convert_check_target(request);
-	if (rc == 0)
+	if (rc == 0 && is_passed_on)
+		rc = convert_pass_on();
+	else if (rc == 0)
 		rc = open_sources(&job, request, source_flags);
-	if (rc == 0) {
+	if (rc == 0 && !is_passed_on) {
 		const struct image_create_options create =
 			what_to_create(&job, request, list);
 
@@ -332,10 +344,7 @@ static bool can_be_fed(const struct convert *request)
 {
 	const char *format = request->target_format;
 
-	return request->n_sources == 1 && standard_is(request->sources[0]) &&
-	       request->snapshot == NULL && request->format != NULL &&
-	       strcmp(request->format, "raw") == 0 && standard_is_pipe() &&
-	       !request->has_no_create && !standard_is(request->target) &&
+	return is_raw_pipe(request) && !request->has_no_create &&
 	       (strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0) &&
 	       is_zero_when_new(request) &&
 	       format_options_get(&request->options, "preallocation") == NULL &&

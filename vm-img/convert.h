@@ -34,5 +34,7 @@ int convert_check_target(struct convert *request);
 int convert_stream_check(struct convert *request);
 int convert_stream(const struct convert *request, struct image **sources,
 		   const struct image_create_options *create);
+/* Raw from one pipe to the other. */
+int convert_pass_on(void);
 
 #endif

@@ -9,7 +9,14 @@
 #include "vm-img/stream.h"
 #include "vm-img/workers.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
+
+enum {
+	PIECE = 1024 * 1024,
+	SECTOR = 512,
+};
 
 /* Data of its own file, or that is where nothing was written; and legacy
  * encryption, which goes by the disk's sectors. */
@@ -80,6 +87,39 @@ int convert_stream_check(struct convert *request)
 	if (is_vmdk)
 		request->wants_compression = false;
 	return check_stream_options(request);
+}
+
+/* Nothing needs to be known of it first; but disks are made of sectors. */
+static int pass_on(const struct stream *stream, struct error *err)
+{
+	_cleanup_free_ uint8_t *buf = malloc(PIECE);
+	size_t got, pad;
+	int rc;
+
+	if (buf == NULL)
+		return -ENOMEM;
+	do {
+		rc = standard_read(buf, PIECE, &got, err);
+		if (rc < 0)
+			return rc;
+		pad = -got % SECTOR;
+		memset(buf + got, 0, pad);
+		rc = stream_write(stream, buf, got + pad, err);
+	} while (rc == 0 && got == PIECE);
+	return rc;
+}
+
+int convert_pass_on(void)
+{
+	const struct stream stream = { .fd = STDOUT_FILENO };
+	struct error err = ERROR_INIT;
+	int rc = standard_prepare_output(&err);
+
+	if (rc == 0)
+		rc = pass_on(&stream, &err);
+	if (rc < 0)
+		report_error("%s", error_text(&err, rc));
+	return rc;
 }
 
 /* To standard output, which nobody can go back on. */
