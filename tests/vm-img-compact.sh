@@ -95,6 +95,104 @@ test_over_a_backing_file() {
 	assertTrue 'small' "[ $(bytes) -lt 1600000 ]"
 }
 
+usage() { # FILE
+	du -k "$1" | cut -f 1
+}
+
+# From OFFSET on, the count of N clusters of 64k: HIGH and LOW byte.
+set_refcounts() { # IMAGE FIRST N LOW
+	i=0
+	while [ $i -lt "$3" ]; do
+		printf %b "\\000\\00$4"
+		i=$((i + 1))
+	done | dd of="$1" bs=1 seek=$((131072 + 2 * $2)) conv=notrunc \
+		status=none
+}
+
+# 80 clusters that nothing uses, with blocks all the same, before those of the
+# disk and of the snapshot one.
+make_gap() {
+	random chunk 5M
+	rm -f a.qcow2
+	qemu-img create -q -f qcow2 -o cluster_size=64k b.qcow2 64M
+	qemu-io -f qcow2 -c 'write -s chunk 0 5M' -c 'write -s chunk 10M 5M' \
+		-c 'discard 0 5M' b.qcow2 >.io
+	qemu-img snapshot -c one b.qcow2
+	qemu-io -f qcow2 -c 'write -P 8 11M 100k' b.qcow2 >.io
+	cp --sparse=never b.qcow2 a.qcow2
+	qemu-img convert -O raw a.qcow2 raw
+	qemu-img convert -l one -O raw a.qcow2 one
+}
+
+gap_sound() { # WHAT
+	sound "$1"
+	qemu-img convert -l one -O raw a.qcow2 one.now
+	assertTrue "the snapshot $1" 'cmp one one.now'
+}
+
+test_free_clusters_before_a_snapshot() {
+	make_gap
+	before=$(usage a.qcow2)
+	length=$(bytes)
+	silent compact -q a.qcow2
+	assertTrue "$before KiB, now $(usage a.qcow2)" \
+		"[ $(usage a.qcow2) -le $((before - 4700)) ]"
+	assertEquals 'cannot be shorter' "$length" "$(bytes)"
+	gap_sound 'with a gap'
+}
+
+# Half of them are leaked. A guest can fill the holes again.
+test_free_clusters_among_leaks() {
+	make_gap
+	set_refcounts a.qcow2 30 40 1
+	before=$(usage a.qcow2)
+	silent compact -q a.qcow2
+	assertTrue "$before KiB, now $(usage a.qcow2)" \
+		"[ $(usage a.qcow2) -le $((before - 4700)) ]"
+	gap_sound 'with leaks'
+	qemu-io -f qcow2 -c 'write -s chunk 30M 5M' a.qcow2 >.io
+	qemu-io -f raw -c 'write -s chunk 30M 5M' raw >.io
+	gap_sound 'filled again'
+}
+
+# What is in use and counts as free, if only a snapshot has it.
+test_uncounted_clusters_of_a_snapshot() {
+	make_gap
+	# 10M to 15M of both; the disk has other clusters at 11M.
+	set_refcounts a.qcow2 101 2 0
+	cp a.qcow2 copy
+	refused 'a.qcow2: The image has errors: it must be checked and repaired first' \
+		compact a.qcow2
+	assertTrue 'left as it is' 'cmp a.qcow2 copy'
+}
+
+# Holes are made in it too, but not in one that others read as it is.
+test_data_file() {
+	random chunk 5M
+	for options in data_file_raw=off data_file_raw=off,extended_l2=on \
+		data_file_raw=on; do
+		rm -f a.qcow2 data
+		qemu-img create -q -f qcow2 -o "data_file=data,$options" \
+			a.qcow2 40000k
+		qemu-io -f qcow2 -c 'write -s chunk 0 5M' \
+			-c 'write -s chunk 20M 5M' -c 'discard 0 5M' \
+			-c 'write -P 3 64k 4k' -c 'write -z 21M 1M' a.qcow2 >.io
+		cp --sparse=never data full
+		mv full data
+		cp data before
+		qemu-img convert -O raw a.qcow2 raw
+		silent compact -q a.qcow2
+		sound "$options"
+		if [ $options = data_file_raw=on ]; then
+			assertTrue 'raw' 'cmp data before'
+			assertEquals "$(usage before)" "$(usage data)"
+			continue
+		fi
+		assertTrue "$options: $(usage data) KiB" \
+			"[ $(usage data) -le 5300 ]"
+	done
+}
+
 # The image is sound and the same, whenever it is.
 test_kill() {
 	for round in 1 2 3 4 5 6 7 8; do

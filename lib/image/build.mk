@@ -70,6 +70,7 @@ LIB_SRCS += \
 	lib/image/qcow2_check_snapshots.c \
 	lib/image/qcow2_cluster.c \
 	lib/image/qcow2_compact.c \
+	lib/image/qcow2_compact_punch.c \
 	lib/image/qcow2_compact_refcount.c \
 	lib/image/qcow2_compress.c \
 	lib/image/qcow2_copied.c \

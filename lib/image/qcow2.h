@@ -661,6 +661,9 @@ int qcow2_compact(struct image *image, struct error *err);
 int qcow2_drop_refcount_blocks(struct qcow2 *q, struct error *err);
 /* The L1 and the refcount table to lower places, if there are any. */
 int qcow2_move_tables(struct qcow2 *q, struct error *err);
+/* After a check that found nothing wrong and a barrier, with nobody else at
+ * work: what is free gets holes in the files. qcow2_compact_punch.c */
+int qcow2_punch_free(struct qcow2 *q, struct error *err);
 
 /* qcow2_amend.c: without the lock. */
 int qcow2_amend(struct image *image, const struct image_amend_options *options,

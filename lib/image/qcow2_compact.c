@@ -14,7 +14,7 @@
  * The order, for the clusters of one L2 table at a time: the copies and their
  * counts, then the table's entries, then the counts of the old ones; the same
  * for the tables of the L1 table. A kill leaves leaks alone, and each entry as
- * it was or as it is to be.
+ * it was or as it is to be. At the end holes are made of what is still free.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -310,7 +310,9 @@ static int compact(struct qcow2 *q, struct error *err)
 		rc = qcow2_drop_refcount_blocks(q, err);
 	if (rc == 0)
 		rc = qcow2_cut_file(q, err);
-	return rc == 0 ? barrier(q, err) : rc;
+	if (rc == 0)
+		rc = barrier(q, err);
+	return rc == 0 ? qcow2_punch_free(q, err) : rc;
 }
 
 int qcow2_compact(struct image *image, struct error *err)
