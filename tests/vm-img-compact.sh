@@ -134,11 +134,14 @@ test_free_clusters_before_a_snapshot() {
 	make_gap
 	before=$(usage a.qcow2)
 	length=$(bytes)
-	silent compact -q a.qcow2
+	vm-img compact a.qcow2 >out
 	assertTrue "$before KiB, now $(usage a.qcow2)" \
 		"[ $(usage a.qcow2) -le $((before - 4700)) ]"
 	assertEquals 'cannot be shorter' "$length" "$(bytes)"
+	assertTrue "$(cat out)" 'grep -qE "^Image compacted: from (.*) to \1, on disk from .* MiB to .* MiB\.$" out'
 	gap_sound 'with a gap'
+	vm-img compact a.qcow2 >out
+	assertTrue "$(cat out)" 'grep -qE "^Image compacted: from (.*) to \1\.$" out'
 }
 
 # Half of them are leaked. A guest can fill the holes again.

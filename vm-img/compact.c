@@ -7,9 +7,9 @@
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 const struct option_spec compact_options[] = {
 	{ 'f', "format", "FMT", "the image's format (default: guess)" },
@@ -18,21 +18,52 @@ const struct option_spec compact_options[] = {
 	OPTIONS_END,
 };
 
-/* Of the image's own file. */
-static void print_lengths(uint64_t before, uint64_t after)
+struct space {
+	uint64_t len;	/* of the image's own file */
+	uint64_t usage; /* on disk, of all its files; UINT64_MAX: unknown */
+};
+
+static struct space measure(const struct image *image)
+{
+	struct space s = { .usage = 0 };
+	struct image_node node;
+	int rc;
+
+	for (unsigned i = 0;; i++) {
+		rc = image_get_node(image, i, &node, NULL);
+		if (rc < 0)
+			break;
+		if (i == 0)
+			s.len = node.size;
+		if (node.actual_size == UINT64_MAX || s.usage == UINT64_MAX)
+			s.usage = UINT64_MAX;
+		else
+			s.usage += node.actual_size;
+	}
+	if (rc != -ENOENT)
+		s.usage = UINT64_MAX;
+	return s;
+}
+
+static void print_change(uint64_t before, uint64_t after)
 {
 	char from[16], to[16];
 
-	printf("Image compacted: from %s to %s.\n",
-	       size_format(before, from, sizeof(from)),
+	printf("from %s to %s", size_format(before, from, sizeof(from)),
 	       size_format(after, to, sizeof(to)));
 }
 
-static uint64_t length_of(const struct image *image)
+/* Holes are made too, which no length tells of. */
+static void print_result(const struct space *before, const struct space *after)
 {
-	struct stat st;
-
-	return stat(image_path(image), &st) == 0 ? (uint64_t)st.st_size : 0;
+	printf("Image compacted: ");
+	print_change(before->len, after->len);
+	if (before->usage != after->usage && before->usage != UINT64_MAX &&
+	    after->usage != UINT64_MAX) {
+		printf(", on disk ");
+		print_change(before->usage, after->usage);
+	}
+	printf(".\n");
 }
 
 int compact_run(int argc, char **argv)
@@ -42,7 +73,7 @@ int compact_run(int argc, char **argv)
 			       .argv = argv };
 	struct error err = ERROR_INIT;
 	const char *format = NULL;
-	uint64_t before, after = 0;
+	struct space before, after = { .len = 0 };
 	bool is_quiet = false;
 	struct image *image;
 	int id, rc, close_rc;
@@ -57,16 +88,16 @@ int compact_run(int argc, char **argv)
 	image = open_or_report(a.operands[0], format, IMAGE_NO_BACKING);
 	if (image == NULL)
 		return EXIT_FAILURE;
-	before = length_of(image);
+	before = measure(image);
 	rc = image_compact(image, &err);
 	if (rc == 0)
-		after = length_of(image);
+		after = measure(image);
 	close_rc = image_close(image, rc == 0 ? &err : NULL);
 	if (rc == 0)
 		rc = close_rc;
 	if (rc < 0)
 		report_error("%s: %s", a.operands[0], error_text(&err, rc));
 	else if (!is_quiet)
-		print_lengths(before, after);
+		print_result(&before, &after);
 	return rc < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
