@@ -16,23 +16,65 @@ tearDown() {
 	img_cleanup
 }
 
-said() { # TEXT ARGUMENT...
-	text=$1
+# TEXT VERB ARGUMENT... fails with that line alone.
+failed() {
+	text=$1 verb=$2
+	shift 2
+	assertEquals "$verb $*" "qemu-img: $text
+1" "$(
+		img "$verb" --compat=10.2 "$@" 2>&1
+		echo $?
+	)"
+}
+
+# The same, and where to look.
+said() {
+	hinted=$1
 	shift
-	assertEquals "$*" "qemu-img $1: $text
-Try 'qemu-img $1 --help' for more information
-1" "$(img "$@" 2>&1
-		echo $?)"
+	failed "$hinted
+Try 'qemu-img $1 --help' for more information" "$@"
+}
+
+# The same of what getopt(3) says, which names the verb.
+getopt_said() {
+	text=$1 verb=$2
+	shift 2
+	assertEquals "$verb $*" "qemu-img $verb: $text
+Try 'qemu-img $verb --help' for more information
+1" "$(
+		img "$verb" --compat=10.2 "$@" 2>&1
+		echo $?
+	)"
 }
 
 test_usage() {
-	said "unrecognized option '--foo'" info --compat=10.2 --foo a.qcow2
-	said "invalid option -- 'Z'" info --compat=10.2 -Z a.qcow2
-	said "option requires an argument -- 'f'" check --compat=10.2 -f
-	said "option '--format' requires an argument" \
-		map --compat=10.2 --format
-	said 'Expecting one image file name' snapshot --compat=10.2
+	getopt_said "unrecognized option '--foo'" info --foo a.qcow2
+	getopt_said "invalid option -- 'Z'" info -Z a.qcow2
+	getopt_said "invalid option -- 'Z'" check --output=json -Zq a.qcow2
+	getopt_said "option requires an argument -- 'f'" check -f
+	getopt_said "option '--format' requires an argument" map --format
+	getopt_said "option '--format' requires an argument" map --form
+	getopt_said "option '--quiet' doesn't allow an argument" \
+		check --quiet=1 a.qcow2
 	same info --foo a.qcow2
+}
+
+test_operands() {
+	for verb in bench check commit info map snapshot; do
+		said 'Expecting one image file name' "$verb"
+		said 'Expecting one image file name' "$verb" a.qcow2 a.raw
+	done
+	said 'Expecting one image file name' rebase -b a.raw
+	said 'Expecting two image file names' compare a.qcow2
+	said 'Expecting image file name' create
+	said 'Unexpected argument: a' create new 1M a
+	said 'Must specify options (-o)' amend a.qcow2
+	said "Cannot mix '-l', '-a', '-c', '-d'" snapshot -l -c one a.qcow2
+	said 'Must specify backing file (-b) or use unsafe mode (-u)' \
+		rebase a.qcow2
+	failed 'Expecting one image file name' amend -o compat=1.1
+	failed 'Must specify image file name' convert a.qcow2
+	same check a.qcow2 a.raw
 }
 
 # Of the verb alone; without --compat all there is.

@@ -70,23 +70,37 @@ static unsigned count(const struct option_spec *specs)
 	return n;
 }
 
-/* Later versions leave it to getopt(3) to say so. */
-_Noreturn static void refuse(const struct arguments *a, bool is_missing)
+/* In getopt(3)'s words. It leaves no letter behind of a name that it does not
+ * know, and that of a name which takes no argument but was given one. */
+_Noreturn static void refuse_later(const struct arguments *a, bool is_missing)
 {
 	const char *word = a->argv[optind - 1];
-	bool is_long = strncmp(word, "--", 2) == 0;
+	const struct option_spec *spec = a->specs;
 
-	if (compat == COMPAT_7_2)
-		report_usage(is_missing ? "missing argument for option '%s'"
-					: "unrecognized option '%s'",
-			     word);
-	if (is_long)
-		report_usage(is_missing ? "option '%s' requires an argument"
-					: "unrecognized option '%s'",
-			     word);
-	report_usage(is_missing ? "option requires an argument -- '%c'"
-				: "invalid option -- '%c'",
-		     optopt);
+	while (spec->name != NULL && spec->id != optopt)
+		spec++;
+	if (is_missing && strncmp(word, "--", 2) == 0)
+		report_usage_of_option("option '--%s' requires an argument",
+				       spec->name);
+	if (is_missing)
+		report_usage_of_option("option requires an argument -- '%c'",
+				       optopt);
+	if (optopt == 0)
+		report_usage_of_option("unrecognized option '%s'", word);
+	if (spec->name != NULL)
+		report_usage_of_option("option '--%s' doesn't allow an "
+				       "argument",
+				       spec->name);
+	report_usage_of_option("invalid option -- '%c'", optopt);
+}
+
+_Noreturn static void refuse(const struct arguments *a, bool is_missing)
+{
+	if (compat == COMPAT_10_2)
+		refuse_later(a, is_missing);
+	report_usage(is_missing ? "missing argument for option '%s'"
+				: "unrecognized option '%s'",
+		     a->argv[optind - 1]);
 }
 
 int arguments_next(struct arguments *a)

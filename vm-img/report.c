@@ -171,20 +171,35 @@ void report_usage_of(const char *verb)
 	usage_verb = verb;
 }
 
-void report_usage(const char *format, ...)
+_Noreturn static __attribute__((format(printf, 2, 0))) void
+fail_usage(bool has_verb, const char *format, va_list args)
 {
 	const char *space = usage_verb != NULL ? " " : "";
 	const char *verb = usage_verb != NULL ? usage_verb : "";
 	char text[TEXT_MAX];
-	va_list args;
 
-	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	report_hint("%s%s%s: %s", log_program(), space, verb, text);
+	report_hint("%s%s%s: %s", log_program(), has_verb ? space : "",
+		    has_verb ? verb : "", text);
 	report_hint("Try '%s%s%s --help' for more information", log_program(),
 		    space, verb);
 	exit(EXIT_FAILURE);
+}
+
+void report_usage(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fail_usage(false, format, args);
+}
+
+void report_usage_of_option(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fail_usage(true, format, args);
 }
 
 /* Such a reader has had what it wanted. */

@@ -49,8 +49,12 @@ void report_found(void *context, const char *line);
 /* An error of usage: the text, where to look, and status 1, as qemu-img. */
 _Noreturn void report_usage(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
+/* The same in getopt(3)'s place, whose texts begin with more of a name. */
+_Noreturn void report_usage_of_option(const char *format, ...)
+	__attribute__((format(printf, 1, 2)));
 
-/* Errors of usage name the verb, too, from now on; NULL: they do not. */
+/* From now on it is this verb's help where to look, and getopt(3) names it;
+ * NULL: the program's, and it does not. */
 void report_usage_of(const char *verb);
 
 /*
