@@ -77,6 +77,58 @@ test_operands() {
 	same check a.qcow2 a.raw
 }
 
+# WHAT VERB ARGUMENT...: of a size or a number, which is the last one's end.
+invalid() {
+	what=$1
+	shift
+	failed "Invalid $what specified: 'foo'" "$@"
+}
+
+# WHAT MIN MAX VERB ARGUMENT...
+outside() {
+	range="Invalid $1 specified. Must be between $2 and $3."
+	shift 3
+	failed "$range" "$@"
+}
+
+test_sizes() {
+	invalid 'image size' create new foo
+	invalid 'image size' create new foo bar
+	invalid 'image size' measure --size foo
+	invalid 'start offset' map -s foo
+	invalid 'max length' map -l foo
+	invalid 'rate limit' commit -r foo
+	invalid 'rate limit' convert -r foo
+	invalid 'buffer size for sparse output' convert -S foo
+	invalid granularity bitmap -g foo
+	invalid bs dd bs=foo
+	invalid count dd count=foo
+	invalid skip dd skip=foo
+	invalid offset bench -o foo
+	invalid 'buffer size' bench -s foo
+	invalid 'step size' bench -S foo
+	outside bs 1 2147483647 dd bs=0
+	outside 'buffer size' 1 2147483647 bench -s 0
+	same create new foo
+	same bench -S foo a.qcow2
+}
+
+test_numbers() {
+	invalid 'number of coroutines' convert -m foo
+	outside 'number of coroutines' 1 16 convert -m 0 a.raw new
+	outside 'number of coroutines' 1 16 convert -m -1 a.raw new
+	silent convert --compat=10.2 -m 0x10 -f raw a.raw new
+	invalid 'request count' bench -c foo
+	outside 'request count' 1 2147483647 bench -c 0 a.qcow2
+	invalid 'queue depth' bench -d foo
+	outside 'queue depth' 1 2147483647 bench -d 0
+	invalid 'flush interval' bench --flush-interval=foo
+	invalid 'pattern byte' bench --pattern=foo
+	outside 'pattern byte' 0 255 bench --pattern=256
+	same convert -m 0 a.raw new
+	same bench -c foo a.qcow2
+}
+
 # Of the verb alone; without --compat all there is.
 test_help() {
 	img info --compat=10.2 --help >out

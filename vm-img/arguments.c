@@ -154,25 +154,49 @@ int argument_size(const char *what, const char *text, uint64_t *size)
 	return argument_number(what, text, 0, INT64_MAX, size);
 }
 
+static int check_range(const char *what, int rc, uint64_t min, uint64_t max,
+		       uint64_t number)
+{
+	if (rc == 0 && number >= min && number <= max)
+		return 0;
+	report_error("Invalid %s specified. Must be between %llu and %llu.",
+		     what, (unsigned long long)min, (unsigned long long)max);
+	return -EINVAL;
+}
+
+static int refuse_number(const char *what, const char *text)
+{
+	report_error("Invalid %s specified: '%s'", what, text);
+	return -EINVAL;
+}
+
 int argument_number(const char *what, const char *text, uint64_t min,
 		    uint64_t max, uint64_t *size)
 {
 	struct error err = ERROR_INIT;
 	int rc = image_size_parse(what, text, size, &err);
 
-	if (rc == 0 && *size >= min && *size <= max)
-		return 0;
-	if (rc == -EINVAL) {
-		report_error("Invalid %s specified. You may use k, M, G, T, P "
-			     "or E suffixes for",
-			     what);
-		report_error("kilobytes, megabytes, gigabytes, terabytes, "
-			     "petabytes and exabytes.");
-		return rc;
-	}
-	report_error("Invalid %s specified. Must be between %llu and %llu.",
-		     what, (unsigned long long)min, (unsigned long long)max);
-	return -EINVAL;
+	if (rc != -EINVAL)
+		return check_range(what, rc, min, max, *size);
+	if (compat == COMPAT_10_2)
+		return refuse_number(what, text);
+	report_error("Invalid %s specified. You may use k, M, G, T, P or E "
+		     "suffixes for",
+		     what);
+	report_error("kilobytes, megabytes, gigabytes, terabytes, petabytes "
+		     "and exabytes.");
+	return rc;
+}
+
+int argument_count(const char *what, const char *text, uint64_t min,
+		   uint64_t max, uint64_t *number)
+{
+	struct error err = ERROR_INIT;
+	int rc = image_number_parse(what, text, number, &err);
+
+	if (rc == -EINVAL)
+		return refuse_number(what, text);
+	return check_range(what, rc, min, max, *number);
 }
 
 bool argument_is_json(const char *text)

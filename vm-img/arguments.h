@@ -93,7 +93,10 @@ bool arguments_set_compat(const char *version);
  */
 int argument_number(const char *what, const char *text, uint64_t min,
 		    uint64_t max, uint64_t *number);
-/* The same from 0 to INT64_MAX. */
+/* Of something other than bytes: no suffix, but octal and hexadecimal. */
+int argument_count(const char *what, const char *text, uint64_t min,
+		   uint64_t max, uint64_t *number);
+/* Bytes from 0 to INT64_MAX. */
 int argument_size(const char *what, const char *text, uint64_t *size);
 
 /* --output: true for "json", false for "human"; else the program ends. */

@@ -294,6 +294,8 @@ static int run_request(const struct request *r)
 static int take_number(const char *what, const char *text, uint64_t min,
 		       uint64_t max, uint64_t *number)
 {
+	if (arguments_compat() == COMPAT_10_2)
+		return argument_count(what, text, min, max, number);
 	if (number_parse(text, min, max, number) == 0)
 		return 0;
 	report_error("Invalid %s specified", what);
@@ -325,10 +327,12 @@ static int take_aio(struct request *r, const char *name)
 
 static int take_value(struct request *r, int id, const char *value)
 {
+	bool is_later = arguments_compat() == COMPAT_10_2;
+
 	switch (id) {
 	case 'c':
-		return take_number("request count", value, 0, INT32_MAX,
-				   &r->count);
+		return take_number("request count", value, is_later ? 1 : 0,
+				   INT32_MAX, &r->count);
 	case 'd':
 		return take_number("queue depth", value, 1, INT32_MAX,
 				   &r->depth);
@@ -345,11 +349,11 @@ static int take_value(struct request *r, int id, const char *value)
 	case OPTION_PATTERN:
 		return take_number("pattern byte", value, 0, 0xff, &r->pattern);
 	case 's':
-		return argument_number("buffer size", value, 0, INT32_MAX,
-				       &r->buffer_len);
+		return argument_number("buffer size", value, is_later ? 1 : 0,
+				       INT32_MAX, &r->buffer_len);
 	case 'S':
-		return argument_number("step_size", value, 0, INT32_MAX,
-				       &r->step);
+		return argument_number(is_later ? "step size" : "step_size",
+				       value, 0, INT32_MAX, &r->step);
 	default:
 		return take_cache(r, value);
 	}

@@ -79,6 +79,12 @@ static void take_sparse(struct convert *request, const char *value)
 
 static void take_workers(struct convert *request, const char *value)
 {
+	if (arguments_compat() == COMPAT_10_2) {
+		if (argument_count("number of coroutines", value, 1,
+				   COPY_WORKERS_MAX, &request->n_workers) == 0)
+			return;
+		exit(EXIT_FAILURE);
+	}
 	if (number_parse(value, 1, COPY_WORKERS_MAX, &request->n_workers) == 0)
 		return;
 	report_error("Invalid number of coroutines. Allowed number of "
