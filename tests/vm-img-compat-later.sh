@@ -77,6 +77,21 @@ test_operands() {
 	same check a.qcow2 a.raw
 }
 
+test_values() {
+	qemu-img create -q -f vdi a.vdi 1M
+	for verb in check info map measure; do
+		said "--output expects 'human' or 'json', not 'foo'" \
+			"$verb" --output=foo
+	done
+	said "--repair (-r) expects 'leaks' or 'all', not 'foo'" \
+		check -r foo a.qcow2
+	failed "Could not create snapshot 'one': Operation not supported" \
+		snapshot -c one a.vdi
+	same check -r foo a.qcow2
+	same check --output=foo a.qcow2
+	same snapshot -c one a.vdi
+}
+
 # WHAT VERB ARGUMENT...: of a size or a number, which is the last one's end.
 invalid() {
 	what=$1

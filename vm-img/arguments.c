@@ -140,6 +140,11 @@ int arguments_next(struct arguments *a)
 			report_usage("--compat must be 7.2 or 10.2");
 		report_usage_of(compat == COMPAT_10_2 ? a->argv[0] : NULL);
 		return arguments_next(a);
+	case OPTION_OUTPUT:
+		/* What earlier versions find wrong in the end. */
+		if (compat == COMPAT_10_2)
+			(void)argument_is_json(a->value);
+		return id;
 	case -1:
 		a->operands = a->argv + optind;
 		a->n_operands = a->argc - optind;
@@ -205,6 +210,9 @@ bool argument_is_json(const char *text)
 		return true;
 	if (strcmp(text, "human") == 0)
 		return false;
+	if (compat == COMPAT_10_2)
+		report_usage("--output expects 'human' or 'json', not '%s'",
+			     text);
 	report_error("--output must be used with human or json as argument.");
 	exit(EXIT_FAILURE);
 }

@@ -164,6 +164,10 @@ static unsigned parse_repair(const char *what)
 		return IMAGE_REPAIR_LEAKS;
 	if (strcmp(what, "all") == 0)
 		return IMAGE_REPAIR_LEAKS | IMAGE_REPAIR_ERRORS;
+	if (arguments_compat() == COMPAT_10_2)
+		report_usage("--repair (-r) expects 'leaks' or 'all', not "
+			     "'%s'",
+			     what);
 	report_usage("Unknown option value for -r (expecting 'leaks' or "
 		     "'all'): %s",
 		     what);

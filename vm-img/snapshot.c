@@ -117,7 +117,11 @@ static int create(struct image *image, const char *name, struct error *err)
 	what.date_sec = (uint32_t)now.tv_sec;
 	what.date_nsec = (uint32_t)now.tv_nsec;
 	rc = image_snapshot_create(image, &what, err);
-	if (rc < 0 && (is_plain(err, rc) || rc == -EINVAL))
+	if (rc < 0 && (is_plain(err, rc) || rc == -EINVAL) &&
+	    arguments_compat() == COMPAT_10_2)
+		report_error("Could not create snapshot '%s': %s", name,
+			     strerror(-rc));
+	else if (rc < 0 && (is_plain(err, rc) || rc == -EINVAL))
 		report_error("Could not create snapshot '%s': %d (%s)", name,
 			     rc, strerror(-rc));
 	else if (rc < 0)
