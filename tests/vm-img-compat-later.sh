@@ -68,6 +68,10 @@ test_operands() {
 	said 'Expecting two image file names' compare a.qcow2
 	said 'Expecting image file name' create
 	said 'Unexpected argument: a' create new 1M a
+	said 'Expecting image file name and size' resize
+	said 'Expecting image file name and size' resize a.qcow2
+	said 'Expecting image file name and size' resize -- a.qcow2 2M 3M
+	said 'Extra argument(s) in command line' resize a.qcow2 2M 3M
 	said 'Must specify options (-o)' amend a.qcow2
 	said "Cannot mix '-l', '-a', '-c', '-d'" snapshot -l -c one a.qcow2
 	said 'Must specify backing file (-b) or use unsafe mode (-u)' \
@@ -142,6 +146,32 @@ test_numbers() {
 	outside 'pattern byte' 0 255 bench --pattern=256
 	same convert -m 0 a.raw new
 	same bench -c foo a.qcow2
+}
+
+resized() { # SIZE ARGUMENT...
+	size=$1
+	shift
+	silent resize --compat=10.2 -q "$@"
+	assertEquals "resize $*" "$size" "$(qemu-img info --output=json a.qcow2 |
+		sed -n 's/.*"virtual-size": \([0-9]*\).*/\1/p')"
+}
+
+# Options come after the size as well.
+test_resize() {
+	resized 524288 a.qcow2 512k --shrink
+	resized 262144 a.qcow2 -256k --shrink
+	resized 393216 a.qcow2 +128k -f qcow2
+	resized 1048576 a.qcow2 -f qcow2 1M
+	resized 1048064 --shrink -- a.qcow2 -512
+	assertEquals 'Image resized.' "$(img resize a.qcow2 1M --compat 10.2)"
+	assertEquals '' "$(img resize --compat=10.2 a.qcow2 2M -q)"
+	getopt_said "invalid option -- '1'" resize a.qcow2 --shrink -1M
+	getopt_said "invalid option -- '1'" resize -1M a.qcow2
+	failed "Invalid preallocation mode 'foo'" \
+		resize a.qcow2 --preallocation=foo
+	same resize a.qcow2 1M --shrink
+	same resize a.qcow2 1M -q
+	same resize a.qcow2
 }
 
 # Of the verb alone; without --compat all there is.

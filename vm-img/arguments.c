@@ -32,12 +32,29 @@ enum compat arguments_compat(void)
 	return compat;
 }
 
-bool arguments_set_compat(const char *version)
+static bool set_compat(const char *version, const char *verb)
 {
 	if (strcmp(version, "7.2") != 0 && strcmp(version, "10.2") != 0)
 		return false;
 	compat = version[0] == '7' ? COMPAT_7_2 : COMPAT_10_2;
+	report_usage_of(compat == COMPAT_10_2 ? verb : NULL);
 	return true;
+}
+
+/* What is wrong with one is said when its turn comes. */
+void arguments_find_compat(int argc, char **argv)
+{
+	static const char option[] = "--compat";
+	size_t len = strlen(option);
+
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strncmp(argv[i], option, len) != 0)
+			continue;
+		if (argv[i][len] == '=')
+			(void)set_compat(argv[i] + len + 1, argv[0]);
+		else if (argv[i][len] == '\0' && i + 1 < argc)
+			(void)set_compat(argv[i + 1], argv[0]);
+	}
 }
 
 static void translate(const struct option_spec *specs, struct option *longs,
@@ -106,11 +123,11 @@ _Noreturn static void refuse(const struct arguments *a, bool is_missing)
 int arguments_next(struct arguments *a)
 {
 	struct option longs[SPECS_MAX];
-	char letters[2 * SPECS_MAX + 2];
+	char letters[2 * SPECS_MAX + 3] = "-";
 	int id;
 
 	assert(count(a->specs) < SPECS_MAX);
-	translate(a->specs, longs, letters);
+	translate(a->specs, longs, a->is_in_order ? letters + 1 : letters);
 	if (a->operands == NULL)
 		optind = 0; /* GNU: begin anew */
 	a->operands = a->argv;
@@ -136,9 +153,8 @@ int arguments_next(struct arguments *a)
 		protocols_allow();
 		return arguments_next(a);
 	case OPTION_COMPAT:
-		if (!arguments_set_compat(a->value))
+		if (!set_compat(a->value, a->argv[0]))
 			report_usage("--compat must be 7.2 or 10.2");
-		report_usage_of(compat == COMPAT_10_2 ? a->argv[0] : NULL);
 		return arguments_next(a);
 	case OPTION_OUTPUT:
 		/* What earlier versions find wrong in the end. */
@@ -152,6 +168,16 @@ int arguments_next(struct arguments *a)
 	default:
 		return id;
 	}
+}
+
+const char *arguments_take_negative(struct arguments *a)
+{
+	const char *word = optind < a->argc ? a->argv[optind] : "";
+
+	if (word[0] != '-' || word[1] < '0' || word[1] > '9')
+		return NULL;
+	optind++;
+	return word;
 }
 
 int argument_size(const char *what, const char *text, uint64_t *size)

@@ -65,10 +65,16 @@ enum compat {
 	{ 0, NULL, NULL, NULL }
 /* clang-format on */
 
+/* In place of an option's id: value is an operand. */
+enum {
+	ARGUMENTS_OPERAND = 1,
+};
+
 struct arguments {
 	const struct option_spec *specs;
 	int argc;
 	char **argv;
+	bool is_in_order;  /* operands are returned where they stand */
 	const char *value; /* of the option just returned */
 	/* After the last option: */
 	char **operands;
@@ -82,10 +88,14 @@ struct arguments {
  */
 int arguments_next(struct arguments *arguments);
 
+/* With is_in_order: the next word, if it is a number below zero, which is no
+ * option then; else NULL. */
+const char *arguments_take_negative(struct arguments *arguments);
+
 /* What --compat says, or said so far. */
 enum compat arguments_compat(void);
-/* Of another place than the options: false where there is no such version. */
-bool arguments_set_compat(const char *version);
+/* Before the options are taken: for what they are taken as depends on it. */
+void arguments_find_compat(int argc, char **argv);
 
 /*
  * 0, or -EINVAL and a message that names what ("image size"): bytes, with or

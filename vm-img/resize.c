@@ -23,14 +23,15 @@ const struct option_spec resize_options[] = {
 };
 
 struct request {
-	const char *path, *format, *preallocation;
+	const char *path, *format, *preallocation, *size_text;
 	char sign; /* '+', '-', or '\0' */
 	uint64_t size;
 	bool may_shrink, is_quiet;
 };
 
-static int parse_size(struct request *request, const char *text)
+static int parse_size(struct request *request)
 {
+	const char *text = request->size_text;
 	struct error err = ERROR_INIT;
 	int rc;
 
@@ -137,39 +138,93 @@ static int run_request(const struct request *request)
 	return EXIT_SUCCESS;
 }
 
+static int take_option(struct request *request, int id, const char *value)
+{
+	switch (id) {
+	case 'f':
+		request->format = value;
+		return 0;
+	case 'q':
+		request->is_quiet = true;
+		return 0;
+	case OPTION_SHRINK:
+		request->may_shrink = true;
+		return 0;
+	default:
+		request->preallocation = value;
+		return check_preallocation(value);
+	}
+}
+
+/* "-1M" is no option: the size is the last word, whatever it is. */
+static int take_words(struct request *request, struct arguments *a)
+{
+	const char *last = a->argv[a->argc - 1];
+	int id;
+
+	if (a->argc > 1 &&
+	    (strcmp(last, "-h") == 0 || strcmp(last, "--help") == 0))
+		verb_help();
+	if (a->argc < 3)
+		report_usage("Not enough arguments");
+	request->size_text = last;
+	a->argv[--a->argc] = NULL;
+	while ((id = arguments_next(a)) >= 0)
+		if (take_option(request, id, a->value) < 0)
+			return -EINVAL;
+	if (a->n_operands != 1)
+		report_usage("Expecting image file name and size");
+	request->path = a->operands[0];
+	return 0;
+}
+
+static void take_operand(struct request *request, struct arguments *a)
+{
+	if (request->path == NULL) {
+		request->path = a->value;
+		request->size_text = arguments_take_negative(a);
+	} else if (request->size_text == NULL) {
+		request->size_text = a->value;
+	} else {
+		report_usage("Extra argument(s) in command line");
+	}
+}
+
+/* Later versions take options after the size as well, and "-1M" for one only
+ * where it does not stand beside the name. */
+static int take_words_later(struct request *request, struct arguments *a)
+{
+	char **word;
+	int id;
+
+	a->is_in_order = true;
+	while ((id = arguments_next(a)) >= 0)
+		if (id == ARGUMENTS_OPERAND)
+			take_operand(request, a);
+		else if (take_option(request, id, a->value) < 0)
+			return -EINVAL;
+	word = a->operands; /* after "--" */
+	if (request->path == NULL && *word != NULL)
+		request->path = *word++;
+	if (request->size_text == NULL && *word != NULL)
+		request->size_text = *word++;
+	if (request->size_text == NULL || *word != NULL)
+		report_usage("Expecting image file name and size");
+	return 0;
+}
+
 int resize_run(int argc, char **argv)
 {
 	struct request request = { .sign = '\0' };
-	struct arguments a = { .specs = resize_options, .argv = argv };
-	const char *size;
-	int id;
+	struct arguments a = { .specs = resize_options,
+			       .argc = argc,
+			       .argv = argv };
+	int rc;
 
-	/* "-1M" is no option: the size is the last word, whatever it is. */
-	if (argc > 1 && (strcmp(argv[argc - 1], "-h") == 0 ||
-			 strcmp(argv[argc - 1], "--help") == 0))
-		verb_help();
-	if (argc < 3)
-		report_usage("Not enough arguments");
-	size = argv[argc - 1];
-	argv[argc - 1] = NULL;
-	a.argc = argc - 1;
-	while ((id = arguments_next(&a)) >= 0) {
-		if (id == 'f')
-			request.format = a.value;
-		else if (id == 'q')
-			request.is_quiet = true;
-		else if (id == OPTION_PREALLOCATION)
-			request.preallocation = a.value;
-		else if (id == OPTION_SHRINK)
-			request.may_shrink = true;
-		if (id == OPTION_PREALLOCATION &&
-		    check_preallocation(a.value) < 0)
-			return EXIT_FAILURE;
-	}
-	if (a.n_operands != 1)
-		report_usage("Expecting image file name and size");
-	request.path = a.operands[0];
-	if (parse_size(&request, size) < 0)
+	arguments_find_compat(argc, argv);
+	rc = arguments_compat() == COMPAT_10_2 ? take_words_later(&request, &a)
+					       : take_words(&request, &a);
+	if (rc < 0 || parse_size(&request) < 0)
 		return EXIT_FAILURE;
 	return run_request(&request);
 }
