@@ -174,6 +174,13 @@ test_resize() {
 	same resize a.qcow2
 }
 
+test_rebase_that_cannot_compress() {
+	qemu-img create -q -f qed -b a.qcow2 -F qcow2 a.qed
+	failed 'Compression not supported for this file format' \
+		rebase -c -u -b a.raw -F raw a.qed
+	silent rebase -c -b a.raw -F raw a.qed
+}
+
 # Of the verb alone; without --compat all there is.
 test_help() {
 	img info --compat=10.2 --help >out

@@ -89,6 +89,18 @@ static int check_request(const struct request *request, unsigned *flags,
 	return 0;
 }
 
+/* Of 7.2, which knows no -c, nobody expects that it fails. */
+static int check_compression(const struct run *run)
+{
+	struct image *image = image_unfiltered(run->copy.image);
+
+	if (!run->request->is_compressed || arguments_compat() == COMPAT_7_2 ||
+	    image_format_compresses(image_format_name(image)))
+		return 0;
+	report_error("Compression not supported for this file format");
+	return -ENOTSUP;
+}
+
 static int check_format(const struct request *request)
 {
 	if (request->backing_format == NULL ||
@@ -129,8 +141,10 @@ static int check_name(const struct request *request)
 static int rebase(struct run *run, unsigned source_flags)
 {
 	const struct request *request = run->request;
-	int rc = check_format(request);
+	int rc = check_compression(run);
 
+	if (rc == 0)
+		rc = check_format(request);
 	run->copy.old = image_backing(run->copy.image);
 	if (rc == 0 && !request->is_unsafe)
 		rc = open_new(run, source_flags);
