@@ -181,6 +181,26 @@ test_rebase_that_cannot_compress() {
 	silent rebase -c -b a.raw -F raw a.qed
 }
 
+# Said since 9.0 of a header that is where it always was.
+test_detached_header() {
+	img create -q -f luks --object secret,id=s,data=x \
+		-o key-secret=s,iter-time=10 a.luks 1M
+	img create -q -f qcow2 --object secret,id=s,data=x -o \
+		encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
+		e.qcow2 1M
+	for image in a.luks e.qcow2; do
+		assertEquals "$image" ' ivgen alg: plain64
+ detached header: false
+ hash alg: sha256' "$(img info --compat=10.2 $image | tr -s ' ' |
+			grep -B 1 -A 1 detached)"
+		assertEquals "$image" ' "ivgen-alg": "plain64",
+ "detached-header": false,
+ "hash-alg": "sha256",' "$(img info --compat=10.2 --output=json $image |
+			tr -s ' ' | grep -B 1 -A 1 detached)"
+		same info $image
+	done
+}
+
 # Of the verb alone; without --compat all there is.
 test_help() {
 	img info --compat=10.2 --help >out

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: ISC */
-/* The order is that of QEMU's dictionaries. */
+/* The order is that of QEMU's dictionaries. A header in a file of its own,
+ * which later versions of QEMU can have, is not known here. */
 #include "vm-img/encryption.h"
 
 #include "lib/image/image.h"
+#include "vm-img/arguments.h"
 #include "vm-img/json.h"
 
 #include <stdio.h>
@@ -33,6 +35,8 @@ static void print_luks(const struct image_info_encryption *e, int indent,
 		       bool has_format)
 {
 	printf("%*sivgen alg: %s\n", indent, "", e->iv);
+	if (arguments_compat() == COMPAT_10_2)
+		printf("%*sdetached header: false\n", indent, "");
 	printf("%*shash alg: %s\n", indent, "", e->hash);
 	printf("%*scipher alg: %s\n", indent, "", e->cipher);
 	printf("%*suuid: %s\n", indent, "", e->uuid);
@@ -87,6 +91,8 @@ static void json_luks(struct json *json, const struct image_info_encryption *e,
 		      bool has_format)
 {
 	json_text(json, "ivgen-alg", e->iv);
+	if (arguments_compat() == COMPAT_10_2)
+		json_bool(json, "detached-header", false);
 	json_text(json, "hash-alg", e->hash);
 	json_text(json, "cipher-alg", e->cipher);
 	json_text(json, "uuid", e->uuid);
