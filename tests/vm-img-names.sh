@@ -191,8 +191,12 @@ test_object() {
 	done
 	same info --object secret,id=a,data=b --object secret,id=a,data=c \
 		x.qcow2
-	refused 'Invalid base64 data in secret' \
-		info --object secret,id=a,data=b,format=base64 x.qcow2
+	printf 'YWJj\r\n' >crlf
+	printf 'YWJj\0' >nul
+	for data in data=b data=YWJjYQ data=YQ==YWJj data=. file=crlf \
+		file=nul; do
+		same info --object secret,id=a,$data,format=base64 x.qcow2
+	done
 }
 
 # shellcheck disable=SC1091 # not part of the tree

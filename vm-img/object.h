@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* --object secret,id=ID,data=TEXT|file=PATH[,format=raw|base64]: passwords for
- * encrypted images; --object throttle-group,id=ID,…: limits of a rate. */
+/* --object TYPE,id=ID,…: what options of images mean by an id. Passwords for
+ * encrypted images, limits of a rate, how to speak TLS to a server. */
 #ifndef VM_IMG_OBJECT_H
 #define VM_IMG_OBJECT_H
 
@@ -14,6 +14,13 @@ struct throttle;
 /* Take one in, or print a message and exit as the verb does. The text is not
  * kept. */
 void object_add(const char *text, const char *verb);
+/* Is there one, of any kind? */
+bool object_has(const char *id);
+/* Forget them. */
+void object_deinit(void);
+
+/* All secrets; NULL: none. */
+const struct secrets *object_secrets(void);
 /* A throttle-group; NULL: none of that name. */
 struct throttle *object_throttle(const char *id);
 /* How to speak TLS to a server; texts are NULL where they were not given. */
@@ -30,21 +37,19 @@ struct object_tls {
 /* Borrowed. -EINVAL in QEMU's words. */
 int object_tls(const char *id, const struct object_tls **tls,
 	       struct error *err);
-bool object_tls_is_type(const char *type);
-bool object_tls_has(const char *id);
-int object_tls_add(struct keys *keys, const char *id, const char *type,
-		   struct error *err);
-void object_tls_deinit(void);
-/* Is there one of another kind? */
-bool object_is_other(const char *id);
-/* All of them; NULL: none. */
-const struct secrets *object_secrets(void);
-/* Forget them. */
-void object_deinit(void);
 
-/* Among the rest of one of its kind. object_throttle.c */
+/* Among the rest of one of its kind: object_secret.c, object_throttle.c and
+ * object_tls.c. */
+int object_secret_add(struct keys *keys, const char *id, struct error *err);
+bool object_secret_has(const char *id);
+void object_secret_deinit(void);
 int object_throttle_add(struct keys *keys, const char *id, bool is_json,
 			struct error *err);
 void object_throttle_deinit(void);
+bool object_tls_is_type(const char *type);
+int object_tls_add(struct keys *keys, const char *id, const char *type,
+		   struct error *err);
+bool object_tls_has(const char *id);
+void object_tls_deinit(void);
 
 #endif

@@ -54,7 +54,7 @@ int object_tls(const char *id, const struct object_tls **tls, struct error *err)
 	if (*tls != NULL)
 		return 0;
 	return error_set(err, -EINVAL,
-			 object_is_other(id)
+			 object_has(id)
 				 ? "Object with id '%s' is not TLS credentials"
 				 : "No TLS credentials with id '%s'",
 			 id);

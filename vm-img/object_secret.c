@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: ISC */
+/* --object secret,id=ID,data=TEXT|file=PATH[,format=raw|base64]: see
+ * secret.h. */
+#include "vm-img/object.h"
+
+#include "lib/base/base64.h"
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/secret.h"
+#include "vm-img/keys.h"
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	SECRET_MAX = 64 * 1024, /* bytes: a key, not a file */
+};
+
+static struct secrets *secrets;
+
+struct bytes {
+	uint8_t data[SECRET_MAX];
+	size_t len;
+};
+
+/* As the command line gives it; texts are NULL where they were not given. */
+struct given {
+	const char *data, *file;
+	bool is_base64;
+};
+
+const struct secrets *object_secrets(void)
+{
+	return secrets;
+}
+
+void object_secret_deinit(void)
+{
+	secrets_free(secrets);
+	secrets = NULL;
+}
+
+bool object_secret_has(const char *id)
+{
+	struct secret secret;
+
+	return secrets_find(secrets, id, &secret, NULL) == 0;
+}
+
+static int read_file(const char *path, struct bytes *bytes, struct error *err)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return error_set(err, -errno,
+				 "Unable to read %s: Failed to open file "
+				 "“%s”: %s",
+				 path, path, strerror(errno));
+	while ((n = read(fd, bytes->data + bytes->len,
+			 sizeof(bytes->data) - bytes->len)) > 0)
+		bytes->len += (size_t)n;
+	if (n < 0)
+		return error_set_errno(err, -errno, "Unable to read %s", path);
+	if (bytes->len == sizeof(bytes->data))
+		return error_set(err, -EFBIG, "Secret in %s is too long", path);
+	return 0;
+}
+
+static int take(struct keys *keys, struct given *given, struct error *err)
+{
+	const char *format, *loaded = keys_take(keys, "loaded");
+	bool is_loaded;
+	int rc = keys_take_bool(keys, "loaded", &is_loaded, err);
+
+	if (rc < 0)
+		return rc;
+	format = keys_take(keys, "format");
+	if (format != NULL && strcmp(format, "raw") != 0 &&
+	    strcmp(format, "base64") != 0)
+		return error_set(err, -EINVAL,
+				 "Parameter 'format' does not accept value "
+				 "'%s'",
+				 format);
+	given->is_base64 = format != NULL && strcmp(format, "base64") == 0;
+	if (keys_take(keys, "keyid") != NULL || keys_take(keys, "iv") != NULL)
+		return error_set(err, -ENOTSUP,
+				 "A secret that is itself encrypted is not "
+				 "supported");
+	given->data = keys_take(keys, "data");
+	given->file = keys_take(keys, "file");
+	if (keys_left(keys) != NULL)
+		return error_set(err, -EINVAL, "Parameter '%s' is unexpected",
+				 keys_left(keys));
+	if (loaded != NULL)
+		return error_set(err, -EINVAL,
+				 "Property 'secret.loaded' is not writable");
+	return 0;
+}
+
+static int read_given(const struct given *given, struct bytes *bytes,
+		      struct error *err)
+{
+	const char *data = given->data;
+
+	if (data != NULL && given->file != NULL)
+		return error_set(err, -EINVAL,
+				 "'file' and 'data' are mutually exclusive");
+	if (data == NULL && given->file == NULL)
+		return error_set(err, -EINVAL,
+				 "Either 'file' or 'data' must be provided");
+	if (given->file != NULL)
+		return read_file(given->file, bytes, err);
+	if (strlen(data) >= sizeof(bytes->data))
+		return error_set(err, -EFBIG, "Secret is too long");
+	memcpy(bytes->data, data, bytes->len = strlen(data));
+	return 0;
+}
+
+static int load(const struct given *given, struct bytes *bytes,
+		struct error *err)
+{
+	int rc = read_given(given, bytes, err);
+
+	if (rc == 0 && given->is_base64)
+		rc = base64_decode(bytes->data, &bytes->len, err);
+	return rc;
+}
+
+int object_secret_add(struct keys *keys, const char *id, struct error *err)
+{
+	static struct bytes bytes;
+	struct given given = { .data = NULL };
+	int rc = take(keys, &given, err);
+
+	bytes.len = 0;
+	if (rc == 0)
+		rc = load(&given, &bytes, err);
+	if (rc == 0 && secrets == NULL && (secrets = secrets_new()) == NULL)
+		rc = -ENOMEM;
+	if (rc == 0)
+		rc = secrets_add(secrets, id, bytes.data, bytes.len, err);
+	explicit_bzero(&bytes, sizeof(bytes));
+	return rc;
+}
