@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* --object secret,id=ID,data=TEXT|file=PATH[,format=raw|base64]: see
- * secret.h. */
+/* --object secret,id=ID,data=TEXT|file=PATH[,format=raw|base64][,keyid=ID,
+ * iv=BASE64]: see secret.h and secret_cipher.h. */
 #include "vm-img/object.h"
 
 #include "lib/base/base64.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/secret.h"
+#include "lib/image/secret_cipher.h"
 #include "vm-img/keys.h"
 
 #include <fcntl.h>
@@ -27,7 +28,7 @@ struct bytes {
 
 /* As the command line gives it; texts are NULL where they were not given. */
 struct given {
-	const char *data, *file;
+	const char *id, *data, *file, *keyid, *iv;
 	bool is_base64;
 };
 
@@ -85,10 +86,8 @@ static int take(struct keys *keys, struct given *given, struct error *err)
 				 "'%s'",
 				 format);
 	given->is_base64 = format != NULL && strcmp(format, "base64") == 0;
-	if (keys_take(keys, "keyid") != NULL || keys_take(keys, "iv") != NULL)
-		return error_set(err, -ENOTSUP,
-				 "A secret that is itself encrypted is not "
-				 "supported");
+	given->keyid = keys_take(keys, "keyid");
+	given->iv = keys_take(keys, "iv");
 	given->data = keys_take(keys, "data");
 	given->file = keys_take(keys, "file");
 	if (keys_left(keys) != NULL)
@@ -119,20 +118,44 @@ static int read_given(const struct given *given, struct bytes *bytes,
 	return 0;
 }
 
+static int find_key(const struct given *given, struct secret *key,
+		    struct error *err)
+{
+	const char *keyid = given->keyid;
+
+	if (strcmp(keyid, given->id) == 0)
+		return error_set(err, -EINVAL,
+				 "Secret with id '%s' has no data", keyid);
+	if (!object_secret_has(keyid) && object_has(keyid))
+		return error_set(err, -EINVAL,
+				 "Object with id '%s' is not a secret", keyid);
+	return secrets_find(secrets, keyid, key, err);
+}
+
+/* format is that of what was given: what comes out of decryption is the secret
+ * as it is. */
 static int load(const struct given *given, struct bytes *bytes,
 		struct error *err)
 {
+	struct secret key;
 	int rc = read_given(given, bytes, err);
 
-	if (rc == 0 && given->is_base64)
-		rc = base64_decode(bytes->data, &bytes->len, err);
-	return rc;
+	if (rc < 0)
+		return rc;
+	if (given->keyid == NULL)
+		return given->is_base64
+			       ? base64_decode(bytes->data, &bytes->len, err)
+			       : 0;
+	rc = find_key(given, &key, err);
+	return rc < 0 ? rc
+		      : secret_decrypt(&key, given->iv, given->is_base64,
+				       bytes->data, &bytes->len, err);
 }
 
 int object_secret_add(struct keys *keys, const char *id, struct error *err)
 {
 	static struct bytes bytes;
-	struct given given = { .data = NULL };
+	struct given given = { .id = id };
 	int rc = take(keys, &given, err);
 
 	bytes.len = 0;

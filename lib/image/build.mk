@@ -109,6 +109,7 @@ LIB_SRCS += \
 	lib/image/raw_create.c \
 	lib/image/raw_guard.c \
 	lib/image/secret.c \
+	lib/image/secret_cipher.c \
 	lib/image/table.c \
 	lib/image/throttle.c \
 	lib/image/trace.c \

@@ -1,0 +1,130 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# --object: secrets that are encrypted with one another, and what is told of
+# those that cannot be decrypted, as qemu-img has it.
+# shellcheck disable=SC2154 # dir is set by test_dir
+. tests/support/guest.sh
+. tests/support/img.sh
+. tests/support/luks.sh
+
+# Made once, the blocks without padding by -nopad:
+#	printf %s abc | openssl enc -aes-256-cbc -K $(hex of $key) \
+#		-iv $(hex of fedcba9876543210) | base64
+key=0123456789abcdef0123456789abcdef
+iv=ZmVkY2JhOTg3NjU0MzIxMA==
+abc=QkxejulPQDYQV8AVjqhrug==
+two_blocks=9E7Ti56IJCxF5VJXx8nSST3ybvJT3meXJ3GJaofiI4I=
+the_key=9E7Ti56IJCxF5VJXx8nSSYCmqNGtCZtAgeENRluHCtQ3f7ZHVoq05DPDavBjLb4u
+ends_in_0=Y8vsRgAthxmDJIfwAbjRmA==
+ends_in_17=5v8x2vuq4qopmLvq4IIlKg==
+ends_in_16=Rn3+6zUcRbR2cW/yLWr6ig==
+ends_in_wrong_2=sNlt1Rf6WIPQoOsIUCUt0A==
+
+setUp() {
+	img_dir
+	truncate -s 1M r
+}
+
+tearDown() {
+	img_cleanup
+}
+
+# Info of a raw image, with a master key of $key and such a secret.
+secret_same() { # PROPERTIES
+	same info --object secret,id=m,data=$key --object "secret,id=s,$1" r
+}
+
+test_encrypted_secret_opens() {
+	random src 1M
+	qemu_create luks there.luks 1M key-secret=key,iter-time=5
+	qemu-img convert -n --object "$secret" -f raw src --target-image-opts \
+		driver=luks,key-secret=key,file.filename=there.luks
+	printf %s $key | base64 >key.b64
+	echo $abc >abc.b64
+	base64 -d abc.b64 >abc.bin
+	luks=driver=luks,key-secret=s,file.filename
+	for given in format=base64,data=$abc format=base64,file=abc.b64 \
+		file=abc.bin format=raw,file=abc.bin; do
+		same compare --object secret,id=m,format=base64,file=key.b64 \
+			--object "secret,id=s,keyid=m,iv=$iv,$given" \
+			--image-opts $luks=there.luks \
+			driver=raw,file.filename=src
+	done
+	silent create -q --object secret,id=m,data=$key \
+		--object secret,id=s,keyid=m,iv=$iv,format=base64,data=$abc \
+		-f luks -o key-secret=s,iter-time=5 here.luks 1M
+	same info --object secret,id=s,data=abc --image-opts $luks=here.luks
+	# The password is of another length: what is wrong is told the same.
+	for given in $two_blocks $ends_in_0 $ends_in_16 $ends_in_wrong_2; do
+		same map --object secret,id=m,data=$key --object \
+			secret,id=s,keyid=m,iv=$iv,format=base64,data="$given" \
+			--image-opts $luks=there.luks
+	done
+}
+
+# By one that is itself encrypted; what is not as long as a key is none.
+test_chain_of_keys() {
+	for second in $the_key $two_blocks; do
+		same info --object secret,id=m,data=$key --object \
+			secret,id=n,keyid=m,iv=$iv,format=base64,data="$second" \
+			--object secret,id=s,keyid=n,iv=$iv,format=base64,data=$abc r
+	done
+}
+
+test_bad_keys() {
+	for short in '' short ${key}0; do
+		same info --object secret,id=m,data="$short" \
+			--object secret,id=s,keyid=m,data=$abc,iv=$iv r
+	done
+	secret_same keyid=x,data=$abc,iv=$iv,format=base64
+	secret_same keyid=,data=$abc,iv=$iv,format=base64
+	secret_same keyid=s,data=$abc,iv=$iv,format=base64
+	same info --object secret,id=s,keyid=m,data=$abc,iv=$iv,format=base64 \
+		--object secret,id=m,data=$key r
+	for other in throttle-group,id=m tls-creds-anon,id=m,endpoint=client; do
+		same info --object $other --object secret,id=s,keyid=m,data=$abc r
+	done
+}
+
+test_bad_vectors() {
+	for vector in '' ,iv= ,iv=AAAA ,iv=AAAAA ,iv=. ,iv="A A" \
+		,iv=${iv}AAAA ,iv=ZmVkY2JhOTg3NjU0MzIxMA \
+		,iv=ZmVkY2JhOTg3NjU0MzIxMA=; do
+		secret_same "keyid=m,format=base64,data=$abc$vector"
+	done
+	# Without a key it is not looked at.
+	secret_same data=abc,iv=.
+}
+
+test_bad_ciphertexts() {
+	for data in '' . AAAA "$abc " 'AAAA=AAA' "${abc}AAAA" $ends_in_0 \
+		$ends_in_17 $ends_in_16 $ends_in_wrong_2 ${abc%==}; do
+		secret_same "keyid=m,iv=$iv,format=base64,data=$data"
+	done
+	secret_same keyid=m,iv=$iv,data=
+	secret_same keyid=m,iv=$iv,data=short
+	secret_same keyid=m,iv=$iv,data=0123456789abcdef
+	printf 'AAAA\0AAA' >nul
+	printf 'AAAA\r\n' >crlf
+	: >empty
+	for file in nul crlf empty missing; do
+		secret_same keyid=m,iv=$iv,format=base64,file=$file
+		secret_same format=base64,file=$file
+	done
+	secret_same keyid=m,iv=$iv,data=$abc,file=empty
+	secret_same keyid=m,iv=$iv,format=base64
+}
+
+test_bad_properties() {
+	secret_same keyid=x,data=$abc,format=foo
+	secret_same keyid=x,data=$abc,foo=bar
+	secret_same data=abc,loaded=on
+	secret_same data=abc,loaded=maybe
+	for data in A AA AAA AB=C = ==== YWJj=; do
+		secret_same "format=base64,data=$data"
+	done
+	same compare --object secret,id=m,keyid=x,data=$abc r r
+}
+
+# shellcheck disable=SC1091 # not part of the tree
+. shunit2
