@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# --object: secrets that are encrypted with one another, and what is told of
-# those that cannot be decrypted, as qemu-img has it.
+# --object, as qemu-img has it: secrets that are encrypted with one another, what
+# is told of those that cannot be decrypted, and help.
 # shellcheck disable=SC2154 # dir is set by test_dir
 . tests/support/guest.sh
 . tests/support/img.sh
@@ -124,6 +124,35 @@ test_bad_properties() {
 		secret_same "format=base64,data=$data"
 	done
 	same compare --object secret,id=m,keyid=x,data=$abc r r
+}
+
+test_help_of_types() {
+	for ask in secret,? qom-type=secret,help secret,id=a,help \
+		secret,help,foo=bar help,qom-type=secret; do
+		same compare --object "$ask" r r
+	done
+	# Not a question.
+	for object in '{"qom-type": "help"}' secret,help=on id=a,help=help; do
+		same info --object "$object" r
+	done
+	assertFalse 'vm-img info --object secret,help >/dev/full 2>&1'
+}
+
+# The types are those that there are here.
+test_help() {
+	for ask in help '?' foo,help id=a,help help,id=a; do
+		img convert --object "$ask" >ours 2>&1
+		assertEquals "$ask" 0 $?
+		qemu-img convert --object "$ask" >theirs
+		assertEquals "$ask" "$(head -n 1 theirs)" "$(head -n 1 ours)"
+		assertTrue "$ask: sorted" 'sed 1d ours | LC_ALL=C sort -c'
+		assertEquals "$ask" '' "$(grep -vxFf theirs ours)"
+	done
+	sed -n 's/^  //p' ours >types
+	assertTrue '[ -s types ]'
+	while read -r type; do
+		same info --object "$type,help"
+	done <types
 }
 
 # shellcheck disable=SC1091 # not part of the tree

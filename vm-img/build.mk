@@ -34,6 +34,7 @@ vm-img_SRCS := \
 	vm-img/map.c \
 	vm-img/measure.c \
 	vm-img/object.c \
+	vm-img/object_help.c \
 	vm-img/object_secret.c \
 	vm-img/object_throttle.c \
 	vm-img/object_tls.c \

@@ -77,9 +77,12 @@ void object_add(const char *text, const char *verb)
 {
 	struct keys keys = { .n = 0 };
 	struct error err = ERROR_INIT;
-	int rc = text[0] == '{' ? keys_parse_json(&keys, text, &err)
-				: keys_parse(&keys, text, "qom-type", &err);
+	int rc;
 
+	if (text[0] != '{' && object_help(text))
+		exit(report_finish(EXIT_SUCCESS));
+	rc = text[0] == '{' ? keys_parse_json(&keys, text, &err)
+			    : keys_parse(&keys, text, "qom-type", &err);
 	if (rc >= 0)
 		rc = add(&keys, text[0] == '{', &err);
 	keys_deinit(&keys);

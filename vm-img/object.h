@@ -11,8 +11,8 @@ struct keys;
 struct secrets;
 struct throttle;
 
-/* Take one in, or print a message and exit as the verb does. The text is not
- * kept. */
+/* Take one in, or print a message and exit as the verb does, or print help and
+ * exit. The text is not kept. */
 void object_add(const char *text, const char *verb);
 /* Is there one, of any kind? */
 bool object_has(const char *id);
@@ -37,6 +37,9 @@ struct object_tls {
 /* Borrowed. -EINVAL in QEMU's words. */
 int object_tls(const char *id, const struct object_tls **tls,
 	       struct error *err);
+
+/* Help if the text, which is not JSON, asks for it: false if it does not. */
+bool object_help(const char *text);
 
 /* Among the rest of one of its kind: object_secret.c, object_throttle.c and
  * object_tls.c. */
