@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 # --object, as qemu-img has it: secrets that are encrypted with one another, what
-# is told of those that cannot be decrypted, and help.
+# is told of those that cannot be decrypted, help, and types without effect.
 # shellcheck disable=SC2154 # dir is set by test_dir
 . tests/support/guest.sh
 . tests/support/img.sh
@@ -153,6 +153,45 @@ test_help() {
 	while read -r type; do
 		same info --object "$type,help"
 	done <types
+}
+
+test_types_without_effect() {
+	rule=rules.0.match=x,rules.0.policy
+	for rest in '' ,policy=allow ,policy=foo ,foo=bar \
+		,policy=deny,$rule=allow,rules.0.format=glob \
+		,$rule=deny,rules.1.match=y,rules.1.policy=allow \
+		,$rule=foo ,$rule=allow,rules.0.format=foo \
+		,$rule=allow,rules.0.foo=bar ,$rule=allow,rules.1.match=y \
+		,rules.0.match=x ,rules.0.policy=deny ,rules.1.match=x \
+		,rules.0=x ,rules.x=y ,rules=x ,rulesx=y ,$rule=allow,rules.2=x; do
+		same info --object "authz-list,id=a$rest" r
+	done
+	for rest in '' ,identity=x ,identity=x,foo=bar; do
+		same info --object authz-simple,id=a$rest r
+	done
+	for rest in '' ,priority=x ,priority=x,endpoint=server \
+		,priority=x,endpoint=foo ,priority=x,verify-peer=foo \
+		,priority=x,dir=d,verify-peer=off ,foo=bar; do
+		same info --object tls-cipher-suites,id=a$rest r
+	done
+	same info --object '{"qom-type": "authz-list", "id": "a",
+		"rules": [{"match": "x", "policy": "deny"}]}' r
+	same info --object authz-simple,identity=x r
+	for second in authz-list,id=a secret,id=a,data=x throttle-group,id=a \
+		secret,id=s,keyid=a,data=x; do
+		same info --object authz-simple,id=a,identity=x \
+			--object $second r
+	done
+	same info --object secret,id=a,data=x --object authz-list,id=a r
+}
+
+# They would do something.
+test_refused_types() {
+	for object in main-loop,id=a thread-context,id=a \
+		secret_keyring,id=a,serial=1 pr-manager-helper,id=a,path=p; do
+		refused "Parameter 'qom-type' does not accept value '${object%%,*}'" \
+			info --object $object r
+	done
 }
 
 # shellcheck disable=SC1091 # not part of the tree

@@ -38,6 +38,7 @@ vm-img_SRCS := \
 	vm-img/object_secret.c \
 	vm-img/object_throttle.c \
 	vm-img/object_tls.c \
+	vm-img/object_unused.c \
 	vm-img/progress.c \
 	vm-img/protocols.c \
 	vm-img/rate.c \

@@ -19,6 +19,7 @@ void object_deinit(void)
 	object_secret_deinit();
 	object_throttle_deinit();
 	object_tls_deinit();
+	object_unused_deinit();
 }
 
 static bool is_identifier(const char *id)
@@ -34,7 +35,7 @@ static bool is_identifier(const char *id)
 bool object_has(const char *id)
 {
 	return object_throttle(id) != NULL || object_tls_has(id) ||
-	       object_secret_has(id);
+	       object_secret_has(id) || object_unused_has(id);
 }
 
 static int add(struct keys *keys, bool is_json, struct error *err)
@@ -47,7 +48,8 @@ static int add(struct keys *keys, bool is_json, struct error *err)
 		return error_set(err, -EINVAL,
 				 "Parameter 'qom-type' is missing");
 	if (strcmp(type, "secret") != 0 &&
-	    strcmp(type, "throttle-group") != 0 && !object_tls_is_type(type))
+	    strcmp(type, "throttle-group") != 0 && !object_tls_is_type(type) &&
+	    !object_unused_is_type(type))
 		return error_set(err, -EINVAL,
 				 "Parameter 'qom-type' does not accept value "
 				 "'%s'",
@@ -61,6 +63,8 @@ static int add(struct keys *keys, bool is_json, struct error *err)
 		rc = -EEXIST;
 	else if (object_tls_is_type(type))
 		rc = object_tls_add(keys, id, type, err);
+	else if (object_unused_is_type(type))
+		rc = object_unused_add(keys, id, type, err);
 	else if (strcmp(type, "secret") == 0)
 		rc = object_secret_add(keys, id, err);
 	else

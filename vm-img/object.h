@@ -41,8 +41,8 @@ int object_tls(const char *id, const struct object_tls **tls,
 /* Help if the text, which is not JSON, asks for it: false if it does not. */
 bool object_help(const char *text);
 
-/* Among the rest of one of its kind: object_secret.c, object_throttle.c and
- * object_tls.c. */
+/* Among the rest of one of its kind: object_secret.c, object_throttle.c,
+ * object_tls.c and object_unused.c. */
 int object_secret_add(struct keys *keys, const char *id, struct error *err);
 bool object_secret_has(const char *id);
 void object_secret_deinit(void);
@@ -54,5 +54,10 @@ int object_tls_add(struct keys *keys, const char *id, const char *type,
 		   struct error *err);
 bool object_tls_has(const char *id);
 void object_tls_deinit(void);
+bool object_unused_is_type(const char *type);
+int object_unused_add(struct keys *keys, const char *id, const char *type,
+		      struct error *err);
+bool object_unused_has(const char *id);
+void object_unused_deinit(void);
 
 #endif

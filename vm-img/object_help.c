@@ -12,6 +12,9 @@
 static const struct help {
 	const char *type, *properties[24];
 } helps[] = {
+	{ "authz-list",
+	  { "policy=<QAuthZListPolicy>", "rules=<QAuthZListRule>" } },
+	{ "authz-simple", { "identity=<string>" } },
 	{ "secret",
 	  { "data=<string>", "file=<string>", "format=<QCryptoSecretFormat>",
 	    "iv=<string>", "keyid=<string>" } },
@@ -36,6 +39,9 @@ static const struct help {
 	    "x-iops-write-max-length=<int>",
 	    "x-iops-write-max=<int>",
 	    "x-iops-write=<int>" } },
+	{ "tls-cipher-suites",
+	  { "dir=<string>", "endpoint=<QCryptoTLSCredsEndpoint>",
+	    "priority=<string>", "verify-peer=<bool>" } },
 	{ "tls-creds-anon",
 	  { "dir=<string>", "endpoint=<QCryptoTLSCredsEndpoint>",
 	    "priority=<string>", "verify-peer=<bool>" } },
