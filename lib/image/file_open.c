@@ -83,6 +83,11 @@ int image_file_open(struct image_file **file, const char *path, unsigned flags,
 		rc = image_file_open_nbd(file, path, NULL, flags, err);
 		if (rc == 0)
 			image_trace_open(*file, path, "nbd", flags);
+		else if (flags & IMAGE_FILE_CREATE)
+			error_prefix(err, rc,
+				     "Protocol driver 'nbd' does not support "
+				     "image creation, and opening the image "
+				     "failed");
 		return rc;
 	}
 	if (flags & IMAGE_FILE_BLKDEBUG && blkdebug_is_name(path))

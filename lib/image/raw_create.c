@@ -13,7 +13,8 @@ int raw_set_length(struct image_file *file, uint64_t size, struct error *err)
 	int rc = image_file_truncate(file, size);
 
 	if (rc == -ENOSPC && file->is_block_device)
-		return error_set(err, rc, "Cannot grow device files");
+		return error_set(err, rc, "Cannot grow %s",
+				 file->fd < 0 ? "NBD nodes" : "device files");
 	if (rc == -EFBIG)
 		return error_set(err, rc,
 				 "The image size is too large for file format "

@@ -269,6 +269,7 @@ test_export_that_is_too_small() {
 	truncate -s 4M small
 	serve_qemu -f raw small
 	same create -f qcow2 -o preallocation=metadata "$uri" 4M
+	same create -f raw "$uri" 8M
 	stop qemu-nbd
 	truncate -s 8M small
 	serve_qemu -f raw small
@@ -276,6 +277,11 @@ test_export_that_is_too_small() {
 	stop qemu-nbd
 	qemu-img check -q -f qcow2 small
 	assertEquals 'check' 0 $?
+	for uri in "nbd+unix:///?socket=none" nbd+unix:///; do
+		same create -f raw "$uri" 4M
+		same convert -f raw -O qcow2 src "$uri"
+		same dd -f raw -O raw if=src of="$uri"
+	done
 }
 
 test_read_only() {
