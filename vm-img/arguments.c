@@ -419,20 +419,21 @@ int open_backing(struct image **image, const char *of, const char *name,
 	return rc;
 }
 
-static struct image *open_plain(const char *path,
+/* uri: what name stands for; NULL: a path, which name is. */
+static struct image *open_plain(const char *name, const char *uri,
 				const struct image_open_options *options)
 {
 	struct error err = ERROR_INIT;
 	struct image *image;
-	int rc = image_open(&image, path, options, &err);
+	int rc = image_open(&image, uri != NULL ? uri : name, options, &err);
 
 	if (rc == 0)
 		return image;
-	report_error("Could not open '%s': %s", path, error_text(&err, rc));
+	report_error("Could not open '%s': %s", name, error_text(&err, rc));
 	return NULL;
 }
 
-struct image *open_new_or_report(const char *path, const char *format,
+struct image *open_new_or_report(const char *name, const char *format,
 				 const char *key_secret, unsigned flags)
 {
 	const struct image_open_options options = {
@@ -443,8 +444,16 @@ struct image *open_new_or_report(const char *path, const char *format,
 		.found = report_found,
 		.protocol = protocols_policy(),
 	};
+	_cleanup_free_ char *uri = NULL;
+	struct error err = ERROR_INIT;
+	int rc = 0;
 
-	return open_plain(path, &options);
+	if (source_is_old_nbd(name))
+		rc = source_parse_old_nbd(name, &uri, &err);
+	if (rc == 0)
+		return open_plain(name, uri, &options);
+	report_error("Could not open '%s': %s", name, error_text(&err, rc));
+	return NULL;
 }
 
 struct image *open_path_or_report(const char *path, const char *format,
@@ -457,7 +466,7 @@ struct image *open_path_or_report(const char *path, const char *format,
 		.found = report_found,
 	};
 
-	return open_plain(path, &options);
+	return open_plain(path, NULL, &options);
 }
 
 struct image *open_or_report(const char *name, const char *format,

@@ -143,8 +143,8 @@ int open_backing(struct image **image, const char *of, const char *name,
 		 const char *format, unsigned flags, struct error *err);
 /* May an image be made by this name? -EINVAL. */
 int check_new_or_report(const char *path);
-/* An image that was just made: its path, and the id of its secret or NULL. */
-struct image *open_new_or_report(const char *path, const char *format,
+/* An image that was just made: its name, and the id of its secret or NULL. */
+struct image *open_new_or_report(const char *name, const char *format,
 				 const char *key_secret, unsigned flags);
 
 /* Was --image-opts given? */

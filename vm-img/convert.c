@@ -14,6 +14,7 @@
 #include "vm-img/progress.h"
 #include "vm-img/report.h"
 #include "vm-img/snapshot.h"
+#include "vm-img/source.h"
 #include "vm-img/standard.h"
 #include "vm-img/workers.h"
 
@@ -175,7 +176,7 @@ static int create_target(const struct job *job, const struct convert *request)
 	struct error err = ERROR_INIT;
 	int rc;
 
-	rc = image_create(request->target, &create, &err);
+	rc = source_create(request->target, &create, &err);
 	if (rc < 0)
 		report_error("%s: error while converting %s: %s",
 			     request->target, request->target_format,
@@ -243,17 +244,17 @@ static bool is_zero_when_new(const struct convert *request)
 /* A server's replies take longer than the work for them. */
 static bool is_remote(const struct convert *request)
 {
-	bool result = image_name_is_nbd(request->target);
+	bool result = source_is_nbd(request->target);
 
 	for (unsigned i = 0; i < request->n_sources; i++)
-		result |= image_name_is_nbd(request->sources[i]);
+		result |= source_is_nbd(request->sources[i]);
 	return result;
 }
 
 /* Nothing is allocated in an export: the order of writes leaves no trace. */
 static bool is_order_lost(const struct convert *request)
 {
-	return image_name_is_nbd(request->target) &&
+	return source_is_nbd(request->target) &&
 	       strcmp(request->target_format, "raw") == 0;
 }
 

@@ -211,7 +211,7 @@ static int run_request(struct request *request)
 	}
 	rc = check_backing_format(&create, &err);
 	if (rc == 0)
-		rc = image_create(request->path, &create, &err);
+		rc = source_create(request->path, &create, &err);
 	if (rc == 0)
 		return EXIT_SUCCESS;
 	report_error("%s: %s", request->path, error_text(&err, rc));

@@ -9,6 +9,7 @@
 #include "lib/image/image.h"
 #include "vm-img/arguments.h"
 #include "vm-img/report.h"
+#include "vm-img/source.h"
 #include "vm-img/verb.h"
 
 #include <stdio.h>
@@ -120,7 +121,7 @@ static int write_output(const struct request *r, struct image *from,
 	};
 	struct error err = ERROR_INIT;
 	struct image *to;
-	int rc = image_create(r->output, &create, &err);
+	int rc = source_create(r->output, &create, &err);
 
 	if (rc < 0) {
 		report_error("%s: error while creating output image: %s",

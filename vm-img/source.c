@@ -253,9 +253,8 @@ static int check_protocol(const char *name, struct error *err)
 {
 	size_t n = strcspn(name, ":/");
 
-	if (name[n] != ':' || image_name_is_nbd(name) ||
-	    image_name_is_null(name) || blkdebug_is_name(name) ||
-	    image_plain_path(name) != name)
+	if (name[n] != ':' || source_is_nbd(name) || image_name_is_null(name) ||
+	    blkdebug_is_name(name) || image_plain_path(name) != name)
 		return 0;
 	return error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)n, name);
 }
@@ -274,6 +273,22 @@ int source_check_new(const char *name, struct error *err)
 				 "creation",
 				 driver);
 	return check_protocol(name, err);
+}
+
+int source_create(const char *name, const struct image_create_options *options,
+		  struct error *err)
+{
+	_cleanup_free_ char *uri = NULL;
+	int rc = 0;
+
+	if (source_is_old_nbd(name))
+		rc = source_parse_old_nbd(name, &uri, err);
+	if (rc < 0)
+		return error_prefix(err, rc,
+				    "Protocol driver 'nbd' does not support "
+				    "image creation, and opening the image "
+				    "failed");
+	return image_create(uri != NULL ? uri : name, options, err);
 }
 
 static int take_name(struct source *source, const char *name, struct error *err)

@@ -57,9 +57,12 @@ struct source {
  * QEMU's words. */
 int source_parse(struct source *source, const char *name, const char *format,
 		 bool is_options, struct error *err);
-/* May an image be made by this name? "nbd:…" is not that of a file. -EINVAL
+/* May an image be made by this name? "ftp:…" is not that of a file. -EINVAL
  * in QEMU's words. */
 int source_check_new(const char *name, struct error *err);
+/* image_create() of what name stands for. */
+int source_create(const char *name, const struct image_create_options *options,
+		  struct error *err);
 /* blkdebug's own options, whose names begin with prefix.
  * source_blkdebug.c */
 int source_take_blkdebug(struct keys *keys, const char *prefix,
@@ -76,6 +79,8 @@ int source_take_nbd(struct keys *keys, const char *prefix,
 		    struct source *source, char **plain, struct error *err);
 /* "nbd:unix:PATH" or "nbd:HOST:PORT", as a URI. */
 bool source_is_old_nbd(const char *name);
+/* That, or a URI. */
+bool source_is_nbd(const char *name);
 int source_parse_old_nbd(const char *name, char **uri, struct error *err);
 /* One more under those there are; NULL: out of memory. */
 struct source_layer *source_push(struct source *source,

@@ -260,6 +260,11 @@ bool source_is_old_nbd(const char *name)
 	       strncmp(name, OLD_PREFIX, strlen(OLD_PREFIX)) == 0;
 }
 
+bool source_is_nbd(const char *name)
+{
+	return image_name_is_nbd(name) || source_is_old_nbd(name);
+}
+
 int source_parse_old_nbd(const char *name, char **uri, struct error *err)
 {
 	_cleanup_free_ char *copy = strdup(name + strlen(OLD_PREFIX));

@@ -23,6 +23,10 @@ serve() { # NBDKIT-ARGUMENT...
 	wait_socket "$dir/sock"
 }
 
+is_served() { # NAME
+	vm-img info -f raw "$1" >/dev/null 2>&1
+}
+
 serve_qemu() { # QEMU-NBD-ARGUMENT...
 	rm -f sock
 	start qemu-nbd qemu-nbd -t -k "$dir/sock" "$@"
@@ -164,6 +168,52 @@ test_target() {
 	qemu-img compare -f qcow2 -F raw c.raw src >.out 2>&1 ||
 		fail "$(cat .out)"
 	assertEquals 'raw target' 0 "$(qemu-img check -q -f qcow2 c.raw; echo $?)"
+}
+
+# Targets by the names of old, too: made, filled, and refused.
+test_old_names_of_targets() {
+	truncate -s 8M b.raw
+	serve_qemu -f raw -x a-b b.raw
+	old=nbd:unix:$dir/sock:exportname=a-b
+	for format in raw qcow2; do
+		same create -f $format "$old" 4M
+		assertEquals "a new $format" 0 $?
+		same create -f $format "$old" 400M
+		same info -f $format "$old"
+	done
+	same create -f raw "$old"
+	fails 'image failed: Requested export' vm-img create -q "$old-c" 4M
+	for name in nbd: nbd:foo nbd:unix: nbd:unix:none foo:bar; do
+		same create -f raw "$name" 4M
+		same convert -f raw -O qcow2 src "$name"
+		same convert -n -f raw -O raw src "$name"
+		same dd -f raw -O raw if=src of="$name"
+	done
+	silent convert -f raw -O qcow2 src "$old"
+	stop qemu-nbd
+	same compare -f raw -F qcow2 src b.raw
+	truncate -s 4M c.raw d.raw e.raw
+	for verb in 'convert -f raw -O raw src' 'convert -n -f raw -O raw src' \
+		'dd -f raw -O raw if=src'; do
+		tr '\0' x </dev/zero | head -c 4194304 >c.raw
+		serve_qemu -f raw c.raw
+		# shellcheck disable=SC2086 # words of a command
+		case $verb in
+		dd*) silent $verb of=nbd:unix:"$dir/sock" ;;
+		*) silent $verb nbd:unix:"$dir/sock" ;;
+		esac
+		stop qemu-nbd
+		cmp src c.raw || fail "$verb"
+	done
+	port=$(free_port)
+	start qemu-nbd qemu-nbd -t -b 127.0.0.1 -p "$port" -f raw -x e e.raw
+	wait_until 10 is_served "nbd:127.0.0.1:$port:exportname=e"
+	silent convert -f raw -O raw src "nbd:127.0.0.1:$port:exportname=e"
+	same create -f raw "nbd:127.0.0.1:$port:exportname=e" 4M
+	stop qemu-nbd
+	# create empties the first sector, as QEMU does.
+	assertTrue 'over TCP' 'cmp -i 512 src e.raw'
+	assertEquals 'no such file' '' "$(find . -name 'nbd*')"
 }
 
 test_image_in_an_export() {
