@@ -197,7 +197,7 @@ static int run_request(struct request *request)
 	if (specs == NULL)
 		return EXIT_FAILURE;
 	format_options_apply(&request->options, specs, list, &create);
-	if (!create.has_size) {
+	if (!create.has_size && image_create_needs_size(&create)) {
 		report_error("%s: Image creation needs a size parameter",
 			     request->path);
 		return EXIT_FAILURE;

@@ -109,6 +109,8 @@ static int take_format(struct source_reader *r, const char *driver,
 		rc = take_backing(keys, source, err);
 	if (rc == 0 && (driver == NULL || strcmp(driver, "qcow2") == 0))
 		rc = source_read_data_file(r, err);
+	if (rc == 0 && is_luks)
+		rc = source_read_header(r, err);
 	if (rc == 0 && (driver == NULL || strcmp(driver, "vpc") == 0))
 		vpc_size = keys_take(keys, VPC_SIZE);
 	if (vpc_size != NULL)
@@ -172,6 +174,7 @@ static void link_under(struct source *source)
 		.key_secret = source->key_secret,
 		.layers = source_layers(source),
 		.data_path = source->data_path,
+		.header_path = source->header_path,
 		.nbd_context = source->nbd_context,
 		.null = source->null,
 		.quorum = source_quorum(source),
@@ -202,6 +205,8 @@ static int fill_under(struct source_reader *r, struct error *err)
 	if (has_file)
 		rc = source_read_top(r, driver != NULL ? driver : "qcow2",
 				     &source->name, err);
+	if (rc == 0 && driver != NULL && strcmp(driver, "luks") == 0)
+		rc = source_read_header(r, err);
 	if (rc == 0)
 		rc = take_backing(r->keys, source, err);
 	if (rc == 0 && driver != NULL)
@@ -437,6 +442,7 @@ void source_deinit(struct source *source)
 	free(source->format);
 	free(source->key_secret);
 	free(source->data_path);
+	free(source->header_path);
 	free(source->vpc_size);
 	free(source->nbd_context);
 	free(source->unknown);

@@ -34,7 +34,8 @@ struct source_quorum {
 
 struct source {
 	/* Ours, NULL: not said. */
-	char *path, *format, *key_secret, *data_path, *nbd_context;
+	char *path, *format, *key_secret, *data_path, *header_path;
+	char *nbd_context;
 	char *vpc_size;
 	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;

@@ -395,46 +395,87 @@ int source_read_top(struct source_reader *r, const char *driver,
 	return rc < 0 ? rc : read_format(r, "", driver, name, err);
 }
 
-/* One whose format is said to be raw is the file under that. */
-static const char *find_data_file(struct source_reader *r, const char **prefix,
-				  const char **driver, struct error *err)
+/* One whose format is said to be raw is the file under that. prefix has room
+ * for SOURCE_PREFIX_MAX. */
+static const char *find_file(struct source_reader *r, const char *child,
+			     char *prefix, const char **driver,
+			     struct source_name *name, struct error *err)
 {
+	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
 	const char *path;
+	bool is_raw;
 
-	*driver = take(r, *prefix, "driver");
-	if (is(*driver, "raw")) {
-		*prefix = "data-file.file.";
-		*driver = take(r, *prefix, "driver");
+	snprintf(prefix, SOURCE_PREFIX_MAX, "%s.", child);
+	*driver = take(r, prefix, "driver");
+	is_raw = is(*driver, "raw");
+	if (is_raw) {
+		snprintf(prefix, SOURCE_PREFIX_MAX, "%s.file.", child);
+		*driver = take(r, prefix, "driver");
 	}
-	path = take(r, *prefix, "filename");
+	path = take(r, prefix, "filename");
 	if (source_check_driver(*driver, err) < 0)
 		return NULL;
-	if (!is_host_file(*driver))
-		error_set(err, -EINVAL, "A data file must be a plain file");
-	else if (path == NULL)
+	if (!is_host_file(*driver)) {
+		error_set(err, -EINVAL, "A %s must be a plain file", child);
+		return NULL;
+	}
+	if (path == NULL) {
 		error_set(err, -EINVAL, "Must specify either driver or file");
-	return is_host_file(*driver) ? path : NULL;
+		return NULL;
+	}
+	source_name_add(&under, "driver", *driver != NULL ? *driver : "file");
+	source_name_add(&under, "filename", path);
+	if (is_raw) {
+		source_name_add(name, "driver", "raw");
+		source_name_add_child(name, "file", &under);
+	} else {
+		*name = under;
+		under = (struct source_name){ .n = 0 };
+	}
+	return path;
 }
 
-int source_read_data_file(struct source_reader *r, struct error *err)
+static int read_file_child(struct source_reader *r, const char *child,
+			   char **to, struct source_name *name,
+			   struct error *err)
 {
-	const char *name = keys_take(r->keys, "data-file");
-	const char *prefix = "data-file.", *driver, *path;
+	const char *other = keys_take(r->keys, child), *driver, *path;
+	char prefix[SOURCE_PREFIX_MAX];
 	int rc;
 
-	if (name != NULL && *name != '\0')
+	if (other != NULL && *other != '\0')
 		return error_set(err, -EINVAL,
 				 "Cannot find device='%s' nor node-name='%s'",
-				 name, name);
+				 other, other);
+	snprintf(prefix, sizeof(prefix), "%s.", child);
 	if (!has_any(r->keys, prefix))
 		return 0;
-	path = find_data_file(r, &prefix, &driver, err);
+	path = find_file(r, child, prefix, &driver, name, err);
 	if (path == NULL)
 		return -EINVAL;
 	rc = add_node(r, prefix, driver, err);
 	for (unsigned i = 0; i < array_size(ignored); i++)
 		take(r, prefix, ignored[i]);
-	return rc == 0 ? text_replace(&r->source->data_path, path) : rc;
+	return rc == 0 ? text_replace(to, path) : rc;
+}
+
+int source_read_data_file(struct source_reader *r, struct error *err)
+{
+	_cleanup_(source_name_deinit) struct source_name name = { .n = 0 };
+
+	return read_file_child(r, "data-file", &r->source->data_path, &name,
+			       err);
+}
+
+int source_read_header(struct source_reader *r, struct error *err)
+{
+	_cleanup_(source_name_deinit) struct source_name name = { .n = 0 };
+	struct source *source = r->source;
+	int rc = read_file_child(r, "header", &source->header_path, &name, err);
+
+	if (rc == 0 && source->header_path != NULL)
+		source_name_add_child(&source->name, "header", &name);
+	return rc;
 }
 
 static const char *find_left(const struct source_reader *r, const char *prefix)

@@ -56,6 +56,8 @@ int source_read_child(struct source_reader *r, const char *prefix,
 		      struct error *err);
 /* "data-file.": a plain file. */
 int source_read_data_file(struct source_reader *r, struct error *err);
+/* "header.", of LUKS: the same. */
+int source_read_header(struct source_reader *r, struct error *err);
 /* Options that nobody took. */
 int source_refuse_left(const struct source_reader *r, struct error *err);
 

@@ -156,6 +156,7 @@ void image_under_apply(const struct image_under *under,
 	options->key_secret = under->key_secret;
 	options->layers = under->layers;
 	options->data_path = under->data_path;
+	options->header_path = under->header_path;
 	options->nbd_context = under->nbd_context;
 	options->null = under->null;
 	options->quorum = under->quorum;
@@ -185,6 +186,7 @@ static int open_under(struct image *image,
 	under.key_secret = NULL;
 	under.layers = NULL;
 	under.data_path = NULL;
+	under.header_path = NULL;
 	under.vpc_size = NULL;
 	under.nbd_context = NULL;
 	under.null = NULL;

@@ -149,6 +149,14 @@ static int look_at_backing(const char *path, struct image_create_options *o,
 	return 0;
 }
 
+bool image_create_needs_size(const struct image_create_options *options)
+{
+	const struct image_format *format = image_format_find(options->format);
+
+	return format == NULL || format->is_sizeless == NULL ||
+	       !format->is_sizeless(options);
+}
+
 int image_create(const char *path, const struct image_create_options *options,
 		 struct error *err)
 {
@@ -171,7 +179,7 @@ int image_create(const char *path, const struct image_create_options *options,
 		rc = look_at_backing(path, &o, err);
 	if (rc < 0)
 		return rc;
-	if (!o.has_size)
+	if (!o.has_size && image_create_needs_size(&o))
 		return error_set(err, -EINVAL,
 				 "Image creation needs a size parameter");
 	if (o.size > INT64_MAX)

@@ -99,6 +99,9 @@ struct image_format {
 	int (*resize)(struct image *image, uint64_t size,
 		      const struct image_resize_options *options,
 		      struct error *err);
+	/* Is a new one no disk, so that its size need not be said? NULL: it
+	 * is one. */
+	bool (*is_sizeless)(const struct image_create_options *options);
 	/* NULL: there is no more to say than of any image. */
 	int (*get_info)(struct image *image, struct image_info *info,
 			struct error *err);
@@ -132,7 +135,7 @@ struct image {
 	void *policy_context;
 	/* While it is being opened: the caller's, or NULL. */
 	const struct secrets *secrets;
-	const char *key_secret, *data_path, *vpc_size;
+	const char *key_secret, *data_path, *header_path, *vpc_size;
 	void (*found)(void *context, const char *line); /* or NULL */
 	void *found_context;
 	/* Names as stored, and the path they resolve to; or NULL. */

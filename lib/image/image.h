@@ -82,8 +82,8 @@ struct image_under {
 	 * _BLKDEBUG. */
 	unsigned flags;
 	const char *key_secret;
-	const struct image_layer *layers;    /* as below */
-	const char *data_path, *nbd_context; /* as below */
+	const struct image_layer *layers;		   /* as below */
+	const char *data_path, *header_path, *nbd_context; /* as below */
 	const struct image_null *null;
 	const struct image_quorum *quorum;
 	const struct image_under *under; /* NULL: as they say themselves */
@@ -135,6 +135,9 @@ struct image_open_options {
 	/* Of the file with its data, instead of the one that it names; the
 	 * caller's own, so no policy is asked. NULL: as the image says. */
 	const char *data_path;
+	/* Of a LUKS volume, the file with its header, which is then not in
+	 * front of the data; no policy is asked. NULL: there it is. */
+	const char *header_path;
 	/* Of an NBD export, what image_map() is to tell of: its metadata
 	 * context. NULL: its allocation. */
 	const char *nbd_context;
@@ -379,6 +382,9 @@ struct image_create_options {
 };
 int image_create(const char *path, const struct image_create_options *options,
 		 struct error *err);
+/* Is what image_create() is to make a disk, which has a size? A LUKS header
+ * alone is none. */
+bool image_create_needs_size(const struct image_create_options *options);
 
 /*
  * Bytes in front of the data that LUKS would take with these options, whose
@@ -445,6 +451,7 @@ struct image_info_encryption {
 	const char *format;
 	const char *iv, *iv_hash /* may be NULL */, *hash, *mode, *uuid;
 	char cipher[16];
+	bool has_detached_header; /* in a file of its own */
 	uint64_t payload_offset, master_iterations;
 	unsigned n_slots;
 	struct image_info_key_slot {

@@ -139,6 +139,7 @@ int image_open_file(struct image **opened, struct image_file *file,
 	if (image->path == NULL)
 		return -ENOMEM;
 	image->data_path = options->data_path;
+	image->header_path = options->header_path;
 	image->vpc_size = options->vpc_size;
 	rc = choose_format(image, options->format, err);
 	if (rc == 0)
@@ -155,6 +156,7 @@ int image_open_file(struct image **opened, struct image_file *file,
 	image->secrets = NULL;
 	image->key_secret = NULL;
 	image->data_path = NULL;
+	image->header_path = NULL;
 	image->vpc_size = NULL;
 	if (rc == 0)
 		*opened = steal_ptr(&image);

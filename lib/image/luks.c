@@ -66,7 +66,8 @@ static int check_slot(const struct luks *luks, unsigned i, struct error *err)
 	if (s->is_active && s->iterations == 0)
 		return error_set(err, -EINVAL,
 				 "Keyslot %u iteration count is zero", i);
-	if (s->key_offset + room_len(luks) > luks->payload_offset)
+	if (!luks->is_detached &&
+	    s->key_offset + room_len(luks) > luks->payload_offset)
 		return error_set(err, -EINVAL,
 				 "Keyslot %u is overlapping with the encrypted "
 				 "payload",
@@ -209,7 +210,7 @@ static int parse_fixed(struct luks *luks, const struct luks_wire_header *w,
 	memcpy(luks->master_digest, w->master_digest, LUKS_DIGEST_LEN);
 	memcpy(luks->master_salt, w->master_salt, LUKS_SALT_LEN);
 	memcpy(luks->uuid, w->uuid, LUKS_UUID_LEN);
-	if (luks->payload_offset < HEADER_LEN)
+	if (!luks->is_detached && luks->payload_offset < HEADER_LEN)
 		return error_set(err, -EINVAL,
 				 "LUKS payload is overlapping with the header");
 	if (luks->master_iterations == 0)
@@ -219,11 +220,11 @@ static int parse_fixed(struct luks *luks, const struct luks_wire_header *w,
 }
 
 int luks_parse(struct luks *luks, const struct luks_wire_header *wire,
-	       struct error *err)
+	       bool is_detached, struct error *err)
 {
 	int rc = library_load_crypto(err);
 
-	*luks = (struct luks){ .payload_offset = 0 };
+	*luks = (struct luks){ .is_detached = is_detached };
 	if (rc == 0)
 		rc = parse_fixed(luks, wire, err);
 	if (rc == 0)
@@ -244,6 +245,18 @@ int luks_parse(struct luks *luks, const struct luks_wire_header *wire,
 	return rc;
 }
 
+/* A detached header ends where its file does, and slots are within. */
+static int check_end(const struct luks *luks, uint64_t len, struct error *err)
+{
+	if (!luks->is_detached && luks->payload_offset > len)
+		return error_set(err, -EINVAL, "LUKS payload past end of file");
+	for (unsigned i = 0; luks->is_detached && i < LUKS_SLOTS; i++)
+		if (luks->slots[i].key_offset + luks_material_len(luks) > len)
+			return error_set(err, -EINVAL,
+					 "Keyslot %u past end of file", i);
+	return 0;
+}
+
 int luks_read(struct luks *luks, const struct luks_place *place,
 	      struct error *err)
 {
@@ -258,10 +271,8 @@ int luks_read(struct luks *luks, const struct luks_place *place,
 	rc = image_file_read(place->file, place->offset, &wire, sizeof(wire));
 	if (rc < 0)
 		return error_set_errno(err, rc, "Unable to read LUKS header");
-	rc = luks_parse(luks, &wire, err);
-	if (rc == 0 && luks->payload_offset > place->len)
-		rc = error_set(err, -EINVAL, "LUKS payload past end of file");
-	return rc;
+	rc = luks_parse(luks, &wire, place->is_detached, err);
+	return rc < 0 ? rc : check_end(luks, place->len, err);
 }
 
 void luks_encode(const struct luks *luks, struct luks_wire_header *wire)
@@ -318,6 +329,7 @@ void luks_describe(const struct luks *luks, struct image_info_encryption *info)
 		.hash = luks->hash,
 		.mode = cipher_mode_name(luks->cipher.mode),
 		.uuid = luks->uuid,
+		.has_detached_header = luks->is_detached,
 		.payload_offset = luks->payload_offset,
 		.master_iterations = luks->master_iterations,
 		.n_slots = LUKS_SLOTS,

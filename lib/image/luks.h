@@ -44,6 +44,8 @@ struct luks {
 	char mode_text[LUKS_NAME_LEN]; /* as it is in the file */
 	char iv_hash[LUKS_NAME_LEN];   /* "": none */
 	char uuid[LUKS_UUID_LEN + 1];
+	/* The payload is in a file of its own, without the header. */
+	bool is_detached;
 	uint64_t payload_offset;
 	uint32_t master_iterations;
 	uint8_t master_digest[LUKS_DIGEST_LEN], master_salt[LUKS_SALT_LEN];
@@ -54,14 +56,16 @@ struct luks {
 struct luks_place {
 	const struct image_file *file;
 	uint64_t offset, len;
+	bool is_detached;
 };
 
-/* All of it is checked, and nothing read beyond the header itself. */
+/* All of it is checked, and nothing read beyond the header itself: but where a
+ * detached header's payload begins is for the payload's file to bear. */
 int luks_read(struct luks *luks, const struct luks_place *place,
 	      struct error *err);
 /* The same of bytes in memory. */
 int luks_parse(struct luks *luks, const struct luks_wire_header *wire,
-	       struct error *err);
+	       bool is_detached, struct error *err);
 /* The header, without key material, as it goes into the file. */
 void luks_encode(const struct luks *luks, struct luks_wire_header *wire);
 

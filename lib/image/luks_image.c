@@ -2,6 +2,10 @@
 /*
  * A LUKS volume in a file: the header, and the disk, encrypted, up to the
  * file's end. Sectors are numbered from the disk's begin.
+ *
+ * A detached header is in a file of its own, and most often says that the
+ * payload begins where its file does; it may be the copy of one that was not
+ * detached, which says otherwise.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -10,11 +14,17 @@
 #include "lib/image/format.h"
 #include "lib/image/luks.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#define DETACHED_HEADER "detached-header"
 
 struct luks_image {
 	struct luks luks;
 	struct image_info_encryption info;
+	struct image_file *own_header; /* a detached one's; or NULL */
+	char *header_path;	       /* of that */
 	struct crypt *crypt; /* NULL: nothing but the header is looked at */
 	char *key_id;	     /* of the secret that opened it, or NULL */
 };
@@ -36,6 +46,8 @@ static int set_size(struct image *image, struct error *err)
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not get the file's size");
+	if (l->luks.payload_offset > size)
+		return error_set(err, -EINVAL, "LUKS payload past end of file");
 	image->size =
 		(size - l->luks.payload_offset) & ~(uint64_t)(LUKS_SECTOR - 1);
 	return 0;
@@ -63,20 +75,59 @@ static int unlock(struct image *image, const struct luks_place *place,
 	return l->crypt != NULL && l->key_id != NULL ? 0 : -ENOMEM;
 }
 
-static int luks_close(struct image *image, struct error *err);
+static int open_header(struct image *image, struct error *err)
+{
+	struct luks_image *l = image->state;
+	struct stat header, payload;
+	int rc;
+
+	if (image->header_path == NULL)
+		return 0;
+	l->header_path = strdup(image->header_path);
+	if (l->header_path == NULL)
+		return -ENOMEM;
+	rc = image_file_open(&l->own_header, image->header_path,
+			     image_other_file_flags(image), err);
+	if (rc < 0)
+		return rc;
+	if (image_file_identify(l->own_header, &header) == 0 &&
+	    image_file_identify(image->file, &payload) == 0 &&
+	    header.st_dev == payload.st_dev && header.st_ino == payload.st_ino)
+		return error_set(err, -EINVAL,
+				 "LUKS header '%s' is the payload itself",
+				 image->header_path);
+	return 0;
+}
+
+/* Of the header and its key slots. */
+static int find_place(const struct image *image, struct luks_place *place,
+		      struct error *err)
+{
+	const struct luks_image *l = image->state;
+	int rc;
+
+	*place = (struct luks_place){
+		.file = l->own_header != NULL ? l->own_header : image->file,
+		.is_detached = l->own_header != NULL,
+	};
+	rc = image_file_size(place->file, &place->len);
+	return rc < 0 ? error_set_errno(err, rc,
+					"Could not get the file's size")
+		      : 0;
+}
 
 static int luks_open(struct image *image, struct error *err)
 {
-	struct luks_place place = { .file = image->file };
 	struct luks_image *l = calloc(1, sizeof(*l));
+	struct luks_place place;
 	int rc;
 
 	if (l == NULL)
 		return -ENOMEM;
 	image->state = l;
-	rc = image_file_size(image->file, &place.len);
-	if (rc < 0)
-		rc = error_set_errno(err, rc, "Could not get the file's size");
+	rc = open_header(image, err);
+	if (rc == 0)
+		rc = find_place(image, &place, err);
 	if (rc == 0)
 		rc = luks_read(&l->luks, &place, err);
 	if (rc == 0)
@@ -102,7 +153,9 @@ static int luks_close(struct image *image, struct error *err)
 		return 0;
 	if (!image->file->is_read_only)
 		rc = luks_flush(image, err);
+	image_file_close(l->own_header);
 	crypt_free(l->crypt);
+	free(l->header_path);
 	free(l->key_id);
 	free(l);
 	image->state = NULL;
@@ -211,16 +264,15 @@ static int luks_image_amend(struct image *image,
 			    struct error *err)
 {
 	struct luks_image *l = image->state;
-	const struct luks_place place = {
-		.file = image->file,
-		.len = l->luks.payload_offset,
-	};
-	int rc = 0;
+	struct luks_place place;
+	int rc = find_place(image, &place, err);
 
 	/* QEMU may have it open without writing, and keeps the header that it
 	 * read then, to write that back when it changes a key itself. */
-	if (!(image->flags & IMAGE_NO_LOCK))
-		rc = image_file_lock_alone(image->file, image->path, err);
+	if (rc == 0 && !(image->flags & IMAGE_NO_LOCK))
+		rc = image_file_lock_alone(
+			place.file,
+			place.is_detached ? l->header_path : image->path, err);
 	if (rc < 0)
 		return rc;
 	return luks_amend(&l->luks, &place, options, "", l->key_id, err);
@@ -230,12 +282,32 @@ static int luks_get_info(struct image *image, struct image_info *info,
 			 struct error *err)
 {
 	struct luks_image *l = image->state;
+	uint64_t usage;
+	int rc;
 
-	(void)err;
 	luks_describe(&l->luks, &l->info);
 	info->is_encrypted = true;
 	info->encryption = &l->info;
+	if (l->own_header == NULL || info->actual_size == UINT64_MAX)
+		return 0;
+	rc = image_file_usage(l->own_header, &usage);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not get the disk size");
+	info->actual_size += usage;
 	return 0;
+}
+
+static const struct image_file *luks_other_file(const struct image *image,
+						unsigned index,
+						struct image_node *node)
+{
+	const struct luks_image *l = image->state;
+
+	if (index > 0 || l->own_header == NULL)
+		return NULL;
+	snprintf(node->name, sizeof(node->name), "header");
+	node->path = l->header_path;
+	return l->own_header;
 }
 
 static const struct image_option_spec create_specs[] = {
@@ -249,6 +321,7 @@ static const struct image_option_spec create_specs[] = {
 	  NULL },
 	{ "hash-alg", "str", "Name of encryption hash algorithm", NULL },
 	{ "iter-time", "num", "Time to spend in PBKDF in milliseconds", NULL },
+	{ DETACHED_HEADER, "bool (on/off)", NULL, NULL },
 	{ NULL, NULL, NULL, NULL },
 };
 
@@ -260,10 +333,19 @@ static const char *find_mode(const struct image_create_options *o)
 	return mode != NULL && strcmp(mode, "metadata") == 0 ? NULL : mode;
 }
 
-static int write_file(const char *path, const struct image_create_options *o,
-		      struct luks *luks, const uint8_t *key, struct error *err)
+static bool is_sizeless(const struct image_create_options *o)
 {
-	uint64_t end = luks->payload_offset + o->size;
+	bool is_detached = false;
+
+	return image_option_bool(o, DETACHED_HEADER, &is_detached, NULL) == 0 &&
+	       is_detached;
+}
+
+/* end: of the file. */
+static int write_file(const char *path, const struct image_create_options *o,
+		      struct luks *luks, uint64_t end, const uint8_t *key,
+		      struct error *err)
+{
 	struct luks_place place = { .offset = 0, .len = end };
 	struct image_file *file;
 	int rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
@@ -285,22 +367,33 @@ static int write_file(const char *path, const struct image_create_options *o,
 static int luks_create(const char *path, const struct image_create_options *o,
 		       struct error *err)
 {
-	struct image_create_options whole = *o;
+	uint64_t size =
+		(o->size + LUKS_SECTOR - 1) & ~(uint64_t)(LUKS_SECTOR - 1);
 	uint8_t key[CIPHER_KEY_MAX];
 	struct luks luks;
+	bool is_detached = false;
+	uint64_t end;
 	int rc = image_options_check(o, create_specs, err);
 
+	if (rc == 0)
+		rc = image_option_bool(o, DETACHED_HEADER, &is_detached, err);
 	if (rc == 0)
 		rc = file_options_check_preallocation(find_mode(o), err);
 	if (rc < 0)
 		return rc;
-	whole.size = (o->size + LUKS_SECTOR - 1) & ~(uint64_t)(LUKS_SECTOR - 1);
+	if (is_detached)
+		size = 0;
 	rc = luks_new(&luks, o, "", key, err);
-	if (rc == 0 && whole.size > INT64_MAX - luks.payload_offset)
+	if (rc == 0 &&
+	    (__builtin_add_overflow(size, luks.payload_offset, &end) ||
+	     end > INT64_MAX))
 		rc = error_set(err, -EFBIG,
 			       "The requested file size is too large");
+	luks.is_detached = is_detached;
+	if (is_detached)
+		luks.payload_offset = 0;
 	if (rc == 0)
-		rc = write_file(path, &whole, &luks, key, err);
+		rc = write_file(path, o, &luks, end, key, err);
 	explicit_bzero(key, sizeof(key));
 	return rc;
 }
@@ -312,6 +405,7 @@ const struct image_format image_format_luks = {
 	.open = luks_open,
 	.close = luks_close,
 	.create = luks_create,
+	.is_sizeless = is_sizeless,
 	.preallocates = true,
 	.create_specs = create_specs,
 	.readv = luks_readv,
@@ -324,4 +418,5 @@ const struct image_format image_format_luks = {
 	.amend_specs = luks_amend_specs,
 	.resize = luks_resize,
 	.get_info = luks_get_info,
+	.other_file = luks_other_file,
 };

@@ -357,6 +357,7 @@ static int open_child(struct image_file **child, const struct image_under *how,
 
 	under.format = NULL;
 	under.data_path = NULL;
+	under.header_path = NULL;
 	under.layers = how->layers;
 	under.nbd_context = how->nbd_context;
 	under.null = how->null;

@@ -297,4 +297,156 @@ test_slots_of_qcow2() {
 	amended
 }
 
+# A header in a file of its own, and the data in another from its begin.
+detached() { # VERB ARGUMENT...
+	verb=$1
+	shift
+	silent "$verb" --object "$secret" "$@"
+}
+
+# qemu-img 7.2 has none of this: it sees both when they are put together.
+together() { # HEADER DATA TO
+	len=$(stat -c %s "$1")
+	cat "$1" "$2" >"$3"
+	# shellcheck disable=SC2059 # two bytes of a number
+	printf "$(printf '\\%o\\%o' $((len / 131072)) $((len / 512 % 256)))" |
+		dd of="$3" bs=1 seek=106 conv=notrunc status=none
+}
+
+header_of() { # DATA HEADER
+	echo "driver=luks,key-secret=key,file.filename=$1,header.filename=$2"
+}
+
+test_detached_header() {
+	new=key-secret=key,iter-time=5,detached-header
+	assertEquals 'no size' \
+		"Formatting 'h', fmt=luks key-secret=key iter-time=5 detached-header=true" \
+		"$(img create --object "$secret" -f luks -o $new=true h)"
+	assertEquals 'nothing but the header' 2068480 "$(stat -c %s h)"
+	assertEquals 'no payload' ' 00 00 00 00' \
+		"$(od -An -tx1 -j 104 -N 4 h)"
+	truncate -s 9M i
+	detached create -q -f luks -o $new=on,cipher-alg=aes-128 i 1M
+	assertEquals 'of another length' 1052672 "$(stat -c %s i)"
+	for header in h i; do
+		truncate -s 0 d
+		truncate -s 4M d
+		detached convert -n -f raw src --target-image-opts \
+			"$(header_of d $header)"
+		together $header d a.luks
+		equal luks a.luks src
+		cp a.luks b.luks
+		ours abc luks a.luks zero 5000 70000
+		dd if=a.luks of=d bs=4k skip=$((len / 4096)) status=none
+		detached convert --image-opts "$(header_of d $header)" -O raw b
+		assertTrue 'changed there' 'ours abc luks a.luks read | cmp - b'
+	done
+	# The copy of a header that was not detached.
+	dd if=b.luks of=copy bs=4k count=$((len / 4096)) status=none
+	detached convert --image-opts "$(header_of b.luks copy)" -O raw b
+	cmp src b || fail 'a copy'
+	assertTrue 'cryptsetup' 'printf abc | timeout 60 cryptsetup luksOpen \
+		--test-passphrase -d - --header h d 2>/dev/null'
+}
+
+test_detached_header_of_cryptsetup() {
+	truncate -s 4M d
+	printf abc | timeout 60 cryptsetup luksFormat -q --type luks1 \
+		--pbkdf-force-iterations 1000 --header h d - >.out 2>&1 ||
+		fail "$(cat .out)"
+	detached convert -n -f raw src --target-image-opts "$(header_of d h)"
+	together h d a.luks
+	equal luks a.luks src
+}
+
+test_use_of_a_detached_header() {
+	new=key-secret=key,iter-time=5,detached-header=on
+	detached create -q -f luks -o $new h
+	truncate -s 4M d
+	cp h before
+	of=$(header_of d h)
+	detached convert -n -f raw src --target-image-opts "$of"
+	detached compare -q --image-opts "$of" driver=raw,file.filename=src
+	detached compare -q "json:{'driver':'luks','key-secret':'key',
+		'file':{'filename':'d'},'header':{'driver':'raw',
+		'file':{'driver':'file','filename':'h'}}}" src
+	assertEquals 'name' 'image: json:{"header": {"driver": "file", "filename": "h"}, "driver": "luks", "file": {"driver": "file", "filename": "d"}, "key-secret": "key"}' \
+		"$(img info --image-opts "$of" --object "$secret" | head -n 1)"
+	assertContains 'both files' "$(img info --compat=10.2 --image-opts \
+		driver=luks,file.filename=d,header.filename=h |
+		tr '\n' ' ')" "Child node '/header':     filename: h "
+	# Under another image, and over one.
+	qemu-img create -q -u -f qcow2 -b d -F luks over.qcow2 4M
+	detached compare -q --image-opts "driver=qcow2,file.filename=over.qcow2,\
+backing.driver=luks,backing.key-secret=key,backing.file.filename=d,\
+backing.header.filename=h" driver=raw,file.filename=src
+	qemu-img convert -f raw -O qcow2 d d.qcow2
+	detached compare -q --image-opts driver=luks,key-secret=key,\
+file.driver=qcow2,file.file.filename=d.qcow2,header.filename=h \
+		driver=raw,file.filename=src
+	assertTrue 'the header is as it was' 'cmp h before'
+	assertEquals "Image resized." "$(img resize --object "$secret" \
+		--image-opts "$of" 5M)"
+	assertEquals 'all of it is data' 5242880 "$(stat -c %s d)"
+	assertEquals "Image resized." "$(img resize --object "$secret" \
+		--shrink --image-opts "$of" 4M)"
+	cp d before
+	detached amend --object secret,id=new,data=def --image-opts \
+		-o state=active,new-secret=new,iter-time=5 "$of"
+	detached amend --image-opts -o state=inactive,old-secret=key "$of"
+	cmp d before || fail 'amend is of the header'
+	assertFalse 'the old one' "img compare -q --object $secret --image-opts \
+		$of driver=raw,file.filename=src >.out 2>&1"
+	silent compare -q --object secret,id=key,data=def --image-opts "$of" \
+		driver=raw,file.filename=src
+}
+
+test_bad_detached_headers() {
+	new=key-secret=key,iter-time=5,detached-header
+	set -- --object "$secret" --image-opts -O raw
+	detached create -q -f luks -o $new=on h
+	truncate -s 1M d
+	refused "Could not open 'h': LUKS payload is overlapping with the header" \
+		info h
+	refused "i: Image creation needs a size parameter" create \
+		--object "$secret" -f luks -o $new=off i
+	refused "Could not open 'i': LUKS payload is overlapping with the header" \
+		convert --object "$secret" -f raw -O luks -o $new=on src i
+	assertFalse 'half a volume' '[ -e i ]'
+	while IFS='|' read -r data header what; do
+		of=$(header_of "$data" "$header")
+		refused "Could not open '$of': $what" convert "$@" "$of" b
+	done <<-'EOF'
+		d|d|LUKS header 'd' is the payload itself
+		d|none|Could not open 'none': No such file or directory
+		d|src|Volume is not in LUKS format
+		d|h,header.driver=nbd|A header must be a plain file
+		d|h,header.foo=1|Block protocol 'file' doesn't support the option 'foo'
+		d|h,header=x|Cannot find device='x' nor node-name='x'
+	EOF
+	refused "Could not open 'driver=raw,file.filename=d,header.filename=h': Block format 'raw' does not support the option 'header.filename'" \
+		info --image-opts driver=raw,file.filename=d,header.filename=h
+	of=$(header_of d i)
+	# The last slot ends here, and before.
+	for len in 2066432 2066431 262144 592 591 0; do
+		head -c $len h >i
+		case $len in
+		2066432) silent convert "$@" "$of" b && continue ;;
+		2066431) what='Keyslot 7 past end of file' ;;
+		262144) what='Keyslot 1 past end of file' ;;
+		592) what='Keyslot 0 past end of file' ;;
+		*) what='Volume is not in LUKS format' ;;
+		esac
+		refused "Could not open '$of': $what" convert "$@" "$of" b
+	done
+	cp h i
+	printf '\377\377\377\377' | dd of=i bs=1 seek=104 conv=notrunc status=none
+	refused "Could not open '$of': LUKS payload past end of file" \
+		convert "$@" "$of" b
+	cp h i
+	printf '\377\377\377\377' | dd of=i bs=1 seek=248 conv=notrunc status=none
+	refused "Could not open '$of': Keyslot 0 past end of file" \
+		convert "$@" "$of" b
+}
+
 . shunit2

@@ -43,7 +43,7 @@ static void test_bytes_come_back(void **state)
 	(void)state;
 	w.slots[3].state = htobe32(LUKS_SLOT_ACTIVE);
 	w.slots[3].iterations = htobe32(77);
-	assert_int_equal(luks_parse(&luks, &w, NULL), 0);
+	assert_int_equal(luks_parse(&luks, &w, false, NULL), 0);
 	assert_int_equal(luks.cipher.key_len, 32);
 	assert_string_equal(luks.iv_hash, "md5");
 	assert_true(luks.slots[3].is_active);
@@ -62,13 +62,39 @@ static void test_no_more_work_than_allowed(void **state)
 	 * key's digest. */
 	w.slots[0].state = htobe32(LUKS_SLOT_ACTIVE);
 	w.slots[0].iterations = htobe32(LUKS_WORK_MAX / 2 - 1000);
-	assert_int_equal(luks_parse(&luks, &w, &err), 0);
+	assert_int_equal(luks_parse(&luks, &w, false, &err), 0);
 	w.slots[0].iterations = htobe32(LUKS_WORK_MAX / 2 - 999);
-	assert_int_equal(luks_parse(&luks, &w, &err), -EINVAL);
+	assert_int_equal(luks_parse(&luks, &w, false, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "iterations"));
 	/* One that is not active may say what it likes. */
 	w.slots[0].state = htobe32(LUKS_SLOT_INACTIVE);
-	assert_int_equal(luks_parse(&luks, &w, NULL), 0);
+	assert_int_equal(luks_parse(&luks, &w, false, NULL), 0);
+}
+
+/* Where the payload begins in another file says nothing of key slots. */
+static void test_detached(void **state)
+{
+	struct luks_wire_header w = good(), back;
+	struct error err = ERROR_INIT;
+	struct luks luks;
+
+	(void)state;
+	w.payload_sector = 0;
+	assert_int_equal(luks_parse(&luks, &w, false, &err), -EINVAL);
+	assert_string_equal(err.text,
+			    "LUKS payload is overlapping with the header");
+	assert_int_equal(luks_parse(&luks, &w, true, NULL), 0);
+	assert_true(luks.is_detached);
+	assert_int_equal(luks.payload_offset, 0);
+	luks_encode(&luks, &back);
+	assert_memory_equal(&w, &back, sizeof(w));
+	w.payload_sector = htobe32(UINT32_MAX);
+	w.slots[7].key_sector = htobe32(UINT32_MAX);
+	assert_int_equal(luks_parse(&luks, &w, true, NULL), 0);
+	w.slots[7].key_sector = w.slots[6].key_sector;
+	assert_int_equal(luks_parse(&luks, &w, true, NULL), -EINVAL);
+	w.slots[7].key_sector = htobe32(1);
+	assert_int_equal(luks_parse(&luks, &w, true, NULL), -EINVAL);
 }
 
 int main(void)
@@ -76,6 +102,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bytes_come_back),
 		cmocka_unit_test(test_no_more_work_than_allowed),
+		cmocka_unit_test(test_detached),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
