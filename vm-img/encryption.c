@@ -36,7 +36,8 @@ static void print_luks(const struct image_info_encryption *e, int indent,
 {
 	printf("%*sivgen alg: %s\n", indent, "", e->iv);
 	if (arguments_compat() == COMPAT_10_2)
-		printf("%*sdetached header: false\n", indent, "");
+		printf("%*sdetached header: %s\n", indent, "",
+		       e->has_detached_header ? "true" : "false");
 	printf("%*shash alg: %s\n", indent, "", e->hash);
 	printf("%*scipher alg: %s\n", indent, "", e->cipher);
 	printf("%*suuid: %s\n", indent, "", e->uuid);
@@ -92,7 +93,7 @@ static void json_luks(struct json *json, const struct image_info_encryption *e,
 {
 	json_text(json, "ivgen-alg", e->iv);
 	if (arguments_compat() == COMPAT_10_2)
-		json_bool(json, "detached-header", false);
+		json_bool(json, "detached-header", e->has_detached_header);
 	json_text(json, "hash-alg", e->hash);
 	json_text(json, "cipher-alg", e->cipher);
 	json_text(json, "uuid", e->uuid);

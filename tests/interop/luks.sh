@@ -366,6 +366,9 @@ test_use_of_a_detached_header() {
 	cp h before
 	of=$(header_of d h)
 	detached convert -n -f raw src --target-image-opts "$of"
+	vm-img info --compat=10.2 --object secret,id=key,data=abc \
+		--image-opts "$of" >info
+	assertTrue "$(cat info)" "grep -qx '    detached header: true' info"
 	detached compare -q --image-opts "$of" driver=raw,file.filename=src
 	detached compare -q "json:{'driver':'luks','key-secret':'key',
 		'file':{'filename':'d'},'header':{'driver':'raw',
