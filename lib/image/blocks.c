@@ -20,6 +20,7 @@ void blocks_init(struct blocks *blocks)
 	table_init(&blocks->table, blocks->file);
 	blocks->is_writing = blocks->is_damaged = false;
 	blocks->is_unsure = false;
+	blocks->known_len = 0;
 	blocks->unit = NULL;
 }
 
@@ -33,7 +34,21 @@ void blocks_deinit(struct blocks *blocks)
 	pthread_mutex_destroy(&blocks->lock);
 }
 
-int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
+bool blocks_reaches(struct blocks *blocks, uint64_t end)
+{
+	uint64_t len;
+
+	if (end > blocks->known_len && image_file_size(blocks->file, &len) == 0)
+		blocks->known_len = len;
+	return end <= blocks->known_len;
+}
+
+void blocks_forget_len(struct blocks *blocks)
+{
+	blocks->known_len = 0;
+}
+
+static int find(struct blocks *blocks, uint64_t offset, uint64_t len,
 		bool nowait, struct block_run *run, struct error *err)
 {
 	uint64_t left = blocks->block_len - offset % blocks->block_len;
@@ -41,11 +56,31 @@ int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
 
 	*run = (struct block_run){ .kind = BLOCK_HOLE, .len = left };
 	rc = blocks->ops->find(blocks, offset, nowait, run, err);
-	if (rc < 0)
-		return rc;
-	if (run->len > len)
+	if (rc == 0 && run->len > len)
 		run->len = len;
-	return 0;
+	return rc;
+}
+
+int blocks_find_anywhere(struct blocks *blocks, uint64_t offset, uint64_t len,
+			 struct block_run *run, struct error *err)
+{
+	return find(blocks, offset, len, false, run, err);
+}
+
+int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
+		bool nowait, struct block_run *run, struct error *err)
+{
+	uint64_t left = blocks->block_len - offset % blocks->block_len;
+	int rc = find(blocks, offset, len, nowait, run, err);
+
+	if (rc < 0 || !blocks->is_whole || run->kind != BLOCK_DATA ||
+	    blocks_reaches(blocks, run->host_offset + left))
+		return rc;
+	return error_set(err, -EIO, "byte %llu is beyond the file's end",
+			 (unsigned long long)(run->host_offset >
+							      blocks->known_len
+						      ? run->host_offset
+						      : blocks->known_len));
 }
 
 uint64_t blocks_skip(struct blocks *blocks, uint64_t offset)

@@ -132,6 +132,9 @@ struct blocks {
 	uint32_t part_len;
 	/* Blocks that were never written may be holes of the file. */
 	bool has_file_holes;
+	/* A block is in the file to its last byte, or some of it was lost:
+	 * data that the table has beyond the file's end is an error. */
+	bool is_whole;
 	/* Data is encrypted, by its place in the disk; crypt is owned here.
 	 * NULL: there is no key, and none of it can be read. */
 	bool is_encrypted;
@@ -142,6 +145,7 @@ struct blocks {
 	bool is_writing; /* begin_writing is done */
 	bool is_unsure;	 /* and has to be done again */
 	bool is_damaged; /* found by blocks_check(): end_writing must not be */
+	uint64_t known_len; /* the file has at least as many bytes */
 	/* The last one that was inflated, or NULL; where it is in the disk, and
 	 * in the file: when it is written again it is elsewhere. */
 	uint8_t *unit;
@@ -172,6 +176,7 @@ int blocks_map(struct blocks *blocks, uint64_t offset, uint64_t len,
 /* Counts of what was looked at; of several blocks, together. */
 struct blocks_census {
 	uint64_t n_blocks, n_allocated, n_fragmented;
+	uint64_t n_lost; /* not among the allocated: beyond the file's end */
 	/* What QEMU calls a fragment: after a hole there is none in some
 	 * formats, in others at the beginning of a table of so many blocks
 	 * (0: there, too). */
@@ -201,6 +206,11 @@ static inline uint64_t blocks_skipped(uint64_t n, uint64_t len, uint64_t behind)
 /* With the lock, before the first write; what is written otherwise may need
  * it, too. -EROFS: the format is for reading only. */
 int blocks_begin_writing(struct blocks *blocks, struct error *err);
+/* With the lock: does the file reach to end? Others may have made it longer
+ * since it was opened. */
+bool blocks_reaches(struct blocks *blocks, uint64_t end);
+/* To be called with the lock when the file was made shorter. */
+void blocks_forget_len(struct blocks *blocks);
 /*
  * Room at the end of the file, from *host_offset on, which becomes a multiple
  * of alignment: the file is made longer by len.

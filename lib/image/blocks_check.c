@@ -103,16 +103,30 @@ static int find_whole(struct blocks *blocks, uint64_t offset,
 		      struct block_run *run, struct error *err)
 {
 	if (blocks->ops->find_whole == NULL)
-		return blocks_find(blocks, offset, blocks->size - offset, false,
-				   run, err);
+		return blocks_find_anywhere(blocks, offset,
+					    blocks->size - offset, run, err);
 	*run = (struct block_run){ .kind = BLOCK_HOLE };
 	return blocks->ops->find_whole(blocks, offset, run, err);
+}
+
+/* The first byte of a block that was lost, or 0. */
+static uint64_t find_lost(const struct examination *e,
+			  const struct block_run *run)
+{
+	uint64_t start = run->host_offset, size = e->file_size;
+
+	if (start >= size)
+		return start;
+	return run->kind == BLOCK_DATA && e->blocks->is_whole &&
+			       e->blocks->block_len > size - start
+		       ? size
+		       : 0;
 }
 
 static int examine(struct examination *e, uint64_t index, struct error *err)
 {
 	struct blocks *blocks = e->blocks;
-	uint64_t start = index * blocks->block_len;
+	uint64_t start = index * blocks->block_len, lost;
 	struct block_run run;
 	struct error why = ERROR_INIT;
 	char what[64];
@@ -125,10 +139,12 @@ static int examine(struct examination *e, uint64_t index, struct error *err)
 		return found_bad(e, index, error_text(&why, rc), err);
 	if (run.kind != BLOCK_DATA && run.kind != BLOCK_COMPRESSED)
 		return 0;
-	if (run.host_offset >= e->file_size) {
+	lost = find_lost(e, &run);
+	if (lost > 0) {
+		e->census->n_lost++;
 		snprintf(what, sizeof(what),
 			 "byte %llu is beyond the file's end",
-			 (unsigned long long)run.host_offset);
+			 (unsigned long long)lost);
 		return found_bad(e, index, what, err);
 	}
 	if (run.kind == BLOCK_DATA && is_taken(e, &run)) {

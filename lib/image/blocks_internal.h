@@ -6,10 +6,14 @@
 #include "lib/image/blocks.h"
 #include "lib/image/iov.h"
 
-/* The run at offset, within its block and len. */
+/* The run at offset, within its block and len. An error if it is_whole, and
+ * its block leads beyond the file's end. */
 int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
 		bool nowait, struct block_run *run, struct error *err);
-/* The same with the runs behind it that continue it, within len. */
+/* The same, wherever it is. */
+int blocks_find_anywhere(struct blocks *blocks, uint64_t offset, uint64_t len,
+			 struct block_run *run, struct error *err);
+/* As blocks_find(), with the runs behind it that continue it, within len. */
 int blocks_find_long(struct blocks *blocks, uint64_t offset, uint64_t len,
 		     bool nowait, struct block_run *run, struct error *err);
 /* Bytes of holes from offset on, where a block begins, within the disk; 0: it

@@ -34,6 +34,12 @@ bool qed_is_place(const struct qed *q, uint64_t offset, uint64_t len)
 	       offset <= INT64_MAX - len;
 }
 
+bool qed_is_in_file(struct qed *q, uint64_t offset, uint64_t len)
+{
+	return qed_is_place(q, offset, len) &&
+	       blocks_reaches(&q->blocks, offset + len);
+}
+
 int qed_read_table(struct qed *q, uint64_t table, uint64_t index, bool nowait,
 		   uint64_t *entry)
 {
@@ -52,6 +58,21 @@ int qed_write_table(struct qed *q, uint64_t table, uint64_t index,
 			   &entry, sizeof(entry));
 }
 
+static int check_table(struct qed *q, uint64_t table, struct error *err)
+{
+	if (!qed_is_place(q, table, q->table_len))
+		return error_set(err, -EIO,
+				 "L2 table at offset %llu is not in a place "
+				 "for it",
+				 (unsigned long long)table);
+	if (!qed_is_in_file(q, table, q->table_len))
+		return error_set(err, -EIO,
+				 "L2 table at offset %llu is beyond the file's "
+				 "end",
+				 (unsigned long long)table);
+	return 0;
+}
+
 static int find_entry(struct qed *q, uint64_t index, bool nowait,
 		      uint64_t *entry, struct error *err)
 {
@@ -60,11 +81,8 @@ static int find_entry(struct qed *q, uint64_t index, bool nowait,
 				&table);
 
 	*entry = 0;
-	if (rc == 0 && table != 0 && !qed_is_place(q, table, q->table_len))
-		return error_set(err, -EIO,
-				 "L2 table at offset %llu is not in a place "
-				 "for it",
-				 (unsigned long long)table);
+	if (rc == 0 && table != 0 && check_table(q, table, err) < 0)
+		return -EIO;
 	if (rc == 0 && table != 0)
 		rc = qed_read_table(q, table, index % q->n_entries, nowait,
 				    entry);
@@ -113,7 +131,7 @@ static uint64_t skip(struct blocks *blocks, uint64_t offset)
 	if (qed_read_table(q, q->l1_offset, l1, false, &table) < 0)
 		return 0;
 	if (table != 0)
-		return !qed_is_place(q, table, q->table_len)
+		return !qed_is_in_file(q, table, q->table_len)
 			       ? 0
 			       : blocks_skipped(count_zeroes(q, table, l2),
 						q->cluster_len, 0);
@@ -138,12 +156,19 @@ static int write_features(struct qed *q, uint64_t features, struct error *err)
 	return 0;
 }
 
+/* The next new cluster must not be where a lost one was. After a crash such
+ * entries are gone by now. */
 static int begin_writing(struct blocks *blocks, struct error *err)
 {
 	struct qed *q = container_of(blocks, struct qed, blocks);
 	uint64_t zero = 0;
 	int rc = 0;
 
+	if (!(le64toh(q->header.features) & QED_NEEDS_CHECK) &&
+	    !(blocks->image->flags & IMAGE_CHECK))
+		rc = qed_look_through_tables(q, false, err);
+	if (rc < 0)
+		return rc;
 	/* None of them is known. */
 	if (q->header.autoclear_features != 0)
 		rc = image_file_write(blocks->file,
@@ -236,6 +261,7 @@ static int end_writing(struct blocks *blocks, struct error *err)
 
 static const struct blocks_ops ops = {
 	.find = find,
+	.find_whole = qed_find_whole,
 	.skip = skip,
 	.forget = qed_forget,
 	.begin_writing = begin_writing,
@@ -259,6 +285,8 @@ static int check_header(const struct qed_wire_header *w, uint64_t file_size,
 	uint32_t cluster_len = le32toh(w->cluster_len);
 	uint64_t header_len =
 		(uint64_t)cluster_len * le32toh(w->header_clusters);
+	uint64_t table_len = (uint64_t)cluster_len * le32toh(w->table_clusters);
+	uint64_t l1_offset = le64toh(w->l1_offset);
 
 	if (le32toh(w->magic) != QED_MAGIC)
 		return error_set(err, -EINVAL, "Image not in QED format");
@@ -275,11 +303,9 @@ static int check_header(const struct qed_wire_header *w, uint64_t file_size,
 				 le32toh(w->table_clusters));
 	if (header_len == 0 || header_len > UINT32_MAX)
 		return error_set(err, -EINVAL, "Invalid QED header size");
-	if (le64toh(w->l1_offset) < header_len ||
-	    le64toh(w->l1_offset) % cluster_len != 0 ||
-	    le64toh(w->l1_offset) >= file_size)
-		return error_set(err, -EINVAL,
-				 "QED L1 table is not in a place for it");
+	if (l1_offset < header_len || l1_offset % cluster_len != 0 ||
+	    l1_offset > file_size || table_len > file_size - l1_offset)
+		return error_set(err, -EINVAL, "QED table offset is invalid");
 	return 0;
 }
 
@@ -322,17 +348,10 @@ static int take_header(struct qed *q, const struct image_file *file,
 static int repair_if_needed(struct qed *q, const struct image *image,
 			    struct error *err)
 {
-	uint64_t file_size;
-	int rc;
-
 	if (!(le64toh(q->header.features) & QED_NEEDS_CHECK) ||
 	    image->file->is_read_only || image->flags & IMAGE_CHECK)
 		return 0;
-	rc = image_file_size(image->file, &file_size);
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not get the file's size");
-	return qed_repair_tables(q, file_size, err);
+	return qed_look_through_tables(q, true, err);
 }
 
 static int qed_open(struct image *image, struct error *err)
@@ -360,6 +379,7 @@ static int qed_open(struct image *image, struct error *err)
 	image->cluster_size = q->cluster_len;
 	q->blocks.size = image->size;
 	q->blocks.block_len = q->cluster_len;
+	q->blocks.is_whole = true;
 	image->state = q;
 	return 0;
 }

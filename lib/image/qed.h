@@ -18,6 +18,8 @@ struct qed {
 
 /* An offset of something of so many bytes: aligned, behind the header. */
 bool qed_is_place(const struct qed *q, uint64_t offset, uint64_t len);
+/* And the file has all of it. With the lock. */
+bool qed_is_in_file(struct qed *q, uint64_t offset, uint64_t len);
 /* An entry of the table at that offset of the file. 0 or -errno. */
 int qed_read_table(struct qed *q, uint64_t table, uint64_t index, bool nowait,
 		   uint64_t *entry);
@@ -30,9 +32,11 @@ int qed_read_backing_name(struct qed *q, struct image *image,
 int qed_change_backing(struct image *image, const char *name,
 		       const char *format, struct error *err);
 
-/* Forget what cannot be in a file of that length. */
-int qed_repair_tables(struct qed *q, uint64_t file_size, struct error *err);
-/* A row of struct blocks_ops, and two of struct image_format. */
+/* Forget what cannot be in the file, or refuse an image that has such. */
+int qed_look_through_tables(struct qed *q, bool is_repair, struct error *err);
+/* Two rows of struct blocks_ops, and two of struct image_format. */
+int qed_find_whole(struct blocks *blocks, uint64_t offset,
+		   struct block_run *run, struct error *err);
 int qed_forget(struct blocks *blocks, uint64_t index, struct error *err);
 int qed_check(struct image *image, struct image_check *check,
 	      struct error *err);

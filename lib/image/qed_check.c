@@ -7,20 +7,82 @@
 #include "lib/image/format.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 
-/* The table's entry if it cannot be, or the block's. */
+struct examination {
+	struct qed *q;
+	bool is_repair;
+	struct image_check *check;
+	struct error *err;
+};
+
+static int read_entry(struct qed *q, uint64_t table, uint64_t index,
+		      uint64_t *entry, struct error *err)
+{
+	int rc = qed_read_table(q, table, index, false, entry);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not read a table") : 0;
+}
+
+static int drop_entry(struct qed *q, uint64_t table, uint64_t index,
+		      struct error *err)
+{
+	int rc = qed_write_table(q, table, index, 0);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not repair tables") : 0;
+}
+
+/* Of a table that is there: those that are not were forgotten before. */
 int qed_forget(struct blocks *blocks, uint64_t index, struct error *err)
 {
 	struct qed *q = container_of(blocks, struct qed, blocks);
 	uint64_t table = 0;
-	int rc = qed_read_table(q, q->l1_offset, index / q->n_entries, false,
-				&table);
+	int rc = read_entry(q, q->l1_offset, index / q->n_entries, &table, err);
 
-	if (rc == 0 && !qed_is_place(q, table, q->table_len))
-		rc = qed_write_table(q, q->l1_offset, index / q->n_entries, 0);
-	else if (rc == 0)
-		rc = qed_write_table(q, table, index % q->n_entries, 0);
-	return rc < 0 ? error_set_errno(err, rc, "Could not repair tables") : 0;
+	return rc < 0 ? rc : drop_entry(q, table, index % q->n_entries, err);
+}
+
+int qed_find_whole(struct blocks *blocks, uint64_t offset,
+		   struct block_run *run, struct error *err)
+{
+	struct qed *q = container_of(blocks, struct qed, blocks);
+	uint64_t table = 0;
+	int rc =
+		read_entry(q, q->l1_offset,
+			   offset / q->cluster_len / q->n_entries, &table, err);
+
+	/* The table counts as one, and not all that it had. */
+	if (rc == 0 && table != 0 && !qed_is_in_file(q, table, q->table_len))
+		return 0;
+	return rc < 0 ? rc : blocks->ops->find(blocks, offset, false, run, err);
+}
+
+/* An entry that leads nowhere goes, or the image is refused. */
+static int drop(struct qed *q, uint64_t table, uint64_t index, bool is_repair,
+		struct error *err)
+{
+	if (is_repair)
+		return drop_entry(q, table, index, err);
+	return error_set(err, -EIO,
+			 "QED tables lead beyond the file's end: it has to be "
+			 "repaired before it can be written to");
+}
+
+static int look_through(struct qed *q, uint64_t table, bool is_repair,
+			struct error *err)
+{
+	int rc = 0;
+
+	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
+		uint64_t entry = 0;
+
+		rc = read_entry(q, table, i, &entry, err);
+		if (rc == 0 && entry > QED_ENTRY_ZERO &&
+		    !qed_is_in_file(q, entry, q->cluster_len))
+			rc = drop(q, table, i, is_repair, err);
+	}
+	return rc;
 }
 
 /*
@@ -28,34 +90,103 @@ int qed_forget(struct blocks *blocks, uint64_t index, struct error *err)
  * must not be found there by its old owner. The tables together are no longer
  * than the file, or some are there twice.
  */
-int qed_repair_tables(struct qed *q, uint64_t file_size, struct error *err)
+int qed_look_through_tables(struct qed *q, bool is_repair, struct error *err)
 {
-	uint64_t n_left = file_size / q->table_len + 1;
-	int rc = 0;
+	uint64_t file_size, n_left;
+	int rc = image_file_size(q->blocks.file, &file_size);
 
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	n_left = file_size / q->table_len + 1;
 	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
-		uint64_t table = 0, entry = 0;
+		uint64_t table = 0;
 
-		rc = qed_read_table(q, q->l1_offset, i, false, &table);
+		rc = read_entry(q, q->l1_offset, i, &table, err);
 		if (rc < 0 || table == 0)
 			continue;
-		if (!qed_is_place(q, table, q->table_len) ||
-		    table + q->table_len > file_size) {
-			rc = qed_write_table(q, q->l1_offset, i, 0);
-			continue;
-		}
-		if (n_left-- == 0)
+		if (!qed_is_in_file(q, table, q->table_len))
+			rc = drop(q, q->l1_offset, i, is_repair, err);
+		else if (n_left-- == 0)
 			return error_set(err, -EIO,
 					 "QED tables are in use twice");
-		for (uint64_t j = 0; rc == 0 && j < q->n_entries; j++) {
-			rc = qed_read_table(q, table, j, false, &entry);
-			if (rc == 0 && entry > QED_ENTRY_ZERO &&
-			    (!qed_is_place(q, entry, q->cluster_len) ||
-			     entry >= file_size))
-				rc = qed_write_table(q, table, j, 0);
-		}
+		else
+			rc = look_through(q, table, is_repair, err);
 	}
-	return rc < 0 ? error_set_errno(err, rc, "Could not repair tables") : 0;
+	return rc;
+}
+
+static __attribute__((format(printf, 4, 5))) int
+found_bad(struct examination *e, uint64_t table, uint64_t index,
+	  const char *format, ...)
+{
+	char line[256];
+	va_list args;
+	size_t n = (size_t)snprintf(line, sizeof(line), "%s ",
+				    e->is_repair ? "Repairing" : "ERROR");
+
+	va_start(args, format);
+	vsnprintf(line + n, sizeof(line) - n, format, args);
+	va_end(args);
+	if (e->check->found != NULL)
+		e->check->found(e->check->context, line);
+	if (!e->is_repair) {
+		e->check->n_corruptions++;
+		return 0;
+	}
+	e->check->n_corruptions_fixed++;
+	return drop_entry(e->q, table, index, e->err);
+}
+
+/* Entries for what is behind the disk's end, which may grow. */
+static int examine_behind(struct examination *e, uint64_t table,
+			  uint64_t l1_index)
+{
+	struct qed *q = e->q;
+	uint64_t n = (q->blocks.size + q->cluster_len - 1) / q->cluster_len;
+	uint64_t first = l1_index * q->n_entries;
+	int rc = 0;
+
+	for (uint64_t i = first < n ? n - first : 0;
+	     rc == 0 && i < q->n_entries; i++) {
+		uint64_t entry = 0, block = first + i;
+
+		rc = read_entry(q, table, i, &entry, e->err);
+		if (rc == 0 && entry > QED_ENTRY_ZERO &&
+		    !qed_is_in_file(q, entry, q->cluster_len))
+			rc = found_bad(e, table, i,
+				       "block %llu, behind the disk's end: "
+				       "byte %llu is no place for it",
+				       (unsigned long long)block,
+				       (unsigned long long)entry);
+	}
+	return rc;
+}
+
+/* Of the blocks in the disk blocks_check() knows more. */
+static int examine_tables(struct examination *e)
+{
+	struct qed *q = e->q;
+	int rc = e->is_repair ? blocks_begin_writing(&q->blocks, e->err) : 0;
+
+	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
+		uint64_t table = 0;
+
+		rc = read_entry(q, q->l1_offset, i, &table, e->err);
+		if (rc < 0 || table == 0)
+			continue;
+		if (qed_is_in_file(q, table, q->table_len))
+			rc = examine_behind(e, table, i);
+		else
+			rc = found_bad(e, q->l1_offset, i,
+				       "L2 table %llu: byte %llu %s",
+				       (unsigned long long)i,
+				       (unsigned long long)table,
+				       qed_is_place(q, table, q->table_len)
+					       ? "is beyond the file's end"
+					       : "is not in a place for it");
+	}
+	return rc;
 }
 
 /* Clusters that hold tables. */
@@ -68,12 +199,12 @@ static int count_tables(struct qed *q, uint64_t *n, struct error *err)
 	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
 		uint64_t table = 0;
 
-		rc = qed_read_table(q, q->l1_offset, i, false, &table);
+		rc = read_entry(q, q->l1_offset, i, &table, err);
 		if (rc == 0 && table != 0 &&
-		    qed_is_place(q, table, q->table_len))
+		    qed_is_in_file(q, table, q->table_len))
 			*n += len;
 	}
-	return rc < 0 ? error_set_errno(err, rc, "Could not read a table") : 0;
+	return rc;
 }
 
 static int look(struct image *image, bool is_repair, struct image_check *check,
@@ -81,9 +212,15 @@ static int look(struct image *image, bool is_repair, struct image_check *check,
 {
 	struct qed *q = image->state;
 	struct blocks_census census = { .table_len = q->n_entries };
+	struct examination e = { q, is_repair, check, err };
 	uint64_t n_used = 0, size = 0;
-	int rc = blocks_check(&q->blocks, is_repair, check, &census, err);
+	int rc;
 
+	pthread_mutex_lock(&q->blocks.lock);
+	rc = examine_tables(&e);
+	pthread_mutex_unlock(&q->blocks.lock);
+	if (rc == 0)
+		rc = blocks_check(&q->blocks, is_repair, check, &census, err);
 	if (rc == 0)
 		rc = count_tables(q, &n_used, err);
 	if (rc < 0)
@@ -96,7 +233,7 @@ static int look(struct image *image, bool is_repair, struct image_check *check,
 	if (size / q->cluster_len > n_used)
 		check->n_leaks += size / q->cluster_len - n_used;
 	check->total_clusters = census.n_blocks;
-	check->allocated_clusters = census.n_allocated;
+	check->allocated_clusters = census.n_allocated + census.n_lost;
 	check->fragmented_clusters = census.n_fragmented;
 	check->has_totals = true;
 	return 0;

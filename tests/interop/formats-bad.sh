@@ -204,8 +204,8 @@ test_qed() {
 	bad 'Invalid QED table size 0' qed 8 "$(le32 0)"
 	bad 'Invalid QED table size 32' qed 8 "$(le32 32)"
 	bad 'Invalid QED header size' qed 12 "$(le32 -1)"
-	bad 'QED L1 table is not in a place for it' qed 40 "$(le64 0x70000000)"
-	bad 'QED L1 table is not in a place for it' qed 40 "$(le64 1)"
+	bad_both 'QED table offset is invalid' qed 40 "$(le64 0x70000000)"
+	bad_both 'QED table offset is invalid' qed 40 "$(le64 1)"
 	bad 'Invalid QED image size 9223372036854775296' \
 		qed 48 "$(le64 0x7ffffffffffffe00)"
 	bad 'Invalid QED backing file name' qed 16 "$(le64 1)" \
