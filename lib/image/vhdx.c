@@ -223,6 +223,58 @@ static const struct blocks_ops differencing_ops = {
 	.own = vhdx_own,
 };
 
+/* In QEMU's words. */
+static int refuse_truncated(const struct vhdx *v, uint64_t index,
+			    uint64_t offset, uint64_t len, struct error *err)
+{
+	bool is_start = offset >= v->blocks.known_len;
+
+	return error_set(err, -EINVAL,
+			 "VHDX BAT entry %llu %s offset %llu points after end "
+			 "of file (%llu). Image has probably been truncated.",
+			 (unsigned long long)index, is_start ? "start" : "end",
+			 (unsigned long long)(is_start ? offset
+						       : offset + len - 1),
+			 (unsigned long long)v->blocks.known_len);
+}
+
+static bool is_in_file(uint64_t state)
+{
+	return state == VHDX_BLOCK_FULLY_PRESENT ||
+	       state == VHDX_BLOCK_PARTIALLY_PRESENT;
+}
+
+/* Bitmaps are in the table behind each chunk's blocks. What is not in a place
+ * for it is an error where it is read. */
+static int check_file_end(struct vhdx *v, struct error *err)
+{
+	const uint64_t len = sizeof(uint64_t);
+	int rc = 0;
+
+	for (uint64_t i = 0; rc == 0 && i < v->n_entries; i++) {
+		uint64_t at = v->bat.offset + i * len, entry = 0, place, room;
+		bool is_bitmap = i % (v->chunk_ratio + 1) == v->chunk_ratio;
+
+		room = is_bitmap ? VHDX_BITMAP_LEN : v->block_len;
+		rc = table_read(&v->blocks.table, at, &entry, len, false);
+		if (rc < 0)
+			return error_set_errno(err, rc,
+					       "Could not read VHDX blocks");
+		entry = le64toh(entry);
+		place = entry >> VHDX_ENTRY_OFFSET_BITS
+					 << VHDX_ENTRY_OFFSET_BITS;
+		if (entry == 0)
+			i += table_count_zeroes(&v->blocks.table, at + len,
+						(v->n_entries - i - 1) * len) /
+			     len;
+		else if (is_in_file(entry & VHDX_ENTRY_STATE) &&
+			 vhdx_is_place(v, place, room) &&
+			 !blocks_reaches(&v->blocks, place + room))
+			rc = refuse_truncated(v, i, place, room, err);
+	}
+	return rc;
+}
+
 static int vhdx_open(struct image *image, struct error *err)
 {
 	_cleanup_free_ struct vhdx *v = calloc(1, sizeof(*v));
@@ -248,8 +300,12 @@ static int vhdx_open(struct image *image, struct error *err)
 			    v->block_len);
 	v->blocks.has_file_holes = v->is_fixed;
 	v->blocks.part_len = v->has_parent ? v->logical_sector : 0;
+	v->blocks.is_whole = true;
+	/* A check tells of all that is wrong. */
+	if (!(image->flags & IMAGE_CHECK))
+		rc = check_file_end(v, err);
 	v = NULL; /* the image has it */
-	return 0;
+	return rc;
 }
 
 static int vhdx_get_info(struct image *image, struct image_info *info,

@@ -18,7 +18,7 @@ struct vhdx {
 	struct vhdx_range bat, metadata, log;
 	struct vhdx_wire_items items;
 	uint32_t block_len, logical_sector;
-	uint64_t size, chunk_ratio;
+	uint64_t size, chunk_ratio, n_entries;
 	bool is_fixed;
 	/* A differencing image: its parent locator, and what that says. */
 	bool has_parent;

@@ -327,7 +327,8 @@ int vhdx_read_layout(struct vhdx *v, struct image_file *file, struct error *err)
 		le32toh(w->parameters) & VHDX_LEAVE_ALLOCATED && !v->has_parent;
 	v->chunk_ratio =
 		(uint64_t)VHDX_CHUNK_SECTORS * v->logical_sector / v->block_len;
-	if (count_entries(v) > v->bat.len / sizeof(uint64_t))
+	v->n_entries = count_entries(v);
+	if (v->n_entries > v->bat.len / sizeof(uint64_t))
 		return error_set(err, -EINVAL,
 				 "VHDX block table is too short for the disk");
 	return 0;

@@ -55,6 +55,9 @@ static int find_bits(struct vhdx *v, uint64_t offset, bool nowait,
 	if (!vhdx_is_place(v, at, VHDX_BITMAP_LEN))
 		return error_set(err, -EIO,
 				 "VHDX bitmap is not in a place for it");
+	if (!blocks_reaches(&v->blocks, at + VHDX_BITMAP_LEN))
+		return error_set(err, -EIO,
+				 "VHDX bitmap is beyond the file's end");
 	*place = at + sector / 8;
 	return 0;
 }
@@ -232,6 +235,7 @@ static int give_back(struct vhdx *v, struct error *err)
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not shorten the file");
 	v->flushed_size = end;
+	blocks_forget_len(&v->blocks);
 	table_forget(&v->blocks.table);
 	return 0;
 }

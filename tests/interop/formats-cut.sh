@@ -48,6 +48,24 @@ counted() {
 		"$(grep -c "^ERROR .* is beyond the file's end" err)"
 }
 
+test_vhdx() {
+	make_good vhdx block_size=1M
+	for cut in 1048576 3000320; do
+		cut_off $cut
+		qemu-img info -f vhdx a.img >out 2>theirs
+		refused "Could not open 'a.img': $(sed -n 's/^qemu-img: //p;q' \
+			theirs)" convert -f vhdx -O raw a.img b.img
+		refused "Could not open 'a.img': $(sed -n 's/^qemu-img: //p;q' \
+			theirs)" map -f vhdx a.img
+		counted 2 vhdx $(((cut + 1048575) / 1048576))
+	done
+	make_good vhdx
+	cut_off 512
+	counted 2 vhdx 1
+	vm-img compare -q -f vhdx -F raw good.img src.raw
+	assertEquals 'what is whole' 0 $?
+}
+
 test_qed() {
 	make_good qed
 	cut_off 5000192
