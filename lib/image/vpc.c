@@ -249,8 +249,10 @@ static int vpc_open(struct image *image, struct error *err)
 			    vpc->is_fixed ? FIXED_BLOCK_LEN : vpc->block_len);
 	vpc->blocks.part_len = vpc->is_differencing ? IMAGE_SECTOR : 0;
 	vpc->blocks.has_file_holes = vpc->is_fixed;
+	if (!vpc->is_fixed)
+		rc = vpc_check_file_end(vpc, err);
 	vpc = NULL; /* the image has it */
-	return 0;
+	return rc;
 }
 
 static int vpc_get_info(struct image *image, struct image_info *info,

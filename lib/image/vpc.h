@@ -35,7 +35,10 @@ uint32_t vpc_bitmap_len(uint32_t block_len);
 /* Where the table and the parent's names end, in whole sectors. */
 uint64_t vpc_metadata_end(const struct vpc *vpc);
 
-/* vpc_write.c: as struct blocks_ops has them. */
+/* vpc_write.c */
+/* Refuse a table that leads beyond the file's end, in QEMU's words. */
+int vpc_check_file_end(struct vpc *vpc, struct error *err);
+/* As struct blocks_ops has them. */
 int vpc_begin_writing(struct blocks *blocks, struct error *err);
 int vpc_touch(struct blocks *blocks, uint64_t offset,
 	      const struct block_run *run, struct error *err);

@@ -47,19 +47,42 @@ static int look_for_end(void *context, const void *table, uint32_t n)
 	return 0;
 }
 
-/* Where the last block ends: the whole table is looked through. */
-int vpc_begin_writing(struct blocks *blocks, struct error *err)
+/* From start on: the whole table is looked through. */
+static int find_end(struct vpc *vpc, uint64_t start, struct error *err)
 {
-	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
 	int rc;
 
-	if (vpc->is_fixed)
-		return 0;
-	vpc->end = vpc_metadata_end(vpc);
-	rc = table_walk(&blocks->table, vpc->table_offset, vpc->n_entries,
+	vpc->end = start;
+	rc = table_walk(&vpc->blocks.table, vpc->table_offset, vpc->n_entries,
 			sizeof(uint32_t), look_for_end, vpc);
 	return rc < 0 ? error_set_errno(err, rc, "Could not read the table")
 		      : 0;
+}
+
+/* A table that is beyond the end itself has not to be read. */
+int vpc_check_file_end(struct vpc *vpc, struct error *err)
+{
+	uint64_t end = vpc->table_offset + (uint64_t)vpc->n_entries * 4;
+	int rc = 0;
+
+	end = (end + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
+	if (blocks_reaches(&vpc->blocks, end)) {
+		rc = find_end(vpc, end, err);
+		end = vpc->end;
+	}
+	if (rc < 0 || blocks_reaches(&vpc->blocks, end))
+		return rc;
+	return error_set(err, -EINVAL,
+			 "block-vpc: free_data_block_offset points after the "
+			 "end of file. The image has been truncated.");
+}
+
+/* Where the last block ends. */
+int vpc_begin_writing(struct blocks *blocks, struct error *err)
+{
+	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
+
+	return vpc->is_fixed ? 0 : find_end(vpc, vpc_metadata_end(vpc), err);
 }
 
 static uint64_t *full_slot(struct vpc *vpc, uint64_t host_offset)
@@ -153,9 +176,11 @@ int vpc_allocate(struct blocks *blocks, uint64_t index,
 		return error_set(err, -EFBIG, "Image file is too big");
 	place->host_offset = vpc->end + vpc->bitmap_len;
 	rc = grow(vpc, place, end);
+	/* A file that is shorter than its table says is refused: its length is
+	 * stable before the entry is made. */
 	if (rc == 0)
-		rc = image_file_write(blocks->file, end, &vpc->footer,
-				      sizeof(vpc->footer));
+		rc = image_file_write_durable(blocks->file, end, &vpc->footer,
+					      sizeof(vpc->footer));
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not move the footer");
 	return fill_bitmap(vpc, vpc->end, err);

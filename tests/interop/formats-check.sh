@@ -191,7 +191,7 @@ test_longest_tables_are_written_to() {
 	poke qcow.img 24 "$(be64 $((268435454 << 21)))"
 	for image in vpc parallels used vdi vmdk qcow; do
 		case $image in
-		parallels | used | vdi) truncate -s 3G $image.img ;;
+		parallels | used | vdi | vpc) truncate -s 3G $image.img ;;
 		esac
 		prlimit --cpu=1 vm-img convert -n -f raw -O \
 			"$(echo $image | sed s/used/parallels/)" disk \

@@ -48,6 +48,28 @@ counted() {
 		"$(grep -c "^ERROR .* is beyond the file's end" err)"
 }
 
+test_vpc() {
+	make_good vpc force_size=on
+	cut_off 3145728
+	same_all vpc
+	refused "Could not open 'a.img': block-vpc: free_data_block_offset \
+points after the end of file. The image has been truncated." \
+		convert -f vpc -O raw a.img b.img
+	cp good.img a.img
+	poke a.img 528 "$(be64 $((1 << 40)))" # the table
+	same_all vpc
+	cp good.img a.img
+	poke a.img 1536 "$(be32 0xf00000)" # a block
+	same_all vpc
+	# The footer alone is not missed, but for what stands where it was.
+	cut_off 512
+	same convert -f vpc -O raw a.img b.img
+	cmp src.raw b.img
+	assertEquals 'without a footer' 0 $?
+	cut_off 1024
+	same_all vpc
+}
+
 test_vhdx() {
 	make_good vhdx block_size=1M
 	for cut in 1048576 3000320; do
@@ -109,6 +131,27 @@ test_qed_is_not_written_to() {
 	refused "error while writing at byte 0: QED tables lead beyond the \
 file's end: it has to be repaired before it can be written to" \
 		convert -n -f raw -O qed first.raw a.img
+}
+
+# What a child has of its own is not its parent's when it is lost.
+test_children() {
+	for format in vpc vhdx; do
+		vm-img create -q -f $format \
+			-o "$([ $format = vhdx ] || echo force_size=on,)size=8M" \
+			base.img
+		vm-img create -q -f $format -b base.img -F $format good.img
+		"$B/tests/tools/image-ops" --same-size --format=$format \
+			good.img 1 20 mirror 2>err || fail "$(cat err)"
+		for cut in 1024 1048576 2097152; do
+			cut_off $cut
+			timeout 60 vm-img convert -f $format -O raw a.img b.img \
+				2>err
+			assertEquals "$format: $cut" 1 $?
+			assertTrue "$format: $(cat err)" \
+				"file_has err 'mage has (probably )?been truncated'"
+		done
+		rm -f base.img good.img
+	done
 }
 
 . shunit2
