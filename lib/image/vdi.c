@@ -248,6 +248,10 @@ static int vdi_open(struct image *image, struct error *err)
 	vdi->n_blocks = le32toh(w->n_blocks);
 	blocks_image_attach(image, &vdi->blocks, &ops, VDI_BLOCK_LEN);
 	vdi->blocks.has_file_holes = le32toh(w->type) == VDI_STATIC;
+	/* After a power failure the map may have blocks that the file has not,
+	 * and nothing would ever repair it: whoever writes goes on, as in QEMU,
+	 * with zeroes there, which nobody had flushed. */
+	vdi->blocks.is_whole = image->file->is_read_only;
 	vdi = NULL; /* the image has it */
 	return 0;
 }

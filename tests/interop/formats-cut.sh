@@ -133,6 +133,17 @@ file's end: it has to be repaired before it can be written to" \
 		convert -n -f raw -O qed first.raw a.img
 }
 
+# A map has no place for what is lost, which qemu-img reads as zeroes.
+test_vdi() {
+	make_good vdi
+	cut_off 1000000
+	timeout 60 vm-img check -f vdi a.img >out 2>err
+	assertEquals "check: $(cat out err)" 2 $?
+	assertEquals 'lost' 1 "$(grep -c "^ERROR .* beyond the file's end" err)"
+	refused "error while reading block status at offset 7340032: byte \
+$(stat -c %s a.img) is beyond the file's end" convert -f vdi -O raw a.img b.img
+}
+
 # What a child has of its own is not its parent's when it is lost.
 test_children() {
 	for format in vpc vhdx; do
