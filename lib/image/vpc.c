@@ -82,11 +82,37 @@ static bool has_cookie(const struct vhd_wire_footer *f)
 	return memcmp(f->cookie, VHD_COOKIE, VHD_COOKIE_LEN) == 0;
 }
 
-/* A dynamic image's footer is at the beginning too, a fixed one's is not. */
+static bool is_good(const struct vhd_wire_footer *f)
+{
+	struct vhd_wire_footer unsummed = *f;
+
+	unsummed.checksum = 0;
+	return has_cookie(f) &&
+	       vpc_checksum(&unsummed, sizeof(unsummed)) == f->checksum;
+}
+
+static int read_end(const struct image_file *file, uint64_t file_size,
+		    struct vhd_wire_footer *f, struct error *err)
+{
+	int rc;
+
+	if (file_size < sizeof(*f))
+		return error_set(err, -EINVAL, "invalid VPC image");
+	rc = image_file_read(file, file_size - sizeof(*f), f, sizeof(*f));
+	return rc < 0 ? error_set_errno(err, rc, "Could not read the footer")
+		      : 0;
+}
+
+/*
+ * A dynamic image's footer is at the beginning too, a fixed one's is not. That
+ * copy, which others go by, is there for when one of the two is damaged
+ * (§ "Dynamic Hard Disk Image"); QEMU never looks for the other.
+ */
 static int read_footer(struct vpc *vpc, const struct image_file *file,
 		       uint64_t *file_size, struct error *err)
 {
 	struct vhd_wire_footer *f = &vpc->footer;
+	bool is_dynamic;
 	int rc = image_file_size(file, file_size);
 
 	if (rc == 0)
@@ -96,17 +122,19 @@ static int read_footer(struct vpc *vpc, const struct image_file *file,
 	if (*file_size == 0)
 		return error_set(err, -EINVAL,
 				 "File too small for a VHD header");
-	if (has_cookie(f) && be32toh(f->type) != VHD_FIXED)
+	is_dynamic = has_cookie(f) && be32toh(f->type) != VHD_FIXED;
+	if (is_dynamic && is_good(f))
 		return 0;
-	if (*file_size < sizeof(*f))
-		return error_set(err, -EINVAL, "invalid VPC image");
-	rc = image_file_read(file, *file_size - sizeof(*f), f, sizeof(*f));
+	rc = read_end(file, *file_size, f, err);
 	if (rc < 0)
-		return error_set_errno(err, rc, "Could not read the footer");
-	if (!has_cookie(f) || be32toh(f->type) != VHD_FIXED)
-		return error_set(err, -EINVAL, "invalid VPC image");
-	vpc->is_fixed = true;
-	return 0;
+		return rc;
+	vpc->is_fixed = be32toh(f->type) == VHD_FIXED;
+	vpc->is_copy_bad = !vpc->is_fixed;
+	if (is_good(f))
+		return 0;
+	if (is_dynamic || (has_cookie(f) && vpc->is_fixed))
+		return error_set(err, -EINVAL, "Incorrect header checksum");
+	return error_set(err, -EINVAL, "invalid VPC image");
 }
 
 static int check_dynamic(struct vpc *vpc, const struct vhd_wire_dynamic *d,

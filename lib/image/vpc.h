@@ -18,6 +18,7 @@ struct vpc {
 	struct vhd_wire_footer footer;
 	struct vhd_wire_dynamic dynamic; /* of all but fixed ones */
 	bool is_fixed, is_differencing;
+	bool is_copy_bad; /* of the footer, at the beginning */
 	uint32_t block_len, bitmap_len, n_entries;
 	uint64_t table_offset;
 	uint64_t end; /* of the last block, from begin_writing on */

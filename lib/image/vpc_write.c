@@ -77,12 +77,27 @@ int vpc_check_file_end(struct vpc *vpc, struct error *err)
 			 "end of file. The image has been truncated.");
 }
 
+/* The footer that was good is about to move: then there is to be another. */
+static int restore_copy(struct vpc *vpc, struct error *err)
+{
+	int rc = image_file_write_durable(vpc->blocks.file, 0, &vpc->footer,
+					  sizeof(vpc->footer));
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not write the footer");
+	vpc->is_copy_bad = false;
+	return 0;
+}
+
 /* Where the last block ends. */
 int vpc_begin_writing(struct blocks *blocks, struct error *err)
 {
 	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
+	int rc = vpc->is_copy_bad ? restore_copy(vpc, err) : 0;
 
-	return vpc->is_fixed ? 0 : find_end(vpc, vpc_metadata_end(vpc), err);
+	if (rc < 0 || vpc->is_fixed)
+		return rc;
+	return find_end(vpc, vpc_metadata_end(vpc), err);
 }
 
 static uint64_t *full_slot(struct vpc *vpc, uint64_t host_offset)

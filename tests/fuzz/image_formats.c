@@ -7,11 +7,12 @@
  *
  *	format, choices, { place (4), length (1), bytes }...
  *
- * Checksums of VHDX are made right again, or all would end there.
+ * Checksums of VHDX and VHD are made right again, or all would end there.
  */
 #include "lib/base/error.h"
 #include "lib/image/crc32c.h"
 #include "lib/image/image.h"
+#include "lib/image/vpc.h"
 #include "protocols/vhdx.h"
 #include "tests/support/image_walk.h"
 
@@ -195,6 +196,29 @@ static void fix_checksums(int fd)
 		fix(fd, VHDX_LOG_AT + i * 2 * PAGE, 2 * (size_t)PAGE);
 }
 
+static void fix_footer(int fd, off_t offset)
+{
+	struct vhd_wire_footer f;
+
+	if (pread(fd, &f, sizeof(f), offset) != sizeof(f))
+		return;
+	f.checksum = 0;
+	f.checksum = vpc_checksum(&f, sizeof(f));
+	if (pwrite(fd, &f, sizeof(f), offset) < 0)
+		abort();
+}
+
+/* An image may be without one at the beginning. */
+static void fix_footers(int fd, uint64_t len)
+{
+	char cookie[VHD_COOKIE_LEN];
+
+	if (pread(fd, cookie, sizeof(cookie), 0) == sizeof(cookie) &&
+	    memcmp(cookie, VHD_COOKIE, sizeof(cookie)) == 0)
+		fix_footer(fd, 0);
+	fix_footer(fd, (off_t)(len - sizeof(struct vhd_wire_footer)));
+}
+
 static int make_file(const struct template *t, const uint8_t *data, size_t len)
 {
 	int fd = memfd_create("image", MFD_CLOEXEC);
@@ -224,6 +248,8 @@ static int make_file(const struct template *t, const uint8_t *data, size_t len)
 	}
 	if (strcmp(t->format, "vhdx") == 0)
 		fix_checksums(fd);
+	if (strcmp(t->format, "vpc") == 0)
+		fix_footers(fd, t->len);
 	return fd;
 }
 

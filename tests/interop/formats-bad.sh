@@ -22,14 +22,27 @@ tearDown() {
 	img_cleanup
 }
 
-# bad MESSAGE FORMAT [PLACE BYTES]...: a.img with these bytes changed.
+# The checksum of VHD's footer there, or of its copy.
+sum_footer() { # FILE OFFSET
+	poke "$1" "$2+64" "$(be32 0)"
+	sum=$(od -An -v -t u1 -j "$2" -N 512 "$1" |
+		awk '{ for (i = 1; i <= NF; i++) s += $i } END { print s }')
+	poke "$1" "$2+64" "$(be32 $((~sum & 0xffffffff)))"
+}
+
+# bad MESSAGE FORMAT [PLACE BYTES | sum PLACE]...: a.img with these bytes
+# changed.
 bad() {
 	message=$1
 	format=$2
 	shift 2
 	cp good.img a.img
 	while [ $# -gt 0 ]; do
-		poke a.img "$1" "$2"
+		if [ "$1" = sum ]; then
+			sum_footer a.img "$2"
+		else
+			poke a.img "$1" "$2"
+		fi
 		shift 2
 	done
 	text=$(
@@ -88,13 +101,46 @@ test_vpc() {
 	bad 'Max Table Entries too large (2147483647)' \
 		vpc 540 "$(be32 0x7fffffff)"
 	bad 'Invalid header magic' vpc 512 "$(be32 0)"
-	bad "The parent's name cannot be read" vpc 60 "$(be32 4)"
+	bad "The parent's name cannot be read" vpc 60 "$(be32 4)" sum 0
 	bad 'Page table is out of reach' vpc 528 "$(be64 0x7fffffffffffffff)"
+	# The footer and its copy: one that is good is enough.
+	end=$(($(stat -c %s good.img) - 512))
+	bad_both 'Incorrect header checksum' vpc 64 "$(be32 0)" \
+		$((end + 64)) "$(be32 0)"
+	bad_both 'Incorrect header checksum' vpc 60 "$(be32 4)" \
+		$((end + 8)) "$(be32 0)"
+	bad_both 'Incorrect header checksum' vpc 60 "$(be32 4)" \
+		$end "$(be32 0)"
+	bad 'invalid VPC image' vpc 0 "$(be32 0)" $((end + 64)) "$(be32 0)"
 	make_good vpc subformat=fixed,force_size=on
-	bad 'The disk ends behind the file'\''s end' \
-		vpc $((10485760 + 48)) "$(be64 10486272)"
+	bad 'The disk ends behind the file'\''s end' vpc \
+		$((10485760 + 48)) "$(be64 10486272)" sum 10485760
+	bad_both 'Incorrect header checksum' vpc $((10485760 + 64)) "$(be32 0)"
+	bad_both 'invalid VPC image' vpc $((10485760)) "$(be32 0)"
 	truncate -s 100 good.img
 	bad 'invalid VPC image' vpc
+}
+
+# What the footer's copy is there for. QEMU looks at the first one only.
+test_vpc_copy() {
+	disk disk 10M
+	vm-img convert -f raw -O vpc -o force_size=on disk good.img
+	end=$(($(stat -c %s good.img) - 512))
+	# Nothing, version, creator, size, geometry, type, checksum; the end.
+	for place in -1 12 28 48 56 60 64 $((end + 60)); do
+		cp good.img a.img
+		[ $place = -1 ] || poke a.img $place '\0001\0002\0003\0005'
+		vm-img compare -q -f vpc -F raw a.img disk
+		assertEquals "altered at $place" 0 $?
+	done
+	# Written to, it has two good ones again.
+	cp good.img a.img
+	poke a.img 56 '\0001\0002'
+	head -c 64k /dev/urandom >first
+	vm-img convert -n -f raw -O vpc first a.img
+	dd if=first of=disk conv=notrunc status=none
+	qemu-img compare -q -f vpc -F raw a.img disk
+	assertEquals 'written to: qemu-img' 0 $?
 }
 
 test_vmdk() {
