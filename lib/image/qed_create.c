@@ -69,8 +69,10 @@ static int take_options(struct plan *p, const struct image_create_options *o,
 	if (rc < 0)
 		return rc;
 	n_entries = p->cluster_len * p->table_clusters / sizeof(uint64_t);
+	/* QEMU counts in 64 bits, of which nothing is left then: it opens no
+	 * such image but an empty one. */
 	if (__builtin_mul_overflow(n_entries * n_entries, p->cluster_len, &max))
-		max = INT64_MAX;
+		max = 0;
 	if (p->size > max)
 		return error_set(err, -EINVAL,
 				 "QED image size must be a non-zero multiple "

@@ -84,6 +84,18 @@ test_vpc_new_images() {
 	same create -f vpc -o subformat=other a.vpc 1M
 }
 
+# Tables that reach further than 64 bits do are none that QEMU could open.
+test_qed_largest_tables() {
+	for cluster in 64k 2M 4M 8M 16M 64M; do
+		for table in 1 2 4 8 16; do
+			same create -f qed -o \
+				cluster_size=$cluster,table_size=$table \
+				a.qed 10M
+		done
+	done
+	same create -f qed -o cluster_size=64M,table_size=16 a.qed 0
+}
+
 test_vmdk() {
 	for options in '' zeroed_grain=on subformat=monolithicFlat \
 		subformat=twoGbMaxExtentSparse subformat=twoGbMaxExtentFlat \
