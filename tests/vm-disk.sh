@@ -389,6 +389,18 @@ test_image_that_we_hold() {
 	assertEquals 'free afterwards' 0 $?
 }
 
+# Of a raw one QEMU's own tools would share the writing.
+test_raw_image_that_we_hold() {
+	truncate -s 1M "$dir/raw"
+	serve "$dir/raw"
+	out=$(qemu-io -f raw -c 'write 0 512' "$dir/raw" 2>&1)
+	assertContains "$out" 'Failed to get "write" lock'
+	out=$(vm-img resize -f raw "$dir/raw" 2M 2>&1)
+	assertContains "$out" 'Is another process using the image'
+	assertTrue 'others may look' "vm-img map -f raw '$dir/raw' >'$dir/out'"
+	stop disk
+}
+
 test_full_disk() {
 	cat >"$dir/full.sh" <<-'END'
 		set -e

@@ -378,8 +378,8 @@ static int open_next(struct run *run)
 	is_last = is_base(run->request, image_path(above), &info);
 	options = options_of(run->request, &info, under);
 	run->under = options.under;
-	if (!is_last)
-		options.flags |= IMAGE_READ_ONLY | IMAGE_NO_BACKING;
+	options.flags |= is_last ? IMAGE_UNSHARED_RESIZE
+				 : IMAGE_READ_ONLY | IMAGE_NO_BACKING;
 	rc = image_open(&image, path, &options, &err);
 	if (rc < 0)
 		return complain(run->request, &err, rc);

@@ -78,7 +78,7 @@ static struct image *open_source(const char *path, const char *format,
 static int open_sources(struct job *job, const struct convert *request,
 			unsigned flags)
 {
-	flags |= IMAGE_READ_ONLY;
+	flags |= IMAGE_READ_ONLY | IMAGE_UNSHARED;
 	if (request->snapshot != NULL && request->n_sources > 1) {
 		report_error("No support for concatenating multiple snapshot");
 		return -ENOTSUP;
@@ -199,6 +199,9 @@ static int open_target(struct job *job, const struct convert *request,
 	/* What was there before must not be lost by a crash. */
 	if (request->has_no_create)
 		flags &= ~(unsigned)IMAGE_UNSAFE;
+	/* As QEMU: what is written last may have to be a whole block. */
+	if (flags & IMAGE_DIRECT)
+		flags |= IMAGE_RESIZE;
 	if (!request->has_no_create)
 		job->target = open_new_or_report(request->target,
 						 request->target_format,

@@ -119,7 +119,8 @@ static int resize(struct image *image, const struct request *request)
 static int run_request(const struct request *request)
 {
 	struct error err = ERROR_INIT;
-	struct image *image = open_or_report(request->path, request->format, 0);
+	struct image *image =
+		open_or_report(request->path, request->format, IMAGE_RESIZE);
 	int rc;
 
 	if (image == NULL)

@@ -324,16 +324,16 @@ static int debug_map(const struct image_file *file, uint64_t offset,
 	return rc < 0 ? rc : filter_map(file, offset, len, flags, extent, err);
 }
 
-static int debug_lock(const struct image_file *file, struct error *err)
+static int debug_lock(const struct image_file *file,
+		      const struct image_locks *locks, struct error *err)
 {
 	const struct debug_file *d = debug_of(file);
-	unsigned used =
-		file->is_read_only ? IMAGE_LOCK_READER : IMAGE_LOCK_WRITER;
+	const struct image_locks all = {
+		.used = locks->used | d->taken,
+		.unshared = locks->unshared | d->unshared,
+	};
 
-	if (d->filter.under->fd < 0)
-		return filter_lock(file, err);
-	return image_lock(d->filter.under->fd, d->filter.path, used | d->taken,
-			  IMAGE_LOCK_UNSHARED | d->unshared, err);
+	return filter_lock(file, &all, err);
 }
 
 static void debug_close(struct image_file *file)

@@ -163,6 +163,17 @@ void image_under_apply(const struct image_under *under,
 	options->under = under->under;
 }
 
+/* QEMU locks what is raw only for the image above it, and blames that one. */
+static int blame(int rc, const char *format, struct error *err)
+{
+	const struct image_format *f =
+		format != NULL ? image_format_find(format) : NULL;
+
+	if (rc == -EAGAIN && f != NULL && f->shares_file)
+		return rc;
+	return error_prefix(err, rc, "Could not open backing file");
+}
+
 static int open_under(struct image *image,
 		      const struct image_open_options *options,
 		      const struct chain_link *link, struct error *err)
@@ -181,8 +192,11 @@ static int open_under(struct image *image,
 		return rc;
 	under.format = image->backing_format;
 	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NO_LOCK |
-				   IMAGE_NBD | IMAGE_BLKDEBUG);
+				   IMAGE_NBD | IMAGE_BLKDEBUG | IMAGE_RESIZE);
 	under.flags |= IMAGE_READ_ONLY;
+	/* As in QEMU: who bears writes bears another size as well. */
+	if (!(under.flags & IMAGE_UNSHARED_WRITE))
+		under.flags &= ~(unsigned)IMAGE_UNSHARED_RESIZE;
 	under.key_secret = NULL;
 	under.layers = NULL;
 	under.data_path = NULL;
@@ -200,8 +214,7 @@ static int open_under(struct image *image,
 	rc = image_open_path(&image->backing, path, &under, link, err);
 	if (rc == 0 && image->format->check_backing != NULL)
 		rc = image->format->check_backing(image, err);
-	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
-		      : 0;
+	return rc < 0 ? blame(rc, under.format, err) : 0;
 }
 
 int chain_open_backing(struct image *image,

@@ -24,6 +24,10 @@ int image_open_file(struct image **image, struct image_file *file,
 		    const char *path, const struct image_open_options *options,
 		    const struct chain_link *above, struct error *err);
 
+/* Lock the file of an image whose disk is used so, as its format needs. */
+int image_lock_file(struct image *image, const struct image_locks *disk,
+		    struct error *err);
+
 /* Resolve the backing name that the format found, and open what it names
  * unless told not to. */
 int chain_open_backing(struct image *image,

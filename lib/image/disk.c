@@ -178,6 +178,12 @@ static int disk_identify(const struct image_file *file, struct stat *st)
 	return image_file_identify(image_of(file)->file, st);
 }
 
+static int disk_lock(const struct image_file *file,
+		     const struct image_locks *locks, struct error *err)
+{
+	return image_lock_file(image_of(file), locks, err);
+}
+
 static void disk_close(struct image_file *file)
 {
 	struct disk_file *d = disk_of(file);
@@ -187,7 +193,6 @@ static void disk_close(struct image_file *file)
 	free(d);
 }
 
-/* Its image has taken the locks that it needs. */
 static const struct file_ops ops = {
 	.size = disk_size,
 	.usage = disk_usage,
@@ -199,6 +204,7 @@ static const struct file_ops ops = {
 	.extent = disk_extent,
 	.truncate = disk_truncate,
 	.identify = disk_identify,
+	.lock = disk_lock,
 	.disk = image_of,
 	.map = disk_map,
 	.close = disk_close,

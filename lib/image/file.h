@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 
 struct error;
+struct image_locks;
 struct stat;
 
 struct image_file {
@@ -51,6 +52,9 @@ enum image_file_flags {
 	IMAGE_FILE_NBD = 1 << 5,
 	/* The same, of blkdebug:CONFIG:PATH; a new one's never is. */
 	IMAGE_FILE_BLKDEBUG = 1 << 6,
+	/* With _CREATE: others may read and write it at the same time, as in
+	 * QEMU where a format has no metadata that they could get wrong. */
+	IMAGE_FILE_SHARED = 1 << 7,
 };
 
 /*
@@ -64,9 +68,9 @@ int image_file_open_fd(struct image_file **file, int fd, const char *path,
 		       unsigned flags, struct error *err);
 void image_file_close(struct image_file *file);
 
-/* Take the locks that were left out with IMAGE_FILE_NO_LOCK. */
+/* Hold these locks from now on, and no others: lock.h has what it returns. */
 int image_file_lock(const struct image_file *file, const char *path,
-		    struct error *err);
+		    const struct image_locks *locks, struct error *err);
 
 /* The same, of a file that is open for writing, and from now on nobody else
  * may have it open, not even for reading. */

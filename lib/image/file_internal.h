@@ -41,7 +41,8 @@ struct file_ops {
 	int (*allocate)(const struct image_file *file, uint64_t host_offset,
 			uint64_t len);
 	int (*identify)(const struct image_file *file, struct stat *st);
-	int (*lock)(const struct image_file *file, struct error *err);
+	int (*lock)(const struct image_file *file,
+		    const struct image_locks *locks, struct error *err);
 	/* As layer.h has them; NULL in both: it is not an image's disk. */
 	struct image *(*disk)(const struct image_file *file);
 	int (*map)(const struct image_file *file, uint64_t host_offset,

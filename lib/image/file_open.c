@@ -112,6 +112,23 @@ static int empty(const struct image_file *file, const char *path,
 	return error_set_errno(err, -errno, "Could not empty '%s'", path);
 }
 
+/* Of a new one QEMU's file driver lets nobody else change the size. */
+static int lock_opened(const struct image_file *file, const char *path,
+		       unsigned flags, struct error *err)
+{
+	struct image_locks locks = {
+		.used = file->is_read_only ? IMAGE_LOCK_READER
+					   : IMAGE_LOCK_WRITER,
+		.unshared = IMAGE_LOCK_UNSHARED,
+	};
+
+	if (flags & IMAGE_FILE_SHARED) {
+		locks.used = IMAGE_PERM_WRITE | IMAGE_PERM_RESIZE;
+		locks.unshared = IMAGE_PERM_RESIZE;
+	}
+	return image_file_lock(file, path, &locks, err);
+}
+
 int image_file_open_fd(struct image_file **file, int fd, const char *path,
 		       unsigned flags, struct error *err)
 {
@@ -145,7 +162,7 @@ int image_file_open_fd(struct image_file **file, int fd, const char *path,
 		made->is_direct ? find_alignment(fd, made->is_block_device) : 1;
 	state->is_unsafe = flags & IMAGE_FILE_UNSAFE;
 	if (!(flags & IMAGE_FILE_NO_LOCK))
-		rc = image_file_lock(made, path, err);
+		rc = lock_opened(made, path, flags, err);
 	if (rc == 0 && flags & IMAGE_FILE_CREATE)
 		rc = empty(made, path, err);
 	if (rc == 0)
@@ -170,16 +187,13 @@ void image_file_close(struct image_file *file)
 }
 
 int image_file_lock(const struct image_file *file, const char *path,
-		    struct error *err)
+		    const struct image_locks *locks, struct error *err)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;
 
 	if (ops != NULL)
-		return ops->lock != NULL ? ops->lock(file, err) : 0;
-	return image_lock(file->fd, path,
-			  file->is_read_only ? IMAGE_LOCK_READER
-					     : IMAGE_LOCK_WRITER,
-			  IMAGE_LOCK_UNSHARED, err);
+		return ops->lock != NULL ? ops->lock(file, locks, err) : 0;
+	return image_lock(file->fd, path, locks->used, locks->unshared, err);
 }
 
 int image_file_lock_alone(const struct image_file *file, const char *path,

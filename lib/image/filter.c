@@ -99,11 +99,12 @@ int filter_identify(const struct image_file *file, struct stat *st)
 	return image_file_identify(filter_of(file)->under, st);
 }
 
-int filter_lock(const struct image_file *file, struct error *err)
+int filter_lock(const struct image_file *file, const struct image_locks *locks,
+		struct error *err)
 {
 	const struct filter_file *filter = filter_of(file);
 
-	return image_file_lock(filter->under, filter->path, err);
+	return image_file_lock(filter->under, filter->path, locks, err);
 }
 
 struct image *filter_disk(const struct image_file *file)

@@ -45,7 +45,8 @@ int filter_truncate(const struct image_file *file, uint64_t size);
 int filter_allocate(const struct image_file *file, uint64_t host_offset,
 		    uint64_t len);
 int filter_identify(const struct image_file *file, struct stat *st);
-int filter_lock(const struct image_file *file, struct error *err);
+int filter_lock(const struct image_file *file, const struct image_locks *locks,
+		struct error *err);
 struct image *filter_disk(const struct image_file *file);
 int filter_map(const struct image_file *file, uint64_t host_offset,
 	       uint64_t len, unsigned flags, struct image_extent *extent,

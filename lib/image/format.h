@@ -8,6 +8,7 @@
 
 #include "lib/image/file.h"
 #include "lib/image/image.h"
+#include "lib/image/lock.h"
 
 /* As image.h has them. */
 struct image_bitmap_ops {
@@ -34,6 +35,9 @@ struct image_format {
 	/* Of a disk it is no more than a way to it, so that what is in which
 	 * of that one's layers is told as if it were not there. */
 	bool is_filter;
+	/* It keeps nothing in the file that others could get wrong, so that
+	 * they may do there what they may do with the disk. */
+	bool shares_file;
 	/* How surely the first bytes (and the size) are this format: 0 no,
 	 * 1 could be (raw), 100 the magic matches. */
 	int (*probe)(const uint8_t *head, size_t len, uint64_t file_size);
@@ -125,7 +129,8 @@ struct image {
 	struct image_file *file;
 	char *path, *name;
 	unsigned flags;
-	bool is_probed; /* format guessed: block 0 is guarded */
+	struct image_locks disk_locks; /* asked for by who uses the disk */
+	bool is_probed;		       /* format guessed: block 0 is guarded */
 	uint64_t size;
 	uint32_t cluster_size;
 	bool is_packed;	     /* all writes are compressed ones */

@@ -242,6 +242,24 @@ int image_flush(struct image *image, struct error *err)
 	return image->format->flush(image, err);
 }
 
+/* A format with metadata has had that lock from the start. If it is refused,
+ * who goes on with the image needs those that it had. */
+static int lock_size(struct image *image, struct error *err)
+{
+	const struct image_locks old = image->disk_locks;
+	struct image_locks new = old;
+	int rc;
+
+	if (!image->format->shares_file || old.used & IMAGE_PERM_RESIZE ||
+	    image->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK))
+		return 0;
+	new.used |= IMAGE_PERM_RESIZE;
+	rc = image_lock_file(image, &new, err);
+	if (rc < 0)
+		image_lock_file(image, &old, NULL);
+	return rc;
+}
+
 int image_resize(struct image *image, uint64_t size,
 		 const struct image_resize_options *options, struct error *err)
 {
@@ -266,7 +284,8 @@ int image_resize(struct image *image, uint64_t size,
 		return error_set(err, -EINVAL,
 				 "Shrinking deletes data: it must be asked "
 				 "for");
-	return image->format->resize(image, size, options, err);
+	rc = lock_size(image, err);
+	return rc < 0 ? rc : image->format->resize(image, size, options, err);
 }
 
 int image_change_backing(struct image *image, const char *name,

@@ -58,6 +58,14 @@ enum image_open_flags {
 	IMAGE_BLKDEBUG = 1 << 9,
 	/* Take no locks, also for writing: the user answers for it. */
 	IMAGE_NO_LOCK = 1 << 10,
+	/* Nobody else may write meanwhile, or change the size. Of a format with
+	 * metadata nobody ever may; raw and LUKS are shared without these. */
+	IMAGE_UNSHARED_WRITE = 1 << 11,
+	IMAGE_UNSHARED_RESIZE = 1 << 12,
+	IMAGE_UNSHARED = IMAGE_UNSHARED_WRITE | IMAGE_UNSHARED_RESIZE,
+	/* It will be resized. Without it image_resize() asks for that lock
+	 * itself, and is what fails where another forbids it. */
+	IMAGE_RESIZE = 1 << 13,
 };
 
 /* QEMU's null-co and null-aio: no file, but a size; writes are forgotten. */

@@ -96,14 +96,42 @@ static int choose_format(struct image *image, const char *name,
 	return rc;
 }
 
-static int take_locks(const struct image *image, struct error *err)
+int image_lock_file(struct image *image, const struct image_locks *disk,
+		    struct error *err)
 {
+	struct image_locks locks = *disk;
+	int rc = 0;
+
+	if (!image->format->shares_file) {
+		locks.used |= image->file->is_read_only ? IMAGE_LOCK_READER
+							: IMAGE_LOCK_WRITER;
+		locks.unshared |= IMAGE_LOCK_UNSHARED;
+	}
+	/* Nor need the file system have locks then. */
+	if (image->file->fd < 0 || (locks.used | locks.unshared) != 0)
+		rc = image_file_lock(image->file, image->path, &locks, err);
+	if (rc == 0)
+		image->disk_locks = *disk;
+	return rc;
+}
+
+static int take_locks(struct image *image, struct error *err)
+{
+	struct image_locks disk = { 0 };
+
 	if (image->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK))
 		return 0;
-	if (image->flags & IMAGE_METADATA_ONLY &&
-	    image->format->readv == image_format_raw.readv)
-		return 0;
-	return image_file_lock(image->file, image->path, err);
+	if (!(image->flags & IMAGE_METADATA_ONLY))
+		disk.used |= IMAGE_PERM_CONSISTENT_READ;
+	if (!(image->flags & IMAGE_READ_ONLY))
+		disk.used |= IMAGE_PERM_WRITE;
+	if (image->flags & IMAGE_RESIZE)
+		disk.used |= IMAGE_PERM_RESIZE;
+	if (image->flags & IMAGE_UNSHARED_WRITE)
+		disk.unshared |= IMAGE_PERM_WRITE;
+	if (image->flags & IMAGE_UNSHARED_RESIZE)
+		disk.unshared |= IMAGE_PERM_RESIZE;
+	return image_lock_file(image, &disk, err);
 }
 
 /* Files of 2^63 bytes and more are no files; a format must not say so. */

@@ -25,15 +25,16 @@ enum image_permission {
 };
 
 enum {
-	/*
-	 * What QEMU takes for a format with metadata. The same serves for raw
-	 * images: QEMU's devices take less there, but nobody who may share an
-	 * image with those would be refused by these.
-	 */
+	/* What QEMU takes for the file of a format with metadata. */
 	IMAGE_LOCK_READER = IMAGE_PERM_CONSISTENT_READ,
 	IMAGE_LOCK_WRITER = IMAGE_PERM_CONSISTENT_READ | IMAGE_PERM_WRITE |
 			    IMAGE_PERM_RESIZE,
 	IMAGE_LOCK_UNSHARED = IMAGE_PERM_WRITE | IMAGE_PERM_RESIZE,
+};
+
+/* Both are enum image_permission. */
+struct image_locks {
+	unsigned used, unshared;
 };
 
 /* The second half of the error's text, from here on: qemu-img prints it on a

@@ -348,7 +348,8 @@ static int write_file(const char *path, const struct image_create_options *o,
 {
 	struct luks_place place = { .offset = 0, .len = end };
 	struct image_file *file;
-	int rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	int rc = image_file_open(&file, path,
+				 IMAGE_FILE_CREATE | IMAGE_FILE_SHARED, err);
 
 	if (rc < 0)
 		return rc;
@@ -401,6 +402,7 @@ static int luks_create(const char *path, const struct image_create_options *o,
 const struct image_format image_format_luks = {
 	.name = "luks",
 	.is_in_sectors = true,
+	.shares_file = true,
 	.probe = probe,
 	.open = luks_open,
 	.close = luks_close,

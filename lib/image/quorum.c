@@ -352,6 +352,11 @@ static int open_child(struct image_file **child, const struct image_under *how,
 		      const struct image_open_options *options, unsigned flags,
 		      struct error *err)
 {
+	const struct image_locks locks = {
+		.used = flags & IMAGE_FILE_READ_ONLY ? IMAGE_LOCK_READER
+						     : IMAGE_LOCK_WRITER,
+		.unshared = IMAGE_LOCK_UNSHARED,
+	};
 	struct image_open_options under = *options;
 	int rc;
 
@@ -366,7 +371,7 @@ static int open_child(struct image_file **child, const struct image_under *how,
 	if (rc < 0 || options->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK) ||
 	    how->flags & IMAGE_NO_LOCK)
 		return rc;
-	rc = image_file_lock(*child, how->path, err);
+	rc = image_file_lock(*child, how->path, &locks, err);
 	if (rc < 0)
 		image_file_close(*child);
 	return rc;

@@ -354,6 +354,7 @@ static int open_host_device(struct image *image, struct error *err)
 
 /* clang-format off */
 #define RAW_OPERATIONS \
+	.shares_file = true, \
 	.close = raw_close, \
 	.readv = raw_readv, \
 	.writev = raw_writev, \

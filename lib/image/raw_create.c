@@ -57,7 +57,8 @@ int raw_create(const char *path, const struct image_create_options *options,
 	rc = file_options_check_preallocation(mode, err);
 	if (rc < 0)
 		return rc;
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = image_file_open(&file, path, IMAGE_FILE_CREATE | IMAGE_FILE_SHARED,
+			     err);
 	if (rc < 0)
 		return rc;
 	rc = raw_set_length(file, size, err);

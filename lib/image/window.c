@@ -157,6 +157,18 @@ static int window_allocate(const struct image_file *file, uint64_t offset,
 		      : filter_allocate(file, w->window.offset + offset, len);
 }
 
+/* As in QEMU: who knows where it ends lets nobody change that. */
+static int window_lock(const struct image_file *file,
+		       const struct image_locks *locks, struct error *err)
+{
+	const struct image_window *window = &window_of(file)->window;
+	struct image_locks all = *locks;
+
+	if (window->offset > 0 || window->has_size)
+		all.unshared |= IMAGE_PERM_RESIZE;
+	return filter_lock(file, &all, err);
+}
+
 static void window_close(struct image_file *file)
 {
 	struct window_file *w = window_of(file);
@@ -178,7 +190,7 @@ static const struct file_ops ops = {
 	.truncate = window_truncate,
 	.allocate = window_allocate,
 	.identify = filter_identify,
-	.lock = filter_lock,
+	.lock = window_lock,
 	.disk = filter_disk,
 	.map = window_map,
 	.close = window_close,
