@@ -373,7 +373,7 @@ static int luks_create(const char *path, const struct image_create_options *o,
 	uint8_t key[CIPHER_KEY_MAX];
 	struct luks luks;
 	bool is_detached = false;
-	uint64_t end;
+	uint64_t end = 0;
 	int rc = image_options_check(o, create_specs, err);
 
 	if (rc == 0)
