@@ -204,6 +204,26 @@ test_killed_convert_leaves_the_source() {
 	silent convert -O qcow2 a.qcow2 b.qcow2
 }
 
+# What another process cuts off of a source is not zeroes.
+test_source_is_cut_off() {
+	random a.raw 32M
+	qemu-img convert -O qcow2 a.raw a.qcow2
+	for format in raw qcow2; do
+		rm -f b
+		start convert "$B/bin/vm-img" convert -r 16M -f $format -O raw \
+			a.$format b
+		wait_until 10 [ -s b ]
+		truncate -s 20M a.$format
+		status_of convert
+		assertEquals "$format" 1 $?
+		assertEquals "$format" \
+			'File has become shorter since it was opened' \
+			"$(sed 's/^vm-img: error while reading [^:]*: //' \
+				convert.log)"
+		assertFalse "$format: no half an image" '[ -e b ]'
+	done
+}
+
 test_strange_files() {
 	mkdir d
 	mkfifo f

@@ -48,6 +48,16 @@ int image_file_size(const struct image_file *file, uint64_t *size)
 	return 0;
 }
 
+int image_file_check_end(const struct image_file *file, uint64_t host_offset)
+{
+	struct file_state *state = file_state_of(file);
+
+	if (host_offset >= atomic_load(&state->least_size))
+		return 0;
+	atomic_store(&state->file.is_cut, true);
+	return -EIO;
+}
+
 int image_file_usage(const struct image_file *file, uint64_t *usage)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;
@@ -231,6 +241,19 @@ int image_file_punch(const struct image_file *file, uint64_t host_offset,
 							       : rc;
 }
 
+/* A reader beside it must never miss what is being cut off here. */
+static int set_length(const struct image_file *file, uint64_t size)
+{
+	struct file_state *state = file_state_of(file);
+
+	if (size < atomic_load(&state->least_size))
+		atomic_store(&state->least_size, size);
+	if (ftruncate(file->fd, (off_t)size) < 0)
+		return -errno;
+	atomic_store(&state->least_size, size);
+	return 0;
+}
+
 int image_file_truncate(const struct image_file *file, uint64_t size)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;
@@ -243,7 +266,7 @@ int image_file_truncate(const struct image_file *file, uint64_t size)
 		return ops->truncate(file, size);
 	if (!file->is_block_device) {
 		share_edges(file);
-		rc = ftruncate(file->fd, (off_t)size) < 0 ? -errno : 0;
+		rc = set_length(file, size);
 		leave_edges(file);
 		return rc;
 	}
@@ -326,6 +349,18 @@ int image_file_write_durable(const struct image_file *file,
 	return rc < 0 ? rc : image_file_flush(file);
 }
 
+/* One that goes on to the end of the file, or lies beyond it. */
+static int check_hole(const struct image_file *file, uint64_t host_offset)
+{
+	uint64_t size = 0;
+	int rc;
+
+	if (host_offset >= atomic_load(&file_state_of(file)->least_size))
+		return 0;
+	rc = image_file_size(file, &size);
+	return rc < 0 ? rc : image_file_check_end(file, size);
+}
+
 int image_file_extent(const struct image_file *file, uint64_t host_offset,
 		      uint64_t len, bool *is_data, uint64_t *extent_len)
 {
@@ -341,7 +376,7 @@ int image_file_extent(const struct image_file *file, uint64_t host_offset,
 	next = lseek(file->fd, (off_t)host_offset, SEEK_DATA);
 	if (next < 0 && errno == ENXIO) {
 		*is_data = false; /* up to the end of the file, and beyond */
-		return 0;
+		return check_hole(file, host_offset);
 	}
 	if (next > (off_t)host_offset)
 		*is_data = false;

@@ -12,6 +12,7 @@
 
 #include "lib/image/file_event.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,6 +31,9 @@ struct image_file {
 	 * of them, nor a folder that it is in. */
 	bool is_nowhere;
 	bool has_marks; /* image_file_marks() tells something */
+	/* A read has failed as another process has made it shorter since it
+	 * was opened. */
+	atomic_bool is_cut;
 	/* Told of each step of a format's work; NULL: nobody listens. */
 	void (*hear)(const struct image_file *file, enum image_event event);
 };
@@ -82,7 +86,9 @@ int image_file_identify(const struct image_file *file, struct stat *st);
 int image_file_size(const struct image_file *file, uint64_t *size);
 /* Bytes of disk that it uses, as du(1) counts them. -ENOTSUP: nobody knows. */
 int image_file_usage(const struct image_file *file, uint64_t *usage);
-/* Whole or -errno; a read beyond the end gives zeroes there. */
+/* Whole or -errno; a read beyond the end gives zeroes there. -EIO where there
+ * was something when the file was opened, and another process has made it
+ * shorter since: is_cut. */
 int image_file_read(const struct image_file *file, uint64_t host_offset,
 		    void *buf, size_t len);
 int image_file_write(const struct image_file *file, uint64_t host_offset,

@@ -78,11 +78,11 @@ int image_file_transfer(const struct image_file *file, image_file_io *io,
 			continue;
 		if (n < 0)
 			return -errno;
-		if (n == 0 && io == pwritev)
+		if (n == 0 && io != preadv)
 			return -EIO;
 		if (n == 0) {
 			zero_rest(iov, n_iov, skip);
-			return 0;
+			return image_file_check_end(file, host_offset);
 		}
 		skip += (size_t)n;
 		host_offset += (uint64_t)n;

@@ -63,6 +63,13 @@ struct file_state {
 	pthread_rwlock_t edges;
 	bool is_unsafe;
 	atomic_int flush_error; /* the first one, for ever */
+	/*
+	 * Bytes that the file had when it was opened, or was last made shorter
+	 * or longer here: a read that ends before them is of a file that
+	 * another process has cut off, and its zeroes would be made up. 0 of a
+	 * block device.
+	 */
+	_Atomic uint64_t least_size;
 };
 
 /* struct image_file is const to callers of I/O; its hidden half is not. */
@@ -93,11 +100,15 @@ int image_file_open_nbd(struct image_file **file, const char *uri,
 bool image_file_is_aligned(const struct image_file *file, uint64_t host_offset,
 			   const struct iovec *iov, unsigned n_iov);
 
+/* The file ends at host_offset, or before: -EIO if it did not use to. */
+int image_file_check_end(const struct image_file *file, uint64_t host_offset);
+
 typedef ssize_t image_file_io(int fd, const struct iovec *iov, int n_iov,
 			      off_t offset);
 /*
  * preadv() or pwritev() until all of it is done. A read beyond the end gives
- * zeroes; a write that makes no headway is -EIO.
+ * zeroes, unless the file has been cut off; a write that makes no headway is
+ * -EIO.
  */
 int image_file_transfer(const struct image_file *file, image_file_io *io,
 			uint64_t host_offset, const struct iovec *iov,

@@ -107,9 +107,19 @@ int image_file_open(struct image_file **file, const char *path, unsigned flags,
 static int empty(const struct image_file *file, const char *path,
 		 struct error *err)
 {
-	if (file->is_block_device || ftruncate(file->fd, 0) == 0)
-		return 0;
-	return error_set_errno(err, -errno, "Could not empty '%s'", path);
+	int rc = file->is_block_device ? 0 : image_file_truncate(file, 0);
+
+	return rc < 0 ? error_set_errno(err, rc, "Could not empty '%s'", path)
+		      : 0;
+}
+
+/* Whoever had it open before may have made it shorter until now. */
+static void note_size(const struct image_file *file)
+{
+	uint64_t size;
+
+	if (!file->is_block_device && image_file_size(file, &size) == 0)
+		atomic_store(&file_state_of(file)->least_size, size);
 }
 
 /* Of a new one QEMU's file driver lets nobody else change the size. */
@@ -161,7 +171,9 @@ int image_file_open_fd(struct image_file **file, int fd, const char *path,
 	made->alignment =
 		made->is_direct ? find_alignment(fd, made->is_block_device) : 1;
 	state->is_unsafe = flags & IMAGE_FILE_UNSAFE;
-	if (!(flags & IMAGE_FILE_NO_LOCK))
+	if (flags & IMAGE_FILE_NO_LOCK)
+		note_size(made);
+	else
 		rc = lock_opened(made, path, flags, err);
 	if (rc == 0 && flags & IMAGE_FILE_CREATE)
 		rc = empty(made, path, err);
@@ -190,10 +202,14 @@ int image_file_lock(const struct image_file *file, const char *path,
 		    const struct image_locks *locks, struct error *err)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;
+	int rc;
 
 	if (ops != NULL)
 		return ops->lock != NULL ? ops->lock(file, locks, err) : 0;
-	return image_lock(file->fd, path, locks->used, locks->unshared, err);
+	rc = image_lock(file->fd, path, locks->used, locks->unshared, err);
+	if (rc == 0)
+		note_size(file);
+	return rc;
 }
 
 int image_file_lock_alone(const struct image_file *file, const char *path,

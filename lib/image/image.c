@@ -136,6 +136,15 @@ static int check_writable(const struct image *image, struct error *err)
 	return 0;
 }
 
+/* An error whose reason the number does not say. */
+static int explain(const struct image *image, int rc, struct error *err)
+{
+	if (rc != -EIO || !atomic_load(&image->file->is_cut))
+		return rc;
+	return error_set(err, rc,
+			 "File has become shorter since it was opened");
+}
+
 int image_read(struct image *image, uint64_t offset, void *buf, size_t len,
 	       struct error *err)
 {
@@ -162,7 +171,8 @@ int image_readv(struct image *image, uint64_t offset, const struct iovec *iov,
 	if (rc < 0 || len == 0)
 		return rc;
 	image_trace(IMAGE_TRACE_READ, image, offset, len, 0);
-	return image->format->readv(image, offset, iov, n_iov, err);
+	rc = image->format->readv(image, offset, iov, n_iov, err);
+	return rc < 0 ? explain(image, rc, err) : rc;
 }
 
 int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
@@ -367,7 +377,8 @@ int image_map(struct image *image, uint64_t offset, uint64_t len,
 		return rc;
 	if (len == 0)
 		return error_set(err, -EINVAL, "Nothing to map");
-	return chain_map(image, offset, len, flags, extent, err);
+	rc = chain_map(image, offset, len, flags, extent, err);
+	return rc < 0 ? explain(image, rc, err) : rc;
 }
 
 int image_get_info(struct image *image, struct image_info *info,

@@ -177,14 +177,6 @@ int image_uring_add(struct image_uring *uring, struct image_request *request,
 	return r;
 }
 
-/* A read met the end of the file: what is beyond is zeroes. */
-static void zero_rest(struct operation *op)
-{
-	for (; op->at < op->n; op->at++)
-		memset(op->iov[op->at].iov_base, 0, op->iov[op->at].iov_len);
-	op->remaining = 0;
-}
-
 /* One result. Returns 0 (all done), -errno, or 1: there is more to do. */
 static int take_result(struct operation *op, int result)
 {
@@ -197,10 +189,13 @@ static int take_result(struct operation *op, int result)
 		return result;
 	if (result == 0 && op->is_write)
 		return -EIO;
-	if (result == 0)
-		zero_rest(op);
-	else
-		advance(op, (size_t)result);
+	/* The end of the file: what is beyond, or should have been before it,
+	 * the file's own functions know. */
+	if (result == 0) {
+		op->request->is_for_worker = true;
+		return 0;
+	}
+	advance(op, (size_t)result);
 	return op->remaining > 0;
 }
 

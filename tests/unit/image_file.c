@@ -4,6 +4,7 @@
 #include "lib/base/error.h"
 #include "lib/image/file.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,6 +66,48 @@ static void read_beyond_end_is_zero(void **state)
 	assert_memory_equal(buf, "bc\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16);
 	assert_int_equal(image_file_read(file, 1 << 20, buf, sizeof(buf)), 0);
 	assert_int_equal(buf[0], 0);
+	image_file_close(file);
+}
+
+/* What was there is not zero because another process has cut it off. */
+static void a_cut_file_is_an_error(void **state)
+{
+	struct image_file *file = open_new(0);
+	uint64_t len = 0;
+	bool is_data;
+	uint8_t buf[16];
+
+	(void)state;
+	assert_int_equal(image_file_truncate(file, 8 * KIB), 0);
+	assert_int_equal(image_file_write(file, 100, "abc", 3), 0);
+	assert_int_equal(truncate(path("a"), 103), 0);
+	assert_false(file->is_cut);
+	assert_int_equal(image_file_read(file, 100, buf, 3), 0);
+	assert_int_equal(image_file_read(file, 8 * KIB, buf, 16), 0);
+	assert_int_equal(image_file_read(file, 100, buf, 16), -EIO);
+	assert_int_equal(image_file_extent(file, 4 * KIB, KIB, &is_data, &len),
+			 -EIO);
+	assert_true(file->is_cut);
+	/* This one is ours. */
+	assert_int_equal(image_file_truncate(file, 100), 0);
+	assert_int_equal(image_file_read(file, 100, buf, 16), 0);
+	assert_int_equal(image_file_truncate(file, 8 * KIB), 0);
+	assert_int_equal(image_file_extent(file, 4 * KIB, KIB, &is_data, &len),
+			 0);
+	image_file_close(file);
+}
+
+static void a_cut_direct_file_is_an_error(void **state)
+{
+	struct image_file *file = open_new(IMAGE_FILE_DIRECT);
+	uint8_t buf[16];
+
+	(void)state;
+	assert_int_equal(image_file_truncate(file, 8 * KIB), 0);
+	assert_int_equal(image_file_read(file, 8 * KIB - 8, buf, 16), 0);
+	assert_int_equal(truncate(path("a"), 103), 0);
+	assert_int_equal(image_file_read(file, 0, buf, 16), -EIO);
+	assert_int_equal(image_file_read(file, 5 * KIB, buf, 16), -EIO);
 	image_file_close(file);
 }
 
@@ -298,6 +341,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(read_beyond_end_is_zero),
+		cmocka_unit_test(a_cut_file_is_an_error),
+		cmocka_unit_test(a_cut_direct_file_is_an_error),
 		cmocka_unit_test(vectors_are_whole),
 		cmocka_unit_test(offsets_are_checked),
 		cmocka_unit_test(unaligned_direct_io),
