@@ -189,6 +189,54 @@ test_failure_removes_only_its_own() {
 		'qemu-img check -q small/n.qcow2 >/dev/null 2>&1 || [ $? = 3 ]'
 }
 
+# Nor do the files that an image has beside its own stay and fill the disk.
+test_failure_removes_companions() {
+	random a.raw 8M
+	mkdir d
+	while read -r format options; do
+		for verb in "convert -O $format -o $options -f raw a.raw" \
+			"create -q -f $format -o $options"; do
+			size=
+			[ "${verb%% *}" = convert ] || size=3G
+			(
+				trap '' XFSZ
+				ulimit -f 200
+				# shellcheck disable=SC2086
+				exec vm-img $verb d/b.vmdk $size
+			) >out 2>err
+			assertEquals "$verb" 1 $?
+			assertEquals "$verb" '' "$(ls d)"
+		done
+	done <<-'EOF'
+		vmdk subformat=monolithicFlat
+		vmdk subformat=twoGbMaxExtentFlat
+		vmdk subformat=twoGbMaxExtentSparse
+		qcow2 data_file=x.d,preallocation=full
+	EOF
+	rm -f d/*
+}
+
+# What was there is another matter, whatever is left in it.
+test_failure_keeps_old_companions() {
+	random a.raw 8M
+	for old in x.d b-flat.vmdk; do
+		case $old in
+		x.d) options='-O qcow2 -o data_file=x.d' ;;
+		*) options='-O vmdk -o subformat=monolithicFlat' ;;
+		esac
+		echo mine >$old
+		(
+			trap '' XFSZ
+			ulimit -f 200
+			# shellcheck disable=SC2086
+			exec vm-img convert $options -f raw a.raw b.vmdk
+		) 2>err
+		assertEquals "$options" 1 $?
+		assertTrue "$options" "[ -e $old ]"
+		assertFalse "$options" '[ -e b.vmdk ]'
+	done
+}
+
 test_killed_convert_leaves_the_source() {
 	random a.raw 100M
 	qemu-img convert -O qcow2 a.raw a.qcow2

@@ -31,6 +31,7 @@ struct job {
 	struct image **sources;
 	unsigned n_sources;
 	struct image *target;
+	struct image_companions companions; /* that the target has */
 	uint64_t total;
 	bool is_fed;
 	struct progress progress;
@@ -57,6 +58,9 @@ static void end_job(struct job *job, const struct convert *request,
 	free(job->sources);
 	if (!is_good && is_created)
 		remove_target(image_plain_path(request->target));
+	if (!is_good)
+		image_companions_remove(&job->companions);
+	image_companions_deinit(&job->companions);
 }
 
 static struct image *open_source(const char *path, const char *format,
@@ -168,14 +172,14 @@ static struct image_create_options what_to_create(const struct job *job,
 	return create;
 }
 
-static int create_target(const struct job *job, const struct convert *request)
+static int create_target(struct job *job, const struct convert *request)
 {
 	struct image_option list[FORMAT_OPTIONS_MAX];
-	const struct image_create_options create =
-		what_to_create(job, request, list);
+	struct image_create_options create = what_to_create(job, request, list);
 	struct error err = ERROR_INIT;
 	int rc;
 
+	create.companions = &job->companions;
 	rc = source_create(request->target, &create, &err);
 	if (rc < 0)
 		report_error("%s: error while converting %s: %s",

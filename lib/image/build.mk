@@ -13,6 +13,7 @@ LIB_SRCS += \
 	lib/image/cipher_crypto.c \
 	lib/image/cipher_nettle.c \
 	lib/image/cloop.c \
+	lib/image/companions.c \
 	lib/image/crc32c.c \
 	lib/image/create.c \
 	lib/image/crypt.c \

@@ -157,13 +157,39 @@ bool image_create_needs_size(const struct image_create_options *options)
 	       !format->is_sizeless(options);
 }
 
+/* list is the options'. Half an image is no use, and takes what room is left.
+ */
+static int make(const char *path, const struct image_format *format,
+		const struct image_create_options *options,
+		struct image_option *list, struct error *err)
+{
+	struct image_companions own = IMAGE_COMPANIONS_INIT;
+	struct image_create_options o = *options;
+	bool existed = access(path, F_OK) == 0;
+	int rc = 0;
+
+	if (o.companions == NULL)
+		o.companions = &own;
+	if (!image_name_has_protocol(path))
+		rc = file_options_apply(path, &o, err);
+	o.n_options =
+		file_options_strip(list, o.n_options, format->preallocates);
+	if (rc == 0)
+		rc = format->create(path, &o, err);
+	if (rc < 0)
+		image_companions_remove(o.companions);
+	if (rc < 0 && !existed)
+		unlink(path);
+	image_companions_deinit(&own);
+	return rc;
+}
+
 int image_create(const char *path, const struct image_create_options *options,
 		 struct error *err)
 {
 	struct image_create_options o = *options;
 	const struct image_format *format = image_format_find(o.format);
 	_cleanup_free_ struct image_option *list = NULL;
-	bool existed;
 	int rc = 0;
 
 	path = image_plain_path(path);
@@ -197,15 +223,5 @@ int image_create(const char *path, const struct image_create_options *options,
 	if (o.n_options > 0)
 		memcpy(list, o.options, o.n_options * sizeof(*list));
 	o.options = list;
-	existed = access(path, F_OK) == 0;
-	if (!image_name_has_protocol(path))
-		rc = file_options_apply(path, &o, err);
-	o.n_options =
-		file_options_strip(list, o.n_options, format->preallocates);
-	if (rc == 0)
-		rc = format->create(path, &o, err);
-	/* Half an image is no use, and takes what room is left. */
-	if (rc < 0 && !existed)
-		unlink(path);
-	return rc;
+	return make(path, format, &o, list, err);
 }

@@ -377,6 +377,19 @@ int image_map(struct image *image, uint64_t offset, uint64_t len,
 struct image_option {
 	const char *name, *value;
 };
+/* The files that a new image has beside its own, and that were not there
+ * before. */
+struct image_companions {
+	char **paths;
+	unsigned n;
+};
+#define IMAGE_COMPANIONS_INIT \
+	{ \
+		.paths = NULL \
+	}
+void image_companions_deinit(struct image_companions *companions);
+/* Them, and deinit. */
+void image_companions_remove(struct image_companions *companions);
 struct image_create_options {
 	const char *format;
 	uint64_t size; /* bytes of the disk; has_size false: the backing's */
@@ -387,6 +400,9 @@ struct image_create_options {
 	unsigned n_options;
 	/* Where an option that ends in "key-secret" finds it; may be NULL. */
 	const struct secrets *secrets;
+	/* To be told of them once the image is made; may be NULL. Of one that
+	 * could not be made there are none. */
+	struct image_companions *companions;
 };
 int image_create(const char *path, const struct image_create_options *options,
 		 struct error *err);

@@ -301,7 +301,9 @@ int qcow2_external_open(struct qcow2 *q, struct error *err);
 void qcow2_external_close(struct qcow2 *q);
 /* Made, or emptied and made anew, with size bytes of nothing. */
 int qcow2_external_create(const char *image_path, const char *name,
-			  uint64_t size, struct error *err);
+			  uint64_t size,
+			  const struct image_create_options *options,
+			  struct error *err);
 /* Does [offset, offset + len) of the data file read as zeroes? */
 bool qcow2_external_is_fresh(const struct qcow2 *q, uint64_t offset,
 			     uint64_t len);

@@ -280,7 +280,7 @@ int qcow2_create(const char *path, const struct image_create_options *o,
 	if (rc == 0)
 		rc = lay_out(&plan, err);
 	if (rc == 0 && plan.data_file != NULL)
-		rc = qcow2_external_create(path, plan.data_file, plan.size,
+		rc = qcow2_external_create(path, plan.data_file, plan.size, o,
 					   err);
 	if (rc == 0)
 		rc = write_file(&plan, path, o, err);

@@ -11,6 +11,7 @@
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/qcow2.h"
 
 #include <errno.h>
@@ -107,7 +108,9 @@ void qcow2_external_close(struct qcow2 *q)
 }
 
 int qcow2_external_create(const char *image_path, const char *name,
-			  uint64_t size, struct error *err)
+			  uint64_t size,
+			  const struct image_create_options *options,
+			  struct error *err)
 {
 	_cleanup_free_ char *path = NULL;
 	struct image_file *file;
@@ -118,7 +121,7 @@ int qcow2_external_create(const char *image_path, const char *name,
 	if (strcmp(path, image_path) == 0)
 		return error_set(err, -EINVAL,
 				 "Data file '%s' is the image itself", path);
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = companion_open(&file, path, options, err);
 	if (rc < 0)
 		return rc;
 	rc = image_file_truncate(file, size);

@@ -9,6 +9,7 @@
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/format.h"
 #include "lib/image/vmdk.h"
 
@@ -52,6 +53,7 @@ static const char *const adapters[] = {
 };
 
 struct plan {
+	const struct image_create_options *options;
 	uint64_t size;
 	const char *subformat, *adapter, *hw_version, *tools_version;
 	bool is_flat, is_split, is_compressed, has_zero_grains;
@@ -312,7 +314,7 @@ static int create_extent(const struct plan *p, const char *path, uint64_t size,
 			 struct error *err)
 {
 	struct image_file *file;
-	int rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	int rc = companion_open(&file, path, p->options, err);
 
 	if (rc < 0)
 		return rc;
@@ -425,7 +427,7 @@ static int write_all(const struct plan *p, const char *path, struct error *err)
 int vmdk_create(const char *path, const struct image_create_options *o,
 		struct error *err)
 {
-	struct plan plan = { .parent_cid = VMDK_NO_CID };
+	struct plan plan = { .options = o, .parent_cid = VMDK_NO_CID };
 	int rc = take_options(&plan, o, err);
 
 	if (rc == 0)
