@@ -253,6 +253,10 @@ test_onto_a_device() {
 	refused "$device: error while converting raw: Cannot grow device files" \
 		convert -f raw -O raw src.raw "$device"
 	assertTrue 'a device is not removed' "[ -b $device ]"
+	same resize -f raw "$device" 65M
+	same resize -f raw --shrink "$device" 1M
+	same resize -f raw "$device" 64M
+	same create -f raw "$device" 65M
 }
 
 test_modes() {

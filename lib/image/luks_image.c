@@ -13,6 +13,7 @@
 #include "lib/image/file_options.h"
 #include "lib/image/format.h"
 #include "lib/image/luks.h"
+#include "lib/image/raw.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -248,6 +249,9 @@ static int luks_resize(struct image *image, uint64_t size,
 	    end > INT64_MAX)
 		return error_set(err, -EFBIG,
 				 "The requested file size is too large");
+	rc = raw_check_length(image, end, err);
+	if (rc < 0)
+		return rc;
 	rc = image_file_truncate(image->file, end);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not resize file");

@@ -224,7 +224,9 @@ static int raw_resize(struct image *image, uint64_t size,
 
 	if (rc < 0)
 		return rc;
-	rc = raw_set_length(image->file, size, err);
+	rc = raw_check_length(image, size, err);
+	if (rc == 0)
+		rc = raw_set_length(image->file, size, err);
 	if (rc < 0)
 		return rc;
 	rc = file_options_preallocate(image->file, options->preallocation,

@@ -9,6 +9,11 @@
  * -errno, by name. */
 int raw_set_length(struct image_file *file, uint64_t size, struct error *err);
 
+/* May a file under an image be given exactly that size? -ENOTSUP, by name: a
+ * device or an export has another one. */
+int raw_check_length(const struct image *image, uint64_t size,
+		     struct error *err);
+
 /* image_format's .create */
 int raw_create(const char *path, const struct image_create_options *options,
 	       struct error *err);

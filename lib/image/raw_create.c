@@ -24,6 +24,26 @@ int raw_set_length(struct image_file *file, uint64_t size, struct error *err)
 	return rc < 0 ? error_set_errno(err, rc, "Could not resize file") : 0;
 }
 
+int raw_check_length(const struct image *image, uint64_t size,
+		     struct error *err)
+{
+	bool is_export = image_name_is_nbd(image->path);
+	uint64_t now;
+	int rc;
+
+	if (!image->file->is_block_device ||
+	    (image->file->fd < 0 && !is_export))
+		return 0;
+	rc = image_file_size(image->file, &now);
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	if (now == size)
+		return 0;
+	return error_set(err, -ENOTSUP, "Cannot resize %s",
+			 is_export ? "NBD nodes" : "device files");
+}
+
 static int write_first_block(const struct image_file *file, uint64_t size,
 			     struct error *err)
 {
@@ -62,6 +82,8 @@ int raw_create(const char *path, const struct image_create_options *options,
 	if (rc < 0)
 		return rc;
 	rc = raw_set_length(file, size, err);
+	if (rc == -ENOSPC && image_name_is_nbd(path))
+		error_set(err, rc, "Cannot grow NBD nodes");
 	if (rc == 0)
 		rc = write_first_block(file, size, err);
 	if (rc == 0)

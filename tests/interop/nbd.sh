@@ -334,6 +334,15 @@ test_export_that_is_too_small() {
 	done
 }
 
+test_size_is_the_servers() {
+	serve file src
+	same resize -f raw "$uri" 5M
+	same resize -f raw --shrink "$uri" 1M
+	same resize -f raw "$uri" 4M
+	same create -q -f raw "$uri" 5M
+	stop nbdkit
+}
+
 test_read_only() {
 	serve -r file src
 	fails 'read-only' vm-img convert -n -f raw -O raw src "$uri"
