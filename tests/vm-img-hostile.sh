@@ -272,6 +272,12 @@ test_source_is_cut_off() {
 	done
 }
 
+test_no_standard_input() {
+	assertEquals 'vm-img: Could not open standard input: Bad file descriptor' \
+		"$(vm-img convert -f raw -O raw - b.raw 2>&1 <&-)"
+	assertFalse '[ -e b.raw ]'
+}
+
 test_strange_files() {
 	mkdir d
 	mkfifo f

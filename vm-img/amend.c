@@ -124,10 +124,9 @@ static int amend_open(struct image *image, struct request *request)
 
 static int run_request(struct request *request, const char *path)
 {
-	struct error err = ERROR_INIT;
 	struct image *image;
 	unsigned flags;
-	int rc, status;
+	int status;
 
 	if (argument_cache(request->cache, &flags) < 0) {
 		report_error("Invalid cache option: %s", request->cache);
@@ -139,11 +138,10 @@ static int run_request(struct request *request, const char *path)
 	if (image == NULL)
 		return EXIT_FAILURE;
 	status = amend_open(image, request);
-	rc = image_close(image, &err);
-	if (rc < 0 && status == EXIT_SUCCESS) {
-		report_error("%s", error_text(&err, rc));
+	if (status != EXIT_SUCCESS)
+		image_close(image, NULL);
+	else if (close_or_report(image) < 0)
 		status = EXIT_FAILURE;
-	}
 	return status;
 }
 

@@ -475,3 +475,15 @@ struct image *open_or_report(const char *name, const char *format,
 {
 	return open_target_or_report(name, format, flags, has_image_opts);
 }
+
+int close_or_report(struct image *image)
+{
+	_cleanup_free_ char *name = strdup(image_name(image));
+	struct error err = ERROR_INIT;
+	int rc = image_close(image, &err);
+
+	if (rc < 0)
+		report_error("Could not finish writing '%s': %s",
+			     name != NULL ? name : "", error_text(&err, rc));
+	return rc;
+}

@@ -124,6 +124,8 @@ int argument_cache(const char *text, unsigned *flags);
  */
 struct image *open_or_report(const char *name, const char *format,
 			     unsigned flags);
+/* image_close(), which may be the last to write; 0 or -errno. */
+int close_or_report(struct image *image);
 /* The same of a path that came out of an image: nothing but a path. */
 struct image *open_path_or_report(const char *path, const char *format,
 				  unsigned flags);

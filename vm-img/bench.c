@@ -255,7 +255,6 @@ static int bench(struct image *image, const struct request *r)
 
 static int run_request(const struct request *r)
 {
-	struct error err = ERROR_INIT;
 	struct image *image;
 	int rc;
 
@@ -285,10 +284,7 @@ static int run_request(const struct request *r)
 		image_abandon(image);
 		return EXIT_FAILURE;
 	}
-	rc = image_close(image, &err);
-	if (rc < 0)
-		report_error("%s", error_text(&err, rc));
-	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return close_or_report(image) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int take_number(const char *what, const char *text, uint64_t min,

@@ -101,7 +101,6 @@ static int act_all(const struct request *request, struct image *image,
 static int run_request(const struct request *request)
 {
 	struct image *image, *source = NULL;
-	struct error err = ERROR_INIT;
 	int rc = 0;
 
 	image = open_or_report(request->path, request->format, 0);
@@ -121,10 +120,7 @@ static int run_request(const struct request *request)
 		image_abandon(image);
 		return EXIT_FAILURE;
 	}
-	rc = image_close(image, &err);
-	if (rc < 0)
-		report_error("%s", error_text(&err, rc));
-	return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return close_or_report(image) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static void add_action(struct request *request, int id, const char *source)

@@ -181,9 +181,8 @@ int check_run(int argc, char **argv)
 	const char *format = NULL, *output = "human", *cache = "writeback";
 	unsigned flags = IMAGE_READ_ONLY | IMAGE_CHECK, cache_flags, repair = 0;
 	bool is_quiet = false, is_json;
-	struct error err = ERROR_INIT;
 	struct image *image;
-	int id, rc, status;
+	int id, status;
 
 	while ((id = arguments_next(&a)) >= 0) {
 		if (id == 'f')
@@ -213,10 +212,9 @@ int check_run(int argc, char **argv)
 	if (image == NULL)
 		return EXIT_FAILURE;
 	status = check(image, a.operands[0], repair, is_json, is_quiet);
-	rc = image_close(image, &err);
-	if (rc < 0 && repair != 0) {
-		report_error("%s", error_text(&err, rc));
+	if (repair == 0)
+		image_close(image, NULL);
+	else if (close_or_report(image) < 0)
 		return EXIT_FAILURE;
-	}
 	return status;
 }

@@ -207,6 +207,13 @@ static void *work(void *context)
 	return NULL;
 }
 
+static int tell_unfinished(const struct run *run, int rc, struct error *err)
+{
+	return error_prefix(err, rc,
+			    "Could not finish writing the base of '%s'",
+			    run->request->path);
+}
+
 static int copy_down(struct run *run, struct error *err)
 {
 	static const struct image_resize_options grow = { .may_shrink = false };
@@ -227,7 +234,10 @@ static int copy_down(struct run *run, struct error *err)
 	pthread_mutex_destroy(&run->lock);
 	if (run->result < 0)
 		*err = run->error;
-	return run->result < 0 ? run->result : image_flush(run->base, err);
+	if (run->result < 0)
+		return run->result;
+	rc = image_flush(run->base, err);
+	return rc < 0 ? tell_unfinished(run, rc, err) : 0;
 }
 
 /* The base's last write may come with its close; then the top is emptied. */
@@ -239,8 +249,10 @@ static int commit(struct run *run, struct error *err)
 	if (rc < 0)
 		return rc;
 	rc = image_close(steal_ptr(&run->base), err);
-	if (rc < 0 || run->request->is_dropped)
-		return rc;
+	if (rc < 0)
+		return tell_unfinished(run, rc, err);
+	if (run->request->is_dropped)
+		return 0;
 	rc = image_make_empty(run->layers[0], &why);
 	if (rc == 0 || rc == -ENOTSUP)
 		return 0;
@@ -411,8 +423,10 @@ static int run_request(const struct request *request)
 	if (is_open)
 		rc = commit(&run, &err);
 	image_abandon(run.base);
-	if (rc == 0)
-		rc = image_close(steal_ptr(&run.layers[0]), &err);
+	if (rc == 0) {
+		is_open = false;
+		rc = close_or_report(steal_ptr(&run.layers[0]));
+	}
 	for (unsigned i = 0; i < run.n_layers; i++)
 		image_abandon(run.layers[i]);
 	progress_end(&run.progress, rc == 0);

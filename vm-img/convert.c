@@ -305,11 +305,9 @@ static int copy(struct job *job, const struct convert *request)
 	if (rc == 0 && request->wants_bitmaps &&
 	    bitmaps_copy(job->sources[0], job->target) < 0)
 		return -EIO;
-	if (rc == 0)
-		rc = image_close(steal_ptr(&job->target), &err);
 	if (rc < 0)
 		report_error("%s", error_text(&err, rc));
-	return rc;
+	return rc < 0 ? rc : close_or_report(steal_ptr(&job->target));
 }
 
 /* Whose length comes last. */

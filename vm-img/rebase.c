@@ -181,7 +181,7 @@ static int run_request(const struct request *request)
 	if (rc < 0)
 		image_abandon(run.copy.image);
 	else
-		rc = image_close(run.copy.image, &err);
+		rc = close_or_report(run.copy.image);
 	if (err.text[0] != '\0')
 		report_error("%s", err.text);
 	progress_end(&run.progress, rc == 0);

@@ -118,10 +118,8 @@ static int resize(struct image *image, const struct request *request)
 
 static int run_request(const struct request *request)
 {
-	struct error err = ERROR_INIT;
 	struct image *image =
 		open_or_report(request->path, request->format, IMAGE_RESIZE);
-	int rc;
 
 	if (image == NULL)
 		return EXIT_FAILURE;
@@ -129,11 +127,8 @@ static int run_request(const struct request *request)
 		image_abandon(image);
 		return EXIT_FAILURE;
 	}
-	rc = image_close(image, &err);
-	if (rc < 0) {
-		report_error("%s", error_text(&err, rc));
+	if (close_or_report(image) < 0)
 		return EXIT_FAILURE;
-	}
 	if (!request->is_quiet)
 		printf("Image resized.\n");
 	return EXIT_SUCCESS;

@@ -126,7 +126,8 @@ int standard_open(struct image **image, const char *format, unsigned flags,
 	else
 		fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	if (rc == 0 && fd < 0)
-		return -errno;
+		rc = error_set_errno(err, -errno,
+				     "Could not open standard input");
 	if (rc < 0)
 		return rc;
 	return image_open_fd(image, steal_fd(&fd), "standard input", &options,

@@ -365,6 +365,19 @@ test_errors() {
 }
 
 # The disk's begin is read more slowly than what follows, and fails later.
+# What fails last has no byte to name; the target has a name all the same.
+test_last_flush_fails() {
+	# shellcheck disable=SC2016 # nbdkit's shell
+	serve eval get_size='echo 4194304' pread='head -c $3 /dev/zero' \
+		pwrite='cat >/dev/null' can_write='exit 0' \
+		can_flush='exit 0' flush='echo EIO broken >&2; exit 1'
+	text="Could not finish writing '$uri': Input/output error"
+	fails "$text" vm-img convert -n -t none -f raw -O raw src "$uri"
+	fails "$text" vm-img bench -q -w -c 1 -t none -f raw "$uri"
+	fails "$text" vm-img resize -q -f raw "$uri" 4M
+	stop nbdkit
+}
+
 test_first_of_two_errors() {
 	# shellcheck disable=SC2016 # of the script that nbdkit starts
 	serve eval thread_model='echo parallel' get_size='echo 4M' \
