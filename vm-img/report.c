@@ -38,6 +38,7 @@ static char *take_hint(char *text)
 		": " IMAGE_LOCK_HINT,
 		": " IMAGE_QCOW2_HINT,
 		": You can force-remove ",
+		": server reported: ",
 	};
 
 	for (unsigned i = 0; i < array_size(hints); i++) {

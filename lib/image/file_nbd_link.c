@@ -269,6 +269,25 @@ static int wait_ready(struct nbd_link *link)
 	return 0;
 }
 
+/* What a server says of its refusal: libnbd tells only who debugs. */
+struct server_words {
+	char text[256];
+	bool is_heard;
+};
+
+static int hear(void *context, const char *function, const char *message)
+{
+	static const char key[] = "server error message: ";
+	const char *at = strstr(message, key);
+	struct server_words *words = context;
+
+	(void)function;
+	if (at != NULL)
+		snprintf(words->text, sizeof(words->text), "%s",
+			 at + strlen(key));
+	return 0;
+}
+
 static int connect_to(struct nbd_link *link, const char *uri,
 		      const char *context)
 {
@@ -280,6 +299,31 @@ static int connect_to(struct nbd_link *link, const char *uri,
 	    libnbd->nbd_aio_connect_uri(nbd, uri) < 0)
 		return last_error();
 	return wait_ready(link);
+}
+
+static int connect_and_hear(struct nbd_link *link, const char *uri,
+			    const char *context, struct server_words *words)
+{
+	const nbd_debug_callback heard = { .callback = hear,
+					   .user_data = words };
+
+	/* Who debugs libnbd itself is not to be disturbed. */
+	if (libnbd->nbd_get_debug(link->nbd) != 0)
+		return connect_to(link, uri, context);
+	libnbd->nbd_set_debug_callback(link->nbd, heard);
+	libnbd->nbd_set_debug(link->nbd, true);
+	words->is_heard = true;
+	return connect_to(link, uri, context);
+}
+
+/* Before words are gone. */
+static void stop_hearing(struct nbd_link *link,
+			 const struct server_words *words)
+{
+	if (!words->is_heard)
+		return;
+	libnbd->nbd_set_debug(link->nbd, false);
+	libnbd->nbd_clear_debug_callback(link->nbd);
 }
 
 /* PATH or HOST:PORT of a URI. */
@@ -330,8 +374,16 @@ static int tell_as_qemu(int rc, const char *text, const char *uri,
 	return 0;
 }
 
+static void disarm(char *text)
+{
+	for (char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c < ' ')
+			*c = '?';
+}
+
 /* libnbd's words, without the name of its function; some are a server's. */
-static int tell(int rc, const char *uri, struct error *err)
+static int tell(int rc, const char *uri, struct server_words *words,
+		struct error *err)
 {
 	const char *text = libnbd->nbd_get_error();
 	const char *colon = text != NULL ? strchr(text, ':') : NULL;
@@ -342,9 +394,13 @@ static int tell(int rc, const char *uri, struct error *err)
 		return error_set_errno(err, rc, "Failed to connect to '%s'",
 				       uri);
 	snprintf(line, sizeof(line), "%s", colon + 1 + strspn(colon + 1, " "));
-	for (char *c = line; *c != '\0'; c++)
-		if ((unsigned char)*c < ' ')
-			*c = '?';
+	disarm(line);
+	disarm(words->text);
+	if (has(line, "no export named") && words->text[0] != '\0')
+		return error_set(err, rc,
+				 "Requested export not available: "
+				 "server reported: %s",
+				 words->text);
 	told = tell_as_qemu(rc, line, uri, err);
 	if (told < 0)
 		return told;
@@ -354,6 +410,7 @@ static int tell(int rc, const char *uri, struct error *err)
 int nbd_link_open(struct nbd_link *link, const char *uri, const char *context,
 		  struct error *err)
 {
+	struct server_words words = { .text = "" };
 	int rc;
 
 	*link = (struct nbd_link){ .wake_fd = -1 };
@@ -364,8 +421,12 @@ int nbd_link_open(struct nbd_link *link, const char *uri, const char *context,
 	link->nbd = libnbd->nbd_create();
 	if (context == NULL)
 		return -ENOMEM;
-	rc = link->nbd != NULL ? connect_to(link, uri, context) : last_error();
-	return rc < 0 ? tell(rc, uri, err) : 0;
+	rc = link->nbd != NULL ? connect_and_hear(link, uri, context, &words)
+			       : last_error();
+	if (rc < 0)
+		rc = tell(rc, uri, &words, err);
+	stop_hearing(link, &words);
+	return rc;
 }
 
 void nbd_link_close(struct nbd_link *link)

@@ -59,14 +59,18 @@ struct error;
 	X(nbd_can_meta_context) \
 	X(nbd_can_trim) \
 	X(nbd_can_zero) \
+	X(nbd_clear_debug_callback) \
 	X(nbd_close) \
 	X(nbd_create) \
 	X(nbd_get_block_size) \
+	X(nbd_get_debug) \
 	X(nbd_get_errno) \
 	X(nbd_get_error) \
 	X(nbd_get_size) \
 	X(nbd_is_read_only) \
 	X(nbd_poll) \
+	X(nbd_set_debug) \
+	X(nbd_set_debug_callback) \
 	X(nbd_set_uri_allow_local_file)
 
 #define LIBNETTLE_FUNCTIONS(X) \

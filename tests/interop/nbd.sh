@@ -378,6 +378,13 @@ test_last_flush_fails() {
 	stop nbdkit
 }
 
+test_no_such_export() {
+	serve_qemu -f raw -x yes -e 9 src
+	same info "nbd+unix:///nosuch?socket=$dir/sock"
+	same convert -O raw "nbd:unix:$dir/sock:exportname=nosuch" b.raw
+	stop qemu-nbd
+}
+
 test_first_of_two_errors() {
 	# shellcheck disable=SC2016 # of the script that nbdkit starts
 	serve eval thread_model='echo parallel' get_size='echo 4M' \
