@@ -129,6 +129,8 @@ enum qcow2_bitmap_flag {
 			     QCOW2_BITMAP_EXTRA_COMPATIBLE,
 };
 
+#define QCOW2_BITMAP_RESERVED_MASK 0xff000000000001feULL
+
 /* Of an entry of a bitmap's table without an offset. */
 enum qcow2_bitmap_entry {
 	QCOW2_BITMAP_ALL_SET = 1 << 0,

@@ -146,24 +146,6 @@ static int open_caches(struct qcow2 *q, uint64_t wanted)
 	return rc;
 }
 
-/* The disk can be read without them, unless they have flags that nobody here
- * knows; a repair changes nothing in them. */
-static int open_bitmaps(struct qcow2 *q, struct error *err)
-{
-	struct error ignored = ERROR_INIT;
-	int rc;
-
-	if (q->image->flags & IMAGE_CHECK)
-		return 0;
-	rc = qcow2_bitmaps_read(q, q->is_read_only ? &ignored : err);
-	if (q->is_read_only && q->has_unknown_bitmap_flag)
-		return error_set(err, rc, "%s", ignored.text);
-	if (rc == 0 || rc == -ENOMEM || !q->is_read_only)
-		return rc;
-	qcow2_bitmaps_deinit(q);
-	return 0;
-}
-
 static int open_for_writing(struct qcow2 *q, struct error *err)
 {
 	uint64_t file_size = 0, kept;
@@ -276,7 +258,7 @@ static int qcow2_open(struct image *image, struct error *err)
 	if (rc == 0)
 		rc = open_caches(q, image->cache_size);
 	if (rc == 0)
-		rc = open_bitmaps(q, err);
+		rc = qcow2_bitmaps_read(q, err);
 	if (rc == 0 && !q->is_read_only)
 		rc = open_for_writing(q, err);
 	if (rc == 0)

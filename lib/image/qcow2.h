@@ -189,8 +189,7 @@ struct qcow2 {
 	uint64_t bitmaps_loaded; /* bytes, since the image is open */
 	bool are_bitmaps_in_use; /* and so marked on the disk */
 	bool are_bitmaps_moved;	 /* there was a change of them */
-	bool has_unknown_bitmap_flag;
-	bool is_corrupt; /* found here, or in the header */
+	bool is_corrupt;	 /* found here, or in the header */
 	bool is_corruption_told;
 	bool is_header_unsure; /* what is in the file: nothing is written */
 	struct qcow2_flight *flights;
@@ -345,7 +344,11 @@ enum {
 
 #define QCOW2_BITMAP_BITS_MAX (1ULL << 32) /* 512 MiB: QEMU's limit */
 
+/* Whoever opens an image is refused where they make no sense, as by QEMU: a
+ * copy would be without them, and a repair free what they are in. */
 int qcow2_bitmaps_read(struct qcow2 *q, struct error *err);
+/* May it be an entry of a table? */
+bool qcow2_bitmap_is_entry(const struct qcow2 *q, uint64_t entry);
 /* Bits that a disk of size bytes has. */
 uint64_t qcow2_bitmap_n_bits(uint64_t size, unsigned granularity_bits);
 /* Its table and its bits. */

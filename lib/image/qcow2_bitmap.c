@@ -29,36 +29,40 @@ static bool has_unknown_flag(const struct qcow2_wire_bitmap *w)
 	return be32toh(w->flags) & ~known;
 }
 
+/* QEMU's text, whatever it is. */
+static int refuse(const struct qcow2_bitmap *b, struct error *err)
+{
+	return error_set(err, -EINVAL,
+			 "Bitmap '%s' doesn't satisfy the constraints",
+			 b->name);
+}
+
 static int decode(struct qcow2 *q, struct qcow2_bitmap *b,
 		  const struct qcow2_wire_bitmap *w, struct error *err)
 {
 	uint32_t flags = be32toh(w->flags);
+	int rc;
 
 	/* Whatever they mean, it may be more than a bitmap that is lost. */
-	if (has_unknown_flag(w)) {
-		q->has_unknown_bitmap_flag = true;
-		return error_set(err, -EINVAL,
-				 "Bitmap '%s' doesn't satisfy the constraints",
-				 b->name);
-	}
-
+	if (has_unknown_flag(w))
+		return refuse(b, err);
 	b->flags = flags;
 	b->table_offset = be64toh(w->table_offset);
 	b->table_size = be32toh(w->table_size);
 	b->granularity_bits = w->granularity_bits;
+	if (b->extra_len > 0 && !(flags & QCOW2_BITMAP_EXTRA_COMPATIBLE))
+		return error_set(err, -EINVAL,
+				 "Bitmap extra data is not supported");
 	if (w->type != QCOW2_BITMAP_DIRTY_TRACKING ||
 	    b->granularity_bits < QCOW2_BITMAP_GRANULARITY_BITS_MIN ||
 	    b->granularity_bits > QCOW2_BITMAP_GRANULARITY_BITS_MAX ||
-	    (be32toh(w->extra_len) > 0 &&
-	     !(flags & QCOW2_BITMAP_EXTRA_COMPATIBLE)))
-		return error_set(
-			err, -ENOTSUP,
-			"qcow2: Image has a bitmap of an unknown kind, "
-			"which cannot be kept up to date; it can be "
-			"opened read-only");
-	return qcow2_check_table(&q->header, b->table_offset, b->table_size,
-				 sizeof(uint64_t), QCOW2_BITMAP_TABLE_LEN_MAX,
-				 "Bitmap table", err);
+	    b->name[0] == '\0' || strlen(b->name) > QCOW2_BITMAP_NAME_MAX ||
+	    (b->table_offset == 0 && b->table_size > 0))
+		return refuse(b, err);
+	rc = qcow2_check_table(&q->header, b->table_offset, b->table_size,
+			       sizeof(uint64_t), QCOW2_BITMAP_TABLE_LEN_MAX,
+			       "Bitmap table", err);
+	return rc < 0 ? refuse(b, err) : 0;
 }
 
 /* What follows an entry: data that is not known, and the name. */
@@ -111,8 +115,6 @@ static int load_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
 
 	if (offset == 0 && !is_all_set)
 		return 0;
-	if (offset & (q->cluster_len - 1))
-		return error_set(err, -EINVAL, "Bitmap data unaligned");
 	rc = take_room(q, len, err);
 	if (rc < 0)
 		return rc;
@@ -127,6 +129,13 @@ static int load_part(struct qcow2 *q, struct qcow2_bitmap *b, uint32_t i,
 	if (i == b->table_size - 1 && b->bits.n % 8 != 0)
 		part[len - 1] &= (uint8_t)((1U << b->bits.n % 8) - 1);
 	return rc < 0 ? error_set_errno(err, rc, "Could not read bitmap") : 0;
+}
+
+bool qcow2_bitmap_is_entry(const struct qcow2 *q, uint64_t entry)
+{
+	return !(entry & QCOW2_BITMAP_RESERVED_MASK) &&
+	       !(entry & QCOW2_OFFSET_MASK & (q->cluster_len - 1)) &&
+	       !(entry & QCOW2_OFFSET_MASK && entry & QCOW2_BITMAP_ALL_SET);
 }
 
 int qcow2_bitmap_read_table(struct qcow2 *q, struct qcow2_bitmap *b,
@@ -147,10 +156,23 @@ int qcow2_bitmap_read_table(struct qcow2 *q, struct qcow2_bitmap *b,
 	rc = image_file_read(q->file, b->table_offset, table, len);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read bitmap table");
-	for (uint32_t i = 0; i < b->table_size; i++)
+	for (uint32_t i = 0; i < b->table_size; i++) {
 		table[i] = be64toh(table[i]);
+		if (!qcow2_bitmap_is_entry(q, table[i]))
+			return error_set(err, -EINVAL,
+					 "Could not read bitmap_table table "
+					 "from image for bitmap '%s': %s",
+					 b->name, strerror(EINVAL));
+	}
 	b->table = steal_ptr(&table);
 	return 0;
+}
+
+static int wrong_size(const struct qcow2_bitmap *b, struct error *err)
+{
+	return error_set(err, -EINVAL,
+			 "Could not read bitmap '%s' from image: %s", b->name,
+			 strerror(EINVAL));
 }
 
 int qcow2_bitmap_load(struct qcow2 *q, struct qcow2_bitmap *b,
@@ -165,7 +187,7 @@ int qcow2_bitmap_load(struct qcow2 *q, struct qcow2_bitmap *b,
 		return error_set(err, -EFBIG, "Bitmaps are too large");
 	rc = bits_init(&b->bits, n, q->cluster_len);
 	if (rc == 0 && b->table_size != b->bits.n_parts)
-		rc = error_set(err, -EINVAL, "Bitmap table size invalid");
+		rc = wrong_size(b, err);
 	if (rc == 0)
 		rc = qcow2_bitmap_read_table(q, b, err);
 	for (uint32_t i = 0; rc == 0 && i < b->table_size; i++)
@@ -183,41 +205,59 @@ static bool is_kept(const struct qcow2 *q, const struct qcow2_bitmap *b)
 		       QCOW2_BITMAP_AUTO;
 }
 
+/* Bits are read when they are wanted, but their table must be one that the
+ * disk can have. One that is in use is worth nothing as it is. */
+static int look_at(struct qcow2 *q, struct qcow2_bitmap *b, struct error *err)
+{
+	uint64_t n = qcow2_bitmap_n_bits(q->header.size, b->granularity_bits);
+	uint64_t n_parts = qcow2_n_clusters(q, (n + 7) / 8);
+
+	if (b->flags & QCOW2_BITMAP_IN_USE)
+		return 0;
+	if (b->table_size != n_parts)
+		return wrong_size(b, err);
+	/* A check writes nothing that they would have to know of. */
+	if (is_kept(q, b) && !(q->image->flags & IMAGE_CHECK))
+		return qcow2_bitmap_load(q, b, err);
+	return qcow2_bitmap_read_table(q, b, err);
+}
+
 static int read_directory(struct qcow2 *q, const uint8_t *directory,
 			  uint64_t len, struct error *err)
 {
-	uint64_t at = 0;
-
-	for (uint32_t i = 0; i < q->header.n_bitmaps; i++) {
-		struct qcow2_bitmap *b = &q->bitmaps[i];
+	for (uint64_t at = 0, end; at < len; at = end) {
+		struct qcow2_bitmap *b;
 		struct qcow2_wire_bitmap w;
 		int rc;
 
-		uint64_t end;
-
 		if (len - at < sizeof(w))
 			return error_set(err, -EINVAL,
-					 "Bitmap directory is too short");
+					 "Broken bitmap directory");
+		if (q->n_bitmaps == q->header.n_bitmaps)
+			return error_set(err, -EINVAL,
+					 "More bitmaps found than specified in "
+					 "header extension");
 		memcpy(&w, directory + at, sizeof(w));
 		end = at + sizeof(w) + be32toh(w.extra_len) +
 		      be16toh(w.name_len);
 		end = (end + 7) & ~7ULL;
-		if (end > len || be16toh(w.name_len) > QCOW2_BITMAP_NAME_MAX)
+		if (end > len)
 			return error_set(err, -EINVAL,
-					 "Bitmap directory entry is corrupt");
+					 "Broken bitmap directory");
+		b = &q->bitmaps[q->n_bitmaps++];
 		b->entry_offset = q->header.bitmap_directory_offset + at;
-		q->n_bitmaps = i + 1;
 		rc = decode_rest(b, &w, directory + at + sizeof(w));
 		if (rc == 0)
 			rc = decode(q, b, &w, err);
+		if (rc == 0)
+			rc = look_at(q, b, err);
 		if (rc < 0)
 			return rc;
-		if (is_kept(q, b))
-			rc = qcow2_bitmap_load(q, b, err);
-		if (rc < 0)
-			return rc;
-		at = end;
 	}
+	if (q->n_bitmaps < q->header.n_bitmaps)
+		return error_set(err, -EINVAL,
+				 "Less bitmaps found than specified in header "
+				 "extension");
 	return 0;
 }
 
@@ -231,6 +271,9 @@ int qcow2_bitmaps_read(struct qcow2 *q, struct error *err)
 		return 0;
 	if (h->n_bitmaps > QCOW2_BITMAPS_MAX)
 		return error_set(err, -EINVAL, "Too many bitmaps");
+	if (h->n_bitmaps == 0)
+		return error_set(err, -EINVAL,
+				 "found bitmaps extension with zero bitmaps");
 	rc = qcow2_check_table(h, h->bitmap_directory_offset,
 			       h->bitmap_directory_len, 1,
 			       QCOW2_BITMAP_DIRECTORY_LEN_MAX,

@@ -96,8 +96,9 @@ static bool is_fixed(const struct qcow2_checker *c, uint64_t refcount,
 {
 	if (refcount == 0)
 		return false;
-	/* What seems to leak may be all that is left of a snapshot. */
-	if (refcount > references && c->has_lost_snapshot)
+	/* What seems to leak may be all that is left of a snapshot, or of a
+	 * bitmap. */
+	if (refcount > references && c->has_lost)
 		return false;
 	return c->fix_counts & (refcount > references ? IMAGE_REPAIR_LEAKS
 						      : IMAGE_REPAIR_ERRORS);
@@ -207,7 +208,7 @@ static int fix_block(struct qcow2_checker *c, uint64_t first, uint64_t end,
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not write refcount block");
-	if (c->fix_counts & IMAGE_REPAIR_LEAKS && !c->has_lost_snapshot)
+	if (c->fix_counts & IMAGE_REPAIR_LEAKS && !c->has_lost)
 		release(c, first, end, before);
 	return 0;
 }

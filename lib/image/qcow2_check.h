@@ -41,7 +41,7 @@ struct qcow2_checker {
 	int result_of_widening; /* -ENOMEM: the counts have no meaning */
 	uint64_t count_max;	/* the width of the image's refcounts allows */
 	bool has_wrong_copied;
-	bool has_lost_snapshot; /* its L1 table cannot be found */
+	bool has_lost; /* a snapshot's L1 table, or bitmaps, are not found */
 	/* Windows that the first walk found references into. */
 	uint64_t per_window;
 	uint64_t touched[QCOW2_CHECK_TOUCHED / 64];

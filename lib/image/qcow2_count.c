@@ -147,11 +147,10 @@ static bool has_l1(struct qcow2_checker *c, uint32_t i)
 			    info->id, info->name,
 			    (unsigned long long)s->l1_offset);
 	} else {
-		c->has_lost_snapshot |=
-			s->l1_size > 0 && s->l1_offset >= c->file_len;
+		c->has_lost |= s->l1_size > 0 && s->l1_offset >= c->file_len;
 		return true;
 	}
-	c->has_lost_snapshot = true;
+	c->has_lost = true;
 	qcow2_found_corrupt(c);
 	return false;
 }
@@ -173,6 +172,23 @@ static int count_snapshots(struct qcow2_checker *c)
 	return 0;
 }
 
+/* Of a bitmap that is in use: others were looked at. */
+static void count_bits(struct qcow2_checker *c, uint64_t entry)
+{
+	uint64_t offset = entry & QCOW2_OFFSET_MASK;
+
+	if (!qcow2_bitmap_is_entry(c->q, entry)) {
+		c->has_lost = true;
+		qcow2_found_corrupt(c);
+		qcow2_found(c,
+			    "ERROR bitmap table entry %#llx; bitmap table "
+			    "corrupted",
+			    (unsigned long long)entry);
+	} else if (offset != 0) {
+		qcow2_count_range(c, offset, c->q->cluster_len);
+	}
+}
+
 static int count_bitmap(struct qcow2_checker *c, uint64_t offset, uint64_t size)
 {
 	_cleanup_free_ uint64_t *table = NULL;
@@ -184,6 +200,7 @@ static int count_bitmap(struct qcow2_checker *c, uint64_t offset, uint64_t size)
 	if (table == NULL)
 		return -ENOMEM;
 	qcow2_count_range(c, offset, size * sizeof(*table));
+	c->has_lost |= size > 0 && offset >= c->file_len;
 	/* What lies beyond the end of the file would read as zeroes. */
 	while (rc == 0 && size > 0 && offset < c->file_len) {
 		uint64_t n = size < BITMAP_CHUNK ? size : BITMAP_CHUNK;
@@ -191,10 +208,7 @@ static int count_bitmap(struct qcow2_checker *c, uint64_t offset, uint64_t size)
 		rc = image_file_read(c->q->file, offset, table,
 				     n * sizeof(*table));
 		for (uint64_t i = 0; rc == 0 && i < n; i++) {
-			uint64_t at = be64toh(table[i]) & QCOW2_OFFSET_MASK;
-
-			if (at != 0)
-				qcow2_count_range(c, at, c->q->cluster_len);
+			count_bits(c, be64toh(table[i]));
 		}
 		offset += n * sizeof(*table);
 		size -= n;
