@@ -86,18 +86,34 @@ static int count_all(struct qcow2 *q, struct qcow2_change *c, struct error *err)
 	return rc;
 }
 
+/* Is nothing there that the shadow gives back? */
+static int check_place(struct qcow2 *q, const struct qcow2_shadow *s,
+		       uint64_t entry, struct error *err)
+{
+	uint64_t offset = entry & QCOW2_OFFSET_MASK, n = 1, len;
+
+	if (q->has_data_file)
+		return 0;
+	if (entry & QCOW2_COMPRESSED) {
+		qcow2_compressed_range(q, entry, &offset, &len);
+		n = ((offset + len - 1) >> q->cluster_bits) -
+		    (offset >> q->cluster_bits) + 1;
+	}
+	return offset == 0 ? 0 : qcow2_shadow_check_place(q, s, offset, n, err);
+}
+
 /* The copied flags as the counts want them; *is_changed. */
-static int set_flags(struct qcow2 *q, uint64_t *l2, bool *is_changed,
-		     struct error *err)
+static int set_flags(struct qcow2 *q, const struct qcow2_shadow *s,
+		     uint64_t *l2, bool *is_changed, struct error *err)
 {
 	*is_changed = false;
 	for (uint64_t i = 0; i < 1ULL << q->l2_bits; i++) {
 		uint64_t *wire = &l2[i * q->l2_words];
 		uint64_t old = be64toh(*wire), entry = old & ~QCOW2_COPIED;
 		uint64_t offset = old & QCOW2_OFFSET_MASK, count = 0;
-		int rc = 0;
+		int rc = check_place(q, s, old, err);
 
-		if (!(old & QCOW2_COMPRESSED) && offset != 0)
+		if (rc == 0 && !(old & QCOW2_COMPRESSED) && offset != 0)
 			rc = qcow2_get_refcount(q, offset >> q->cluster_bits,
 						&count, err);
 		if (rc < 0)
@@ -144,13 +160,15 @@ static int finish_l2(struct qcow2 *q, struct qcow2_change *c, uint64_t i,
 {
 	bool is_changed;
 	uint64_t count;
-	int rc;
+	int rc = qcow2_shadow_check_place(q, &c->shadow, c->l1[i], 1, err);
 
+	if (rc < 0)
+		return rc;
 	image_file_tell(q->file, IMAGE_EVENT_L2_LOAD);
 	rc = image_file_read(q->file, c->l1[i], l2, q->cluster_len);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read L2 table");
-	rc = set_flags(q, l2, &is_changed, err);
+	rc = set_flags(q, &c->shadow, l2, &is_changed, err);
 	if (rc == 0 && is_changed)
 		rc = move_l2(q, c, i, l2, err);
 	if (rc == 0)

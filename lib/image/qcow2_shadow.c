@@ -18,6 +18,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/zero.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -115,6 +116,30 @@ static int find_places(struct qcow2 *q, struct qcow2_shadow *s,
 	return 0;
 }
 
+static int compare_offsets(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+int qcow2_shadow_check_place(const struct qcow2 *q,
+			     const struct qcow2_shadow *s, uint64_t host_offset,
+			     uint64_t n, struct error *err)
+{
+	uint64_t at = host_offset & ~(uint64_t)(q->cluster_len - 1);
+
+	for (; n > 0; n--, at += q->cluster_len)
+		if (bsearch(&at, s->old_blocks, s->n_old_blocks, sizeof(at),
+			    compare_offsets) != NULL)
+			return error_set(err, -EIO,
+					 "Refcount block at %#llx is used for "
+					 "something else, too: the image must "
+					 "be checked and repaired first",
+					 (unsigned long long)at);
+	return 0;
+}
+
 static int copy_block(struct qcow2 *q, uint64_t from, uint64_t to,
 		      uint8_t *block, struct error *err)
 {
@@ -124,6 +149,10 @@ static int copy_block(struct qcow2 *q, uint64_t from, uint64_t to,
 		return qcow2_corruption(q, err,
 					"Refblock offset %#llx unaligned",
 					(unsigned long long)from);
+	rc = qcow2_check_overlap(q, QCOW2_SECTION_REFCOUNT_BLOCK, from,
+				 q->cluster_len, err);
+	if (rc < 0)
+		return rc;
 	image_file_tell(q->file, IMAGE_EVENT_REFBLOCK_LOAD);
 	rc = image_file_read(q->file, from, block, q->cluster_len);
 	if (rc == 0)
@@ -133,26 +162,40 @@ static int copy_block(struct qcow2 *q, uint64_t from, uint64_t to,
 		      : 0;
 }
 
+/* One that says that clusters beyond the end of the file are in use is more
+ * likely to be data that a wrong entry of the table refers to: at worst its old
+ * place leaks. */
 static int copy_blocks(struct qcow2 *q, struct qcow2_shadow *s,
 		       struct error *err)
 {
-	_cleanup_free_ uint8_t *block = malloc(q->cluster_len);
-	uint64_t n = 0;
+	_cleanup_free_ uint8_t *block = calloc(1, q->cluster_len);
+	uint64_t n = 0, file_len;
+	int rc = image_file_size(q->file, &file_len);
 
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not get file size");
 	s->table = calloc(q->refcount_table_size, sizeof(*s->table));
-	if (block == NULL || s->table == NULL)
+	s->are_kept = calloc(q->refcount_table_size, sizeof(*s->are_kept));
+	s->old_blocks = calloc(s->n_blocks + 1, sizeof(*s->old_blocks));
+	if (block == NULL || s->table == NULL || s->are_kept == NULL ||
+	    s->old_blocks == NULL)
 		return -ENOMEM;
 	for (uint64_t i = 0; i < q->refcount_table_size; i++) {
 		uint64_t from = offset_in(q->refcount_table[i]);
-		int rc;
 
 		if (from == 0)
 			continue;
+		s->old_blocks[n] = from;
 		s->table[i] = s->blocks[n++];
 		rc = copy_block(q, from, s->table[i], block, err);
 		if (rc < 0)
 			return rc;
+		s->are_kept[i] = i << q->refcount_block_bits >=
+					 qcow2_n_clusters(q, file_len) &&
+				 !is_zero(block, q->cluster_len);
 	}
+	s->n_old_blocks = n;
+	qsort(s->old_blocks, n, sizeof(*s->old_blocks), compare_offsets);
 	return 0;
 }
 
@@ -172,6 +215,8 @@ static int uncount_old(struct qcow2 *q, struct qcow2_shadow *s,
 		if (offset == 0)
 			continue;
 		n++;
+		if (s->are_kept[i])
+			continue;
 		rc = qcow2_add_refcount(q, offset >> q->cluster_bits, 1, -1,
 					err);
 	}
@@ -264,17 +309,10 @@ static int write_table(struct qcow2 *q, const struct qcow2_shadow *s,
 		      : 0;
 }
 
-static int compare_offsets(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* The space of what one block counted and its copy does not; what is in keep
- * is still needed. */
+/* The space of what one block counted and its copy does not; the old blocks are
+ * still needed. */
 static int free_space(struct qcow2 *q, const struct qcow2_shadow *s, uint64_t i,
-		      uint8_t *old, const uint64_t *keep, uint64_t n_keep)
+		      uint8_t *old)
 {
 	uint64_t per_block = 1ULL << q->refcount_block_bits, run = 0, j;
 	uint64_t first = i << q->refcount_block_bits;
@@ -293,8 +331,8 @@ static int free_space(struct qcow2 *q, const struct qcow2_shadow *s, uint64_t i,
 
 		if (qcow2_refcount_load(old, q->refcount_bits, j) > 0 &&
 		    qcow2_refcount_load(new, q->refcount_bits, j) == 0 &&
-		    !bsearch(&offset, keep, n_keep, sizeof(offset),
-			     compare_offsets)) {
+		    !bsearch(&offset, s->old_blocks, s->n_old_blocks,
+			     sizeof(offset), compare_offsets)) {
 			run++;
 			continue;
 		}
@@ -309,23 +347,20 @@ static int free_space(struct qcow2 *q, const struct qcow2_shadow *s, uint64_t i,
 /* It is done already: what fails here is space that is not given back yet. */
 static void free_all_space(struct qcow2 *q, const struct qcow2_shadow *s)
 {
-	_cleanup_free_ uint64_t *blocks =
-		malloc(s->n_blocks * sizeof(*blocks) + 1);
 	_cleanup_free_ uint8_t *old = malloc(q->cluster_len);
-	uint64_t n = 0;
 
-	if (blocks == NULL || old == NULL)
+	if (old == NULL)
 		return;
 	for (uint64_t i = 0; i < q->refcount_table_size; i++)
-		if (offset_in(s->old_table[i]) != 0)
-			blocks[n++] = offset_in(s->old_table[i]);
-	qsort(blocks, n, sizeof(*blocks), compare_offsets);
-	for (uint64_t i = 0; i < q->refcount_table_size; i++)
 		if (offset_in(s->old_table[i]) != 0 &&
-		    free_space(q, s, i, old, blocks, n) < 0)
+		    free_space(q, s, i, old) < 0)
 			return;
-	for (uint64_t i = 0; i < n; i++)
-		qcow2_forget_free(q, blocks[i] >> q->cluster_bits, 1);
+	for (uint64_t i = 0; i < s->n_old_blocks; i++) {
+		uint64_t at = s->old_blocks[i] >> q->cluster_bits, count;
+
+		if (qcow2_get_refcount(q, at, &count, NULL) == 0 && count == 0)
+			qcow2_forget_free(q, at, 1);
+	}
 }
 
 /*
@@ -392,5 +427,7 @@ void qcow2_shadow_deinit(struct qcow2 *q, struct qcow2_shadow *s)
 	free(s->pool);
 	free(s->blocks);
 	free(s->table);
+	free(s->old_blocks);
+	free(s->are_kept);
 	*s = (struct qcow2_shadow){ .n_tables = 0 };
 }

@@ -28,6 +28,11 @@ struct qcow2_shadow {
 	uint64_t n_blocks;
 	struct qcow2_range table_range;
 	uint64_t *table, *old_table;
+	/* Where the blocks were, in order, and of each entry of the table: is
+	 * what was there kept, since it hardly is a block? */
+	uint64_t *old_blocks;
+	uint64_t n_old_blocks;
+	bool *are_kept;
 };
 
 /* What the header says of tables: switched in one write. */
@@ -56,6 +61,11 @@ int qcow2_shadow_begin(struct qcow2 *q, struct qcow2_shadow *s, uint64_t n_pool,
 int qcow2_shadow_begin_at(struct qcow2 *q, struct qcow2_shadow *s,
 			  const struct qcow2_range *table, uint64_t **blocks,
 			  uint64_t n_blocks, struct error *err);
+/* Something else refers to n clusters: -EIO if one was a refcount block before,
+ * whose place is about to be given back. */
+int qcow2_shadow_check_place(const struct qcow2 *q,
+			     const struct qcow2_shadow *s, uint64_t host_offset,
+			     uint64_t n, struct error *err);
 /* Count n clusters that are free; -EBUSY: they are not. */
 int qcow2_shadow_claim(struct qcow2 *q, uint64_t host_offset, uint64_t n,
 		       struct error *err);

@@ -504,4 +504,47 @@ test_snapshot_table_is_repaired() {
 	same_on_copies 'qemu-img info a'
 }
 
+# An entry of the refcount table that refers to the disk's data, as if that
+# were a block, which a change of snapshots moves and whose place it gives back.
+test_snapshot_with_a_refcount_block_in_data() {
+	for options in cluster_size=64k cluster_size=16k,extended_l2=on; do
+		qemu-img create -q -f qcow2 -o $options "$image" 10M
+		qemu-io -c 'write -P 1 0 256k' "$image" >"$dir/out"
+		cp "$image" "$dir/before"
+		data=$(peek_entry "$image" \
+			"$(peek_entry "$image" "$(peek64 "$image" 40)")")
+		poke "$image" $(($(peek64 "$image" 48) + 8)) "$(be64 "$data")"
+		vm-img snapshot -c one "$image" 2>"$dir/out"
+		assertEquals "$options: refused" 1 $?
+		assertContains "$(cat "$dir/out")" 'is used for something else'
+		qemu-img compare -q "$image" "$dir/before"
+		assertEquals "$options: as it was" 0 $?
+		vm-img check -q -r all "$image" 2>"$dir/out"
+		vm-img snapshot -c one "$image"
+		assertEquals "$options: repaired" 0 $?
+		qemu-img compare -q "$image" "$dir/before"
+		assertEquals "$options: still as it was" 0 $?
+	done
+}
+
+# The same with data that only a snapshot has, of a disk whose L1 table is too
+# large for what was moved to go back.
+test_snapshot_with_a_refcount_block_in_its_data() {
+	qemu-img create -q -f qcow2 "$image" 1100T
+	qemu-io -c 'write -P 1 0 256k' "$image" >"$dir/out"
+	qemu-img snapshot -c one "$image"
+	data=$(peek_entry "$image" \
+		"$(peek_entry "$image" "$(peek64 "$image" 40)")")
+	qemu-io -c 'write -P 3 0 256k' "$image" >"$dir/out"
+	poke "$image" $(($(peek64 "$image" 48) + 8)) "$(be64 "$data")"
+	vm-img snapshot -c two "$image"
+	vm-img snapshot -d two "$image"
+	qemu-io -c 'read -P 3 0 256k' "$image" >"$dir/out"
+	assertNotContains "$(cat "$dir/out")" 'verification failed'
+	poke "$image" $(($(peek64 "$image" 48) + 8)) "$(be64 0)"
+	qemu-img snapshot -a one "$image"
+	qemu-io -c 'read -P 1 0 256k' "$image" >"$dir/out"
+	assertNotContains "$(cat "$dir/out")" 'verification failed'
+}
+
 . shunit2
