@@ -322,7 +322,7 @@ int qcow2_count_references(struct qcow2_checker *c, struct error *err)
 	rc = qcow2_count_l1(c, h->l1_offset, h->l1_size, true);
 	if (rc == 0)
 		rc = count_snapshots(c);
-	if (rc == 0 && h->crypt_len <= INT64_MAX)
+	if (rc == 0)
 		qcow2_count_range(c, h->crypt_offset, h->crypt_len);
 	if (rc == 0)
 		rc = count_bitmaps(c);

@@ -13,6 +13,7 @@
 #include "lib/image/luks.h"
 #include "lib/image/qcow2.h"
 #include "lib/image/qcow2_create.h"
+#include "protocols/luks.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -49,10 +50,33 @@ static int unlock_luks(struct qcow2 *q, struct error *err)
 	return q->crypt != NULL && l->key_id != NULL ? 0 : -ENOMEM;
 }
 
-static int read_luks(struct qcow2 *q, struct error *err)
+/*
+ * How much of the file there is for it; its last cluster may be short. A length
+ * that reaches further reads as well as the right one, as QEMU has it, but what
+ * a check would count by it, or a write put beside it, is not known.
+ */
+static int find_room(const struct qcow2 *q, uint64_t *room, struct error *err)
 {
 	const struct qcow2_header *h = &q->header;
+	uint64_t file_len;
+	int rc = image_file_size(q->file, &file_len);
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not get file size");
+	file_len = qcow2_round_up(q, file_len);
+	*room = h->crypt_offset < file_len ? file_len - h->crypt_offset : 0;
+	if (*room == 0 || h->crypt_len < sizeof(struct luks_wire_header) ||
+	    (h->crypt_len > *room &&
+	     (!q->is_read_only || q->image->flags & IMAGE_CHECK)))
+		return error_set(err, -EINVAL, "LUKS header past end of file");
+	return 0;
+}
+
+static int read_luks(struct qcow2 *q, struct error *err)
+{
+	struct qcow2_header *h = &q->header;
 	struct qcow2_luks *l = calloc(1, sizeof(*l));
+	uint64_t room = 0;
 	int rc;
 
 	q->luks = l;
@@ -68,17 +92,22 @@ static int read_luks(struct qcow2 *q, struct error *err)
 				 "multiple of cluster size '%u'",
 				 (unsigned long long)h->crypt_offset,
 				 q->cluster_len);
+	rc = find_room(q, &room, err);
+	if (rc < 0)
+		return rc;
 	l->place = (struct luks_place){
 		.file = q->file,
 		.offset = h->crypt_offset,
-		.len = h->crypt_len,
+		.len = room,
 	};
-	if (h->crypt_offset > INT64_MAX - UINT32_MAX)
-		return error_set(err, -EINVAL, "LUKS header past end of file");
 	rc = luks_read(&l->luks, &l->place, err);
-	if (rc == 0)
-		luks_describe(&l->luks, &q->encryption);
-	return rc;
+	if (rc < 0)
+		return rc;
+	/* Whatever the extension says: keys may be up to there. */
+	if (h->crypt_len < l->luks.payload_offset)
+		h->crypt_len = l->luks.payload_offset;
+	luks_describe(&l->luks, &q->encryption);
+	return 0;
 }
 
 /* What is written as zeroes where the raw disk is would be something else. */

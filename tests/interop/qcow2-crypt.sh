@@ -147,4 +147,36 @@ test_refused() {
 		info b.qcow2
 }
 
+# A length of the header that is not what is there: it reads as QEMU reads it,
+# but no check takes key material for what nobody needs, nor does anybody write.
+test_luks_of_another_length() {
+	qemu-img convert --object "$secret" -f raw -O qcow2 -o \
+		encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10 \
+		src a.qcow2
+	for len in 0x100000 0x200000 0x10000000 0x7fffffffffffffff \
+		-4611686018427387904 -256; do
+		cp a.qcow2 b.qcow2
+		poke b.qcow2 128 "$(be64 $len)"
+		cp b.qcow2 c.qcow2
+		equal qcow2 b.qcow2 src encrypt.
+		for option in '' '-r leaks' '-r all'; do
+			# shellcheck disable=SC2086 # none, or two words
+			vm-img check $option b.qcow2 >.out 2>&1
+			status=$?
+			case $len in
+			0x?00000) assertEquals "$len $option" 0 $status ;;
+			*)
+				assertEquals "$len $option" 1 $status
+				assertEquals "$len $option" "\
+vm-img: Could not open 'b.qcow2': LUKS header past end of file" "$(cat .out)"
+				;;
+			esac
+			cmp b.qcow2 c.qcow2
+			assertEquals "$len $option: as it was" 0 $?
+		done
+	done
+	assertEquals 'image-secret: b.qcow2: LUKS header past end of file' \
+		"$(ours abc qcow2 b.qcow2 zero 0 65536 2>&1)"
+}
+
 . shunit2
