@@ -100,17 +100,19 @@ static void set_geometry(struct qcow2 *q)
 	q->reserve_next = QCOW2_RESERVE_MIN;
 }
 
-/* A table of 64-bit entries, in this machine's order. */
+/* A table of 64-bit entries, in this machine's order. Beyond the end of the file
+ * there are zeroes, if that may be. */
 static int read_table(struct qcow2 *q, uint64_t offset, uint64_t n,
-		      uint64_t **table, const char *what, const char *failed,
-		      struct error *err)
+		      bool may_be_beyond, uint64_t **table, const char *what,
+		      const char *failed, struct error *err)
 {
 	uint64_t len = n * sizeof(**table), file_size;
 	int rc = image_file_size(q->file, &file_size);
 
 	if (rc < 0)
 		return error_set_errno(err, rc, "%s", failed);
-	if (len > 0 && (offset > file_size || len > file_size - offset))
+	if (!may_be_beyond && len > 0 &&
+	    (offset > file_size || len > file_size - offset))
 		return error_set(err, -EINVAL, "%s past end of file", what);
 	*table = malloc(len + 1);
 	if (*table == NULL)
@@ -217,18 +219,25 @@ static void deinit(struct qcow2 *q)
 static int load_tables(struct qcow2 *q, struct error *err)
 {
 	const struct qcow2_header *h = &q->header;
+	bool is_check = q->image->flags & IMAGE_CHECK;
 	int rc;
 
-	rc = read_table(q, h->l1_offset, h->l1_size, &q->l1, "L1 table",
-			"Could not read L1 table", err);
+	/* Without it the disk would read as zeroes, and a repair would give
+	 * back all that it holds. */
+	rc = read_table(q, h->l1_offset, h->l1_size,
+			q->image->flags & IMAGE_METADATA_ONLY ||
+				(is_check && q->is_read_only),
+			&q->l1, "L1 table", "Could not read L1 table", err);
 	if (rc < 0)
 		return rc;
 	q->refcount_table_size =
 		h->refcount_table_clusters
 		<< (h->cluster_bits - 3); /* at most 8 MiB, so checked */
 	image_file_tell(q->file, IMAGE_EVENT_REFTABLE_LOAD);
+	/* Who reads needs none, and a repair makes a new one. */
 	rc = read_table(q, h->refcount_table_offset, q->refcount_table_size,
-			&q->refcount_table, "Refcount table",
+			is_check || q->is_read_only, &q->refcount_table,
+			"Refcount table",
 			"Could not initialize refcount handling", err);
 	if (rc < 0)
 		return rc;

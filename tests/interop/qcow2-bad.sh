@@ -71,10 +71,56 @@ test_tables() {
 	refused 'does not contain a reference count table' 56 "$(be32 0)"
 	refused 'Reference count table too large' 56 "$(be32 0xffff)"
 	refused 'Reference count table offset invalid' 48 "$(be64 0x10200)"
-	refused 'Refcount table past end of file' 48 "$(be64 0x10000000)"
 	refused 'Snapshot table too large' 60 "$(be32 65537)"
 	refused 'Snapshot table offset invalid' 60 "$(be32 1)" 64 \
 		"$(be64 0x10001)"
+}
+
+# Those who write refuse what they cannot count in.
+test_refcount_table_past_the_end() {
+	cp "$dir/good" "$image"
+	qemu-img snapshot -c one "$image"
+	poke "$image" 48 "$(be64 0x1000000)"
+	for line in 'info a | grep -v date:' 'map a' 'snapshot -l a' \
+		'convert -O raw a b && cksum b' 'check a' \
+		'convert -l one -O raw a b && cksum b'; do
+		same_on_copies "qemu-img $line"
+	done
+	cp "$image" "$dir/before"
+	for line in 'snapshot -c two' 'resize -q' 'amend -o compat=0.10'; do
+		size=
+		[ "$line" != 'resize -q' ] || size=20M
+		# shellcheck disable=SC2086 # several words
+		vm-img $line "$image" $size >"$dir/out" 2>&1
+		assertEquals "$line" 1 $?
+		assertContains "$line" "$(cat "$dir/out")" \
+			'Refcount table past end of file'
+		cmp "$image" "$dir/before"
+		assertEquals "$line: not written" 0 $?
+	done
+}
+
+# The header can be read, but the disk would be one of zeroes, and all that it
+# holds a leak.
+test_l1_table_past_the_end() {
+	for field in '40 0x1000000' '36 0x100000'; do
+		cp "$dir/good" "$image"
+		case $field in
+		40*) poke "$image" 40 "$(be64 "${field#* }")" ;;
+		36*) poke "$image" 36 "$(be32 "${field#* }")" ;;
+		esac
+		same_on_copies 'qemu-img info a'
+		same_on_copies 'qemu-img check a'
+		cp "$image" "$dir/before"
+		for option in leaks all; do
+			vm-img check -r $option "$image" >"$dir/out" 2>&1
+			assertEquals "$field: $option" 1 $?
+			assertContains "$field: $option" "$(cat "$dir/out")" \
+				'L1 table past end of file'
+			cmp "$image" "$dir/before"
+			assertEquals "$field: $option: not written" 0 $?
+		done
+	done
 }
 
 test_backing_name() {

@@ -276,6 +276,19 @@ test_no_table() {
 	assert_repaired 'no table'
 }
 
+test_table_beyond_the_end() {
+	for add in 0 65536 16777216; do
+		make_image cluster_size=64k
+		end=$((($(stat -c %s "$image") + 65535) / 65536 * 65536))
+		poke "$image" 48 "$(be64 $((end + add)))"
+		run_both "table at end + $add: reported"
+		run_both "table at end + $add: leaks" -r leaks
+		cp "$dir/b.qcow2" "$image"
+		run_both "table at end + $add" -r all
+		assert_repaired "table at end + $add"
+	done
+}
+
 # The file is made longer, where it can be.
 test_block_beyond_the_end() {
 	for at in 1048576 9223372036854710272 -65536; do
