@@ -236,12 +236,13 @@ static int read_extensions(struct qcow2_header *h, const uint8_t *area,
 		memcpy(&w, area + at, sizeof(w));
 		type = be32toh(w.type);
 		n = be32toh(w.len);
-		if (type == QCOW2_EXTENSION_END)
-			break;
 		at += sizeof(w);
+		/* Of the end too: then that hardly is one. */
 		if (n > len - at)
 			return error_set(err, -EINVAL,
 					 "Header extension too large");
+		if (type == QCOW2_EXTENSION_END)
+			break;
 		rc = take_extension(h, type, area + at, n, err);
 		if (rc < 0)
 			return rc;

@@ -133,6 +133,9 @@ test_backing_name() {
 test_extensions() {
 	refused 'Header extension too large' 112 "$(be32 1)" 116 \
 		"$(be32 0xffffffff)"
+	refused 'Header extension too large' 112 "$(be32 0)" 116 \
+		"$(be32 0x5ebc5)"
+	same_on_copies 'qemu-img info a'
 	refused 'ext_backing_format: len=1024 too large' 112 \
 		"$(be32 0xe2792aca)" 116 "$(be32 1024)"
 	refused 'bitmaps_ext: Invalid extension length' 112 \
