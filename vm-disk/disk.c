@@ -169,9 +169,10 @@ static int open_with(struct disk *disk, const struct disk_options *options,
 {
 	struct image_open_options open = {
 		.format = options->format,
-		.flags = (options->is_read_only ? IMAGE_READ_ONLY : 0u) |
+		.flags = (options->is_read_only ? IMAGE_READ_ONLY
+						: IMAGE_RESIZE) |
 			 (options->is_direct ? IMAGE_DIRECT : 0u) | IMAGE_NBD |
-			 IMAGE_UNSHARED | IMAGE_RESIZE,
+			 IMAGE_UNSHARED,
 	};
 	int r;
 
