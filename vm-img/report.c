@@ -172,14 +172,11 @@ void report_usage_of(const char *verb)
 	usage_verb = verb;
 }
 
-_Noreturn static __attribute__((format(printf, 2, 0))) void
-fail_usage(bool has_verb, const char *format, va_list args)
+_Noreturn static void fail_usage(bool has_verb, const char *text)
 {
 	const char *space = usage_verb != NULL ? " " : "";
 	const char *verb = usage_verb != NULL ? usage_verb : "";
-	char text[TEXT_MAX];
 
-	vsnprintf(text, sizeof(text), format, args);
 	report_hint("%s%s%s: %s", log_program(), has_verb ? space : "",
 		    has_verb ? verb : "", text);
 	report_hint("Try '%s%s%s --help' for more information", log_program(),
@@ -189,18 +186,24 @@ fail_usage(bool has_verb, const char *format, va_list args)
 
 void report_usage(const char *format, ...)
 {
+	char text[TEXT_MAX];
 	va_list args;
 
 	va_start(args, format);
-	fail_usage(false, format, args);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fail_usage(false, text);
 }
 
 void report_usage_of_option(const char *format, ...)
 {
+	char text[TEXT_MAX];
 	va_list args;
 
 	va_start(args, format);
-	fail_usage(true, format, args);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fail_usage(true, text);
 }
 
 /* Such a reader has had what it wanted. */

@@ -367,8 +367,8 @@ test_use_of_a_detached_header() {
 	of=$(header_of d h)
 	detached convert -n -f raw src --target-image-opts "$of"
 	vm-img info --compat=10.2 --object secret,id=key,data=abc \
-		--image-opts "$of" >info
-	assertTrue "$(cat info)" "grep -qx '    detached header: true' info"
+		--image-opts "$of" >told
+	assertTrue "$(cat told)" "grep -qx '    detached header: true' told"
 	detached compare -q --image-opts "$of" driver=raw,file.filename=src
 	detached compare -q "json:{'driver':'luks','key-secret':'key',
 		'file':{'filename':'d'},'header':{'driver':'raw',
