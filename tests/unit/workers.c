@@ -18,6 +18,7 @@
 enum {
 	READS = 1000,
 	SLOW_NS = 10000000,
+	SHORT_NS = 1000000,
 	LITTLE = 4096,
 };
 
@@ -27,7 +28,8 @@ static const uint64_t much = UINT64_C(1) << 50;
 struct job {
 	struct crew crew;
 	atomic_uint n_workers, n_left;
-	uint64_t len;	/* so much is read in SLOW_NS */
+	uint64_t ns;	/* that a read takes */
+	uint64_t len;	/* of so much */
 	unsigned every; /* so many-th time, and otherwise much */
 	bool is_busy;	/* for longer */
 };
@@ -41,7 +43,7 @@ static void *work(void *context)
 	     left = (int)job->n_left--) {
 		struct crew_time since = crew_time();
 
-		since.ns -= SLOW_NS;
+		since.ns -= job->ns;
 		if (job->is_busy)
 			since.thread_ns -= much;
 		crew_report(&job->crew, since,
@@ -53,7 +55,9 @@ static void *work(void *context)
 static unsigned count_workers(unsigned n, unsigned max, uint64_t len,
 			      bool is_busy)
 {
-	struct job job = { .len = len, .every = 1, .is_busy = is_busy };
+	struct job job = {
+		.ns = SLOW_NS, .len = len, .every = 1, .is_busy = is_busy
+	};
 
 	job.n_left = READS;
 	crew_run(&job.crew, n, max, work, &job);
@@ -77,7 +81,7 @@ static void test_a_device_takes_all(void **state)
 /* By somebody else who has work for this processor. */
 static void test_being_kept_is_not_waiting(void **state)
 {
-	struct job job = { .len = LITTLE, .every = 4 };
+	struct job job = { .ns = SHORT_NS, .len = LITTLE, .every = 16 };
 
 	(void)state;
 	job.n_left = READS;
