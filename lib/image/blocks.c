@@ -20,7 +20,7 @@ void blocks_init(struct blocks *blocks)
 	table_init(&blocks->table, blocks->file);
 	blocks->is_writing = blocks->is_damaged = false;
 	blocks->is_unsure = false;
-	blocks->known_len = 0;
+	blocks_forget_len(blocks);
 	blocks->unit = NULL;
 }
 
@@ -46,6 +46,7 @@ bool blocks_reaches(struct blocks *blocks, uint64_t end)
 void blocks_forget_len(struct blocks *blocks)
 {
 	blocks->known_len = 0;
+	blocks->used_len = blocks->stable_len = 0;
 }
 
 static int find(struct blocks *blocks, uint64_t offset, uint64_t len,
@@ -415,6 +416,8 @@ int blocks_image_close(struct image *image, struct error *err)
 	if (rc == 0 && blocks->is_writing && !blocks->is_damaged &&
 	    blocks->ops->end_writing != NULL)
 		rc = blocks->ops->end_writing(blocks, err);
+	if (rc == 0)
+		rc = blocks_end_append(blocks, err);
 	blocks_deinit(blocks);
 	free(blocks);
 	image->state = NULL;

@@ -135,6 +135,9 @@ struct blocks {
 	/* A block is in the file to its last byte, or some of it was lost:
 	 * data that the table has beyond the file's end is an error. */
 	bool is_whole;
+	/* Nothing in the file tells that it was not closed: its length is
+	 * stable before there is an entry for what is new. */
+	bool is_len_stable;
 	/* Data is encrypted, by its place in the disk; crypt is owned here.
 	 * NULL: there is no key, and none of it can be read. */
 	bool is_encrypted;
@@ -146,6 +149,9 @@ struct blocks {
 	bool is_unsure;	 /* and has to be done again */
 	bool is_damaged; /* found by blocks_check(): end_writing must not be */
 	uint64_t known_len; /* the file has at least as many bytes */
+	/* is_len_stable, from the first blocks_append() on: the end of what is
+	 * in use, and the file's, which is ahead of it. */
+	uint64_t used_len, stable_len;
 	/* The last one that was inflated, or NULL; where it is in the disk, and
 	 * in the file: when it is written again it is elsewhere. */
 	uint8_t *unit;
@@ -217,6 +223,8 @@ void blocks_forget_len(struct blocks *blocks);
  */
 int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
 		  struct block_place *place, struct error *err);
+/* On closing: what the file is longer than it has to be goes. */
+int blocks_end_append(struct blocks *blocks, struct error *err);
 
 /*
  * For a format whose state begins with its only struct blocks. Attaching makes

@@ -20,6 +20,7 @@
 
 enum {
 	COPY_CHUNK = 256 * 1024,
+	GROWTH = 16 << 20, /* of a file whose length is to be stable */
 };
 
 /* A first write to a block, or one that the format stores its own way. */
@@ -49,27 +50,70 @@ int blocks_begin_writing(struct blocks *blocks, struct error *err)
 	return 0;
 }
 
+/* Where the next block can be at the earliest. */
+static int find_used_len(struct blocks *blocks, uint64_t *len)
+{
+	*len = blocks->used_len;
+	return *len > 0 ? 0 : image_file_size(blocks->file, len);
+}
+
+/* Flushes are dear, and sparse bytes at the end cost nothing. */
+static int grow_stably(struct blocks *blocks, uint64_t end)
+{
+	uint64_t len = end < INT64_MAX - GROWTH ? end + GROWTH : end;
+	int rc = 0;
+
+	if (end > blocks->stable_len) {
+		rc = image_file_truncate(blocks->file, len);
+		if (rc < 0) {
+			len = end;
+			rc = image_file_truncate(blocks->file, len);
+		}
+		if (rc == 0)
+			rc = image_file_flush(blocks->file);
+		if (rc < 0)
+			return rc;
+		blocks->stable_len = len;
+	}
+	blocks->used_len = end;
+	return 0;
+}
+
 int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
 		  struct block_place *place, struct error *err)
 {
-	uint64_t size, at, end;
-	int rc = image_file_size(blocks->file, &size);
+	uint64_t used, at, end;
+	int rc = find_used_len(blocks, &used);
 
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not get the file's size");
-	at = place->host_offset > size ? place->host_offset : size;
+	at = place->host_offset > used ? place->host_offset : used;
 	if (at % alignment != 0)
 		at += alignment - at % alignment;
 	end = at + len;
 	if (end > INT64_MAX)
 		return error_set(err, -EFBIG, "Image file is too big");
-	rc = image_file_truncate(blocks->file, end);
+	if (blocks->is_len_stable && !blocks->file->is_block_device)
+		rc = grow_stably(blocks, end);
+	else
+		rc = image_file_truncate(blocks->file, end);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not grow the file");
 	place->host_offset = at;
 	place->is_zero = !blocks->file->is_block_device;
 	return 0;
+}
+
+int blocks_end_append(struct blocks *blocks, struct error *err)
+{
+	int rc = 0;
+
+	if (blocks->used_len < blocks->stable_len)
+		rc = image_file_truncate(blocks->file, blocks->used_len);
+	blocks->used_len = blocks->stable_len = 0;
+	return rc < 0 ? error_set_errno(err, rc, "Could not shorten the file")
+		      : 0;
 }
 
 int blocks_write_file(struct blocks *blocks, uint64_t offset,

@@ -418,6 +418,7 @@ static int qcow1_open(struct image *image, struct error *err)
 	image->cluster_size = (uint32_t)q->cluster_len;
 	q->blocks.is_encrypted = be32toh(w.crypt_method) != 0;
 	blocks_image_attach(image, &q->blocks, &ops, q->cluster_len);
+	q->blocks.is_len_stable = true;
 	q = NULL; /* the image has it */
 	return unlock(image, err);
 }
@@ -455,6 +456,7 @@ static int clear_tables(struct qcow1 *q)
 	if (rc == 0 && end < size)
 		rc = image_file_truncate(blocks->file, end);
 	table_forget(&blocks->table);
+	blocks_forget_len(blocks);
 	q->end = 0;
 	free(blocks->unit);
 	blocks->unit = NULL;

@@ -3,7 +3,7 @@
  * VDI, VirtualBox's format: blocks of 1 MiB, and a map of 32-bit numbers of
  * theirs in the file's data area.
  *
- * A new block: data, then the header's count, then the map's entry. A crash
+ * A new block: room, data, the header's count, and the map's entry. A crash
  * before the last one leaves a number that nobody uses; the first write after
  * the next opening looks through the map and gives it out again.
  */
@@ -13,6 +13,7 @@
 #include "lib/image/blocks.h"
 #include "lib/image/format.h"
 #include "lib/image/guid.h"
+#include "lib/image/iov.h"
 
 #include <endian.h>
 #include <string.h>
@@ -175,6 +176,18 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 		      : 0;
 }
 
+/* A file that is shorter than its map says has lost something: its length is
+ * stable before the entry is made. */
+static int grow(struct vdi *vdi, uint64_t end)
+{
+	int rc = image_file_truncate(vdi->blocks.file, end);
+
+	return rc < 0 ? rc
+		      : image_file_write_durable(vdi->blocks.file,
+						 end - IMAGE_SECTOR, iov_zeroes,
+						 IMAGE_SECTOR);
+}
+
 static int allocate(struct blocks *blocks, uint64_t index,
 		    struct block_place *place, struct error *err)
 {
@@ -193,7 +206,7 @@ static int allocate(struct blocks *blocks, uint64_t index,
 	place->is_zero = rc == 0 && size <= place->host_offset &&
 			 !blocks->file->is_block_device;
 	if (rc == 0 && size < end)
-		rc = image_file_truncate(blocks->file, end);
+		rc = grow(vdi, end);
 	return rc < 0 ? error_set_errno(err, rc, "Could not grow the file") : 0;
 }
 

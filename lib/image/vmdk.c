@@ -86,6 +86,8 @@ static int vmdk_close(struct image *image, struct error *err)
 		return 0;
 	if (!image->file->is_read_only)
 		rc = vmdk_flush(image, err);
+	for (unsigned i = 0; rc == 0 && i < v->n_extents; i++)
+		rc = blocks_end_append(&v->extents[i]->blocks, err);
 	vmdk_free(v);
 	image->state = NULL;
 	return rc;

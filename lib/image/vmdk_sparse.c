@@ -485,6 +485,7 @@ int vmdk_sparse_open(struct vmdk_extent *e, struct image *image,
 		return rc;
 	e->blocks.image = image;
 	e->blocks.file = file;
+	e->blocks.is_len_stable = true;
 	if (e->is_compressed)
 		e->blocks.ops = &compressed_ops;
 	else

@@ -96,8 +96,18 @@ test_vmdk_power_failure() {
 	done
 }
 
-# What comes after a power failure spoils nothing that is there: an entry of
-# a table may be on the disk, and the end of the file that it refers to not.
+# A power failure leaves no entry of a table that leads beyond the file's end:
+# nothing could be read there, nor would anything new be written.
+test_vdi_power_failure() {
+	truncate -s 4M original
+	seq 1 50000 | dd of=original conv=notrunc status=none
+	vm-img convert -f raw -O vdi original a.img
+	timeout 100 "$B/tests/tools/image-crash" a.img 1 40 \
+		"${CRASH_STATES:-60}" original 2>.err
+	assertEquals "$(cat .err)" 0 $?
+}
+
+# And what comes after one spoils nothing that is there.
 test_power_failure_and_on() {
 	truncate -s 4M original
 	seq 1 50000 | dd of=original conv=notrunc status=none
