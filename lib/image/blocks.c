@@ -43,45 +43,72 @@ bool blocks_reaches(struct blocks *blocks, uint64_t end)
 	return end <= blocks->known_len;
 }
 
+int blocks_check_end(struct blocks *blocks, uint64_t host_offset, uint64_t len,
+		     struct error *err)
+{
+	if (blocks_reaches(blocks, host_offset + len))
+		return 0;
+	return error_set(err, -EIO, "byte %llu is beyond the file's end",
+			 (unsigned long long)(host_offset > blocks->known_len
+						      ? host_offset
+						      : blocks->known_len));
+}
+
 void blocks_forget_len(struct blocks *blocks)
 {
 	blocks->known_len = 0;
 	blocks->used_len = blocks->stable_len = 0;
 }
 
-static int find(struct blocks *blocks, uint64_t offset, uint64_t len,
-		bool nowait, struct block_run *run, struct error *err)
+/* The run at offset, to its block's end at most. */
+static int find(struct blocks *blocks, uint64_t offset, bool nowait,
+		struct block_run *run, struct error *err)
 {
 	uint64_t left = blocks->block_len - offset % blocks->block_len;
-	int rc;
 
 	*run = (struct block_run){ .kind = BLOCK_HOLE, .len = left };
-	rc = blocks->ops->find(blocks, offset, nowait, run, err);
-	if (rc == 0 && run->len > len)
-		run->len = len;
-	return rc;
+	return blocks->ops->find(blocks, offset, nowait, run, err);
 }
 
 int blocks_find_anywhere(struct blocks *blocks, uint64_t offset, uint64_t len,
 			 struct block_run *run, struct error *err)
 {
-	return find(blocks, offset, len, false, run, err);
+	int rc = find(blocks, offset, false, run, err);
+
+	if (rc == 0 && run->len > len)
+		run->len = len;
+	return rc;
+}
+
+static int check_run(struct blocks *blocks, uint64_t offset,
+		     const struct block_run *run, struct error *err)
+{
+	uint64_t left = blocks->size - offset;
+
+	switch (blocks->is_whole ? run->kind : BLOCK_HOLE) {
+	case BLOCK_DATA:
+		return blocks_check_end(blocks, run->host_offset,
+					run->len < left ? run->len : left, err);
+	case BLOCK_COMPRESSED:
+		return blocks_check_end(blocks, run->host_offset, run->host_len,
+					err);
+	case BLOCK_HOLE:
+	case BLOCK_ZERO:
+		break;
+	}
+	return 0;
 }
 
 int blocks_find(struct blocks *blocks, uint64_t offset, uint64_t len,
 		bool nowait, struct block_run *run, struct error *err)
 {
-	uint64_t left = blocks->block_len - offset % blocks->block_len;
-	int rc = find(blocks, offset, len, nowait, run, err);
+	int rc = find(blocks, offset, nowait, run, err);
 
-	if (rc < 0 || !blocks->is_whole || run->kind != BLOCK_DATA ||
-	    blocks_reaches(blocks, run->host_offset + left))
-		return rc;
-	return error_set(err, -EIO, "byte %llu is beyond the file's end",
-			 (unsigned long long)(run->host_offset >
-							      blocks->known_len
-						      ? run->host_offset
-						      : blocks->known_len));
+	if (rc == 0)
+		rc = check_run(blocks, offset, run, err);
+	if (rc == 0 && run->len > len)
+		run->len = len;
+	return rc;
 }
 
 uint64_t blocks_skip(struct blocks *blocks, uint64_t offset)

@@ -45,7 +45,8 @@ struct block_run {
 	enum block_kind kind;
 	uint64_t len;	      /* > 0; to the block's end at most */
 	uint64_t host_offset; /* of its first byte; compressed: of the unit */
-	/* Of what was compressed in one piece: */
+	/* Of what was compressed in one piece; host_len is no more than is
+	 * known of it: */
 	uint64_t unit_start, unit_len, host_len;
 	unsigned method; /* the format's own */
 };
@@ -133,7 +134,8 @@ struct blocks {
 	/* Blocks that were never written may be holes of the file. */
 	bool has_file_holes;
 	/* A block is in the file to its last byte, or some of it was lost:
-	 * data that the table has beyond the file's end is an error. */
+	 * data that the table has beyond the file's end is an error. Of the
+	 * last one some writers leave out what is behind the disk's end. */
 	bool is_whole;
 	/* Nothing in the file tells that it was not closed: its length is
 	 * stable before there is an entry for what is new. */
@@ -215,6 +217,9 @@ int blocks_begin_writing(struct blocks *blocks, struct error *err);
 /* With the lock: does the file reach to end? Others may have made it longer
  * since it was opened. */
 bool blocks_reaches(struct blocks *blocks, uint64_t end);
+/* -EIO if not all that stands there is in the file. */
+int blocks_check_end(struct blocks *blocks, uint64_t host_offset, uint64_t len,
+		     struct error *err);
 /* To be called with the lock when the file was made shorter. */
 void blocks_forget_len(struct blocks *blocks);
 /*

@@ -109,18 +109,28 @@ static int find_whole(struct blocks *blocks, uint64_t offset,
 	return blocks->ops->find_whole(blocks, offset, run, err);
 }
 
+/* What a block must have in the file. */
+static uint64_t len_in_file(const struct blocks *blocks, uint64_t start,
+			    const struct block_run *run)
+{
+	uint64_t left = blocks->size - start;
+
+	if (!blocks->is_whole)
+		return 0;
+	if (run->kind == BLOCK_COMPRESSED)
+		return run->host_len;
+	return blocks->block_len < left ? blocks->block_len : left;
+}
+
 /* The first byte of a block that was lost, or 0. */
-static uint64_t find_lost(const struct examination *e,
+static uint64_t find_lost(const struct examination *e, uint64_t start,
 			  const struct block_run *run)
 {
-	uint64_t start = run->host_offset, size = e->file_size;
+	uint64_t place = run->host_offset, size = e->file_size;
 
-	if (start >= size)
-		return start;
-	return run->kind == BLOCK_DATA && e->blocks->is_whole &&
-			       e->blocks->block_len > size - start
-		       ? size
-		       : 0;
+	if (place >= size)
+		return place;
+	return len_in_file(e->blocks, start, run) > size - place ? size : 0;
 }
 
 static int examine(struct examination *e, uint64_t index, struct error *err)
@@ -139,7 +149,7 @@ static int examine(struct examination *e, uint64_t index, struct error *err)
 		return found_bad(e, index, error_text(&why, rc), err);
 	if (run.kind != BLOCK_DATA && run.kind != BLOCK_COMPRESSED)
 		return 0;
-	lost = find_lost(e, &run);
+	lost = find_lost(e, start, &run);
 	if (lost > 0) {
 		e->census->n_lost++;
 		snprintf(what, sizeof(what),

@@ -59,6 +59,11 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	run->len = IMAGE_SECTOR - offset % IMAGE_SECTOR;
 	place = b->data_offset +
 		(uint64_t)entry * (b->bitmap_len + b->extent_len);
+	if (!blocks_reaches(blocks, place + b->bitmap_len))
+		return error_set(err, -EIO,
+				 "Bitmap at offset %llu is beyond the file's "
+				 "end",
+				 (unsigned long long)place);
 	rc = table_read(&blocks->table, place + sector / 8, &bits, sizeof(bits),
 			nowait);
 	if (rc < 0)
@@ -144,8 +149,13 @@ static int bochs_open(struct image *image, struct error *err)
 		return rc;
 	image->cluster_size = b->extent_len;
 	blocks_image_attach(image, &b->blocks, &ops, b->extent_len);
+	b->blocks.is_whole = true;
+	/* An image without its catalog is not an empty one. */
+	if (!blocks_reaches(&b->blocks, b->data_offset))
+		rc = error_set(err, -EINVAL,
+			       "The catalog is beyond the file's end");
 	b = NULL; /* the image has it */
-	return 0;
+	return rc;
 }
 
 const struct image_format image_format_bochs = {

@@ -132,6 +132,13 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 			p->n_entries, sizeof(uint32_t), look_for_end, p);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read the catalog");
+	/* What is new would bring back what was lost, as zeroes. */
+	if (p->end > p->data_offset && !blocks_reaches(blocks, p->end) &&
+	    !(blocks->image->flags & IMAGE_CHECK))
+		return error_set(err, -EIO,
+				 "The catalog leads beyond the file's end: it "
+				 "has to be repaired before it can be written "
+				 "to");
 	return p->is_in_use ? 0 : write_in_use(p, true, err);
 }
 
@@ -295,6 +302,18 @@ static int check_in_use(struct parallels *p, const struct image *image,
 			 "opened read/write");
 }
 
+/* An image without its catalog is not an empty one. */
+static int check_catalog(struct parallels *p, struct error *err)
+{
+	uint64_t end = sizeof(struct parallels_wire_header) +
+		       (uint64_t)p->n_entries * sizeof(uint32_t);
+
+	return blocks_reaches(&p->blocks, end)
+		       ? 0
+		       : error_set(err, -EINVAL,
+				   "The catalog is beyond the file's end");
+}
+
 static int parallels_open(struct image *image, struct error *err)
 {
 	struct parallels *p = calloc(1, sizeof(*p));
@@ -313,7 +332,9 @@ static int parallels_open(struct image *image, struct error *err)
 		return rc;
 	}
 	blocks_image_attach(image, &p->blocks, &ops, p->cluster_len);
-	return check_in_use(p, image, err);
+	p->blocks.is_whole = true;
+	rc = check_catalog(p, err);
+	return rc < 0 ? rc : check_in_use(p, image, err);
 }
 
 static const struct image_option_spec create_specs[] = {

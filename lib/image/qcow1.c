@@ -4,10 +4,10 @@
  * clusters that may be compressed, or encrypted with the password itself.
  *
  * A new cluster is at the file's end, and its entry is written last; a
- * compressed one takes as many bytes as it needs. After a power failure that
- * entry may be there, and the file be shorter: nothing is put where an entry
- * says that there is something. The header does not tell when that has
- * happened, so all tables are read before the first cluster that is new.
+ * compressed one takes as many bytes as it needs. Nothing is put where an entry
+ * says that there is something, nor into a file that was cut off: what was lost
+ * would be there again, as zeroes. The header does not tell, so all tables are
+ * read before the first cluster that is new.
  */
 #include "lib/image/qcow1.h"
 
@@ -59,6 +59,11 @@ static uint64_t l1_place(const struct qcow1 *q, uint64_t index)
 	return q->l1_offset + (index >> q->l2_bits) * sizeof(uint64_t);
 }
 
+static uint64_t l2_len(const struct qcow1 *q)
+{
+	return sizeof(uint64_t) << q->l2_bits;
+}
+
 static uint64_t l2_place(const struct qcow1 *q, uint64_t table, uint64_t index)
 {
 	return table +
@@ -98,6 +103,11 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	uint64_t index = offset >> q->cluster_bits, entry = 0;
 	int rc = read_number(q, l1_place(q, index), nowait, &entry);
 
+	if (rc == 0 && entry != 0 && !blocks_reaches(blocks, entry + l2_len(q)))
+		return error_set(err, -EIO,
+				 "L2 table at offset %llu is beyond the file's "
+				 "end",
+				 (unsigned long long)entry);
 	if (rc == 0 && entry != 0)
 		rc = read_number(q, l2_place(q, entry, index), nowait, &entry);
 	if (rc < 0)
@@ -111,8 +121,8 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		take_compressed(q, entry, run);
 		return 0;
 	}
-	if (blocks->is_encrypted && entry % IMAGE_SECTOR != 0)
-		return error_set(err, -EINVAL,
+	if (entry % IMAGE_SECTOR != 0)
+		return error_set(err, -EIO,
 				 "Cluster at offset %llu is not at a sector",
 				 (unsigned long long)entry);
 	run->kind = BLOCK_DATA;
@@ -214,11 +224,28 @@ static int look_for_table(void *context, const void *l1, uint32_t n)
 
 		if (at == 0)
 			continue;
-		take_end(q, at + n_entries * sizeof(at));
+		take_end(q, at + l2_len(q));
 		rc = table_walk(&q->blocks.table, at, n_entries, sizeof(at),
 				look_for_cluster, q);
 	}
 	return rc;
+}
+
+static int look_for_end(struct qcow1 *q, struct error *err)
+{
+	int rc;
+
+	q->end = q->l1_offset + q->l1_len;
+	rc = table_walk(&q->blocks.table, q->l1_offset,
+			q->l1_len / sizeof(uint64_t), sizeof(uint64_t),
+			look_for_table, q);
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read a table");
+	if (!blocks_reaches(&q->blocks, q->end))
+		return error_set(err, -EIO,
+				 "qcow tables lead beyond the file's end: "
+				 "nothing new can be written");
+	return 0;
 }
 
 /* Before the first one, all tables are looked through. The file does not get
@@ -226,17 +253,11 @@ static int look_for_table(void *context, const void *l1, uint32_t n)
 static int append(struct qcow1 *q, uint64_t alignment, uint64_t len,
 		  struct block_place *place, struct error *err)
 {
-	int rc = 0;
+	int rc = q->end == 0 ? look_for_end(q, err) : 0;
 
-	if (q->end == 0) {
-		q->end = q->l1_offset + q->l1_len;
-		rc = table_walk(&q->blocks.table, q->l1_offset,
-				q->l1_len / sizeof(uint64_t), sizeof(uint64_t),
-				look_for_table, q);
-	}
 	if (rc < 0) {
 		q->end = 0;
-		return error_set_errno(err, rc, "Could not read a table");
+		return rc;
 	}
 	place->host_offset = q->end;
 	return blocks_append(&q->blocks, alignment, len, place, err);
@@ -246,7 +267,7 @@ static int append(struct qcow1 *q, uint64_t alignment, uint64_t len,
  * QEMU's images: then clusters that are written in a row lie in a row. */
 static int make_table(struct qcow1 *q, uint64_t index, struct error *err)
 {
-	uint64_t table, len = sizeof(uint64_t) << q->l2_bits;
+	uint64_t table, len = l2_len(q);
 	struct block_place place = { .host_offset = 0 };
 	int rc = read_number(q, l1_place(q, index), false, &table);
 
@@ -362,6 +383,23 @@ static int check_header(const struct qcow1_wire_header *w, struct error *err)
 	return 0;
 }
 
+/* An image without its L1 table is not an empty one. */
+static int check_l1(const struct qcow1_wire_header *w,
+		    const struct image_file *file, struct error *err)
+{
+	unsigned shift = (unsigned)w->cluster_bits + w->l2_bits;
+	uint64_t len = qcow1_l1_len(be64toh(w->size), shift), size = 0;
+	int rc = image_file_size(file, &size);
+
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	return be64toh(w->l1_offset) + len <= size
+		       ? 0
+		       : error_set(err, -EINVAL,
+				   "L1 table is beyond the file's end");
+}
+
 static int read_backing_name(const struct qcow1_wire_header *w,
 			     struct image *image, struct error *err)
 {
@@ -404,6 +442,8 @@ static int qcow1_open(struct image *image, struct error *err)
 		return error_set_errno(err, rc, "Could not read the header");
 	rc = check_header(&w, err);
 	if (rc == 0)
+		rc = check_l1(&w, image->file, err);
+	if (rc == 0)
 		rc = read_backing_name(&w, image, err);
 	if (rc < 0)
 		return rc;
@@ -418,7 +458,7 @@ static int qcow1_open(struct image *image, struct error *err)
 	image->cluster_size = (uint32_t)q->cluster_len;
 	q->blocks.is_encrypted = be32toh(w.crypt_method) != 0;
 	blocks_image_attach(image, &q->blocks, &ops, q->cluster_len);
-	q->blocks.is_len_stable = true;
+	q->blocks.is_whole = q->blocks.is_len_stable = true;
 	q = NULL; /* the image has it */
 	return unlock(image, err);
 }
@@ -442,13 +482,12 @@ static int qcow1_get_info(struct image *image, struct image_info *info,
 static int clear_tables(struct qcow1 *q)
 {
 	struct blocks *blocks = &q->blocks;
-	uint64_t end = q->l1_offset + q->l1_len, size, len;
+	uint64_t end = q->l1_offset + q->l1_len, size;
 	int rc = image_file_size(blocks->file, &size);
 
-	if (rc < 0 || q->l1_offset >= size)
+	if (rc < 0)
 		return rc;
-	len = end < size ? q->l1_len : size - q->l1_offset;
-	rc = table_clear(&blocks->table, q->l1_offset, len);
+	rc = table_clear(&blocks->table, q->l1_offset, q->l1_len);
 	if (rc == 0)
 		rc = image_file_flush(blocks->file);
 	if (end < q->name_end)

@@ -125,6 +125,11 @@ static int check_header(const struct vdi_wire_header *w, uint64_t *size,
 	return rc < 0 ? rc : check_sizes(w, *size, err);
 }
 
+static uint64_t place_of(const struct vdi *vdi, uint32_t entry)
+{
+	return vdi->data_offset + (uint64_t)entry * VDI_BLOCK_LEN;
+}
+
 static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		struct block_run *run, struct error *err)
 {
@@ -143,8 +148,7 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	if (entry >= VDI_ENTRY_DISCARDED)
 		return 0;
 	run->kind = BLOCK_DATA;
-	run->host_offset = vdi->data_offset + (uint64_t)entry * VDI_BLOCK_LEN +
-			   offset % VDI_BLOCK_LEN;
+	run->host_offset = place_of(vdi, entry) + offset % VDI_BLOCK_LEN;
 	return 0;
 }
 
@@ -172,8 +176,14 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 	vdi->next = 0;
 	rc = table_walk(&blocks->table, vdi->map_offset, vdi->n_blocks,
 			sizeof(uint32_t), look_for_last, vdi);
-	return rc < 0 ? error_set_errno(err, rc, "Could not read the block map")
-		      : 0;
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read the block map");
+	/* What is new would bring back what was lost, as zeroes. */
+	if (vdi->next > 0 && !blocks_reaches(blocks, place_of(vdi, vdi->next)))
+		return error_set(err, -EIO,
+				 "The block map leads beyond the file's end: "
+				 "nothing can be written");
+	return 0;
 }
 
 /* A file that is shorter than its map says has lost something: its length is
@@ -198,8 +208,7 @@ static int allocate(struct blocks *blocks, uint64_t index,
 	(void)index;
 	if (vdi->next >= VDI_BLOCKS_MAX)
 		return error_set(err, -ENOSPC, "No number of a block is left");
-	place->host_offset =
-		vdi->data_offset + (uint64_t)vdi->next * VDI_BLOCK_LEN;
+	place->host_offset = place_of(vdi, vdi->next);
 	end = place->host_offset + VDI_BLOCK_LEN;
 	rc = image_file_size(blocks->file, &size);
 	/* What a crash left there belongs to nobody, but is not zero. */
@@ -240,6 +249,17 @@ static const struct blocks_ops ops = {
 	.enter = enter,
 };
 
+/* Zeroes are the number of a block. */
+static int check_map(struct vdi *vdi, struct error *err)
+{
+	uint64_t len = (uint64_t)vdi->n_blocks * sizeof(uint32_t);
+
+	return blocks_reaches(&vdi->blocks, vdi->map_offset + len)
+		       ? 0
+		       : error_set(err, -EINVAL,
+				   "The block map is beyond the file's end");
+}
+
 static int vdi_open(struct image *image, struct error *err)
 {
 	_cleanup_free_ struct vdi *vdi = calloc(1, sizeof(*vdi));
@@ -261,12 +281,10 @@ static int vdi_open(struct image *image, struct error *err)
 	vdi->n_blocks = le32toh(w->n_blocks);
 	blocks_image_attach(image, &vdi->blocks, &ops, VDI_BLOCK_LEN);
 	vdi->blocks.has_file_holes = le32toh(w->type) == VDI_STATIC;
-	/* After a power failure the map may have blocks that the file has not,
-	 * and nothing would ever repair it: whoever writes goes on, as in QEMU,
-	 * with zeroes there, which nobody had flushed. */
-	vdi->blocks.is_whole = image->file->is_read_only;
+	vdi->blocks.is_whole = true;
+	rc = check_map(vdi, err);
 	vdi = NULL; /* the image has it */
-	return 0;
+	return rc;
 }
 
 static int vdi_get_info(struct image *image, struct image_info *info,

@@ -23,6 +23,7 @@ struct vmdk_extent {
 	bool is_compressed, has_markers, has_zero_grains;
 	bool has_redundant, is_at_end; /* directories */
 	uint64_t directory_offset, redundant_offset;
+	uint64_t n_directory;
 	uint32_t table_entries;
 	uint64_t grain_len;
 	uint64_t end; /* of what the tables refer to; 0: not known yet */

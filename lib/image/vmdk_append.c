@@ -3,18 +3,18 @@
  * Where a sparse extent's new grains and tables go: to the end of the file,
  * and behind all that the tables refer to.
  *
- * That is not the same after a power failure: a table's entry may be on the
- * disk when the growth of the file, which came before it, is not. What the
- * entry promised is lost, and reads as zeroes; but nothing else may be put in
- * its place, or one block would be another's, too. An extent does not tell
- * whether that has happened to it, so all tables are read before the first
- * block that is new; an extent that has all its grains never needs it.
+ * That is not the same where a file was cut off. Nothing may be put in the place
+ * of what was lost, or one block would be another's, too; nor behind it, or it
+ * would be there again, as zeroes. An extent does not tell whether that has
+ * happened to it, so all tables are read before the first block that is new; an
+ * extent that has all its grains never needs it.
  */
 #include "lib/base/error.h"
 #include "lib/image/format.h"
 #include "lib/image/vmdk.h"
 
 #include <endian.h>
+#include <errno.h>
 
 struct search {
 	struct vmdk_extent *extent;
@@ -60,14 +60,12 @@ static int look_for_table(void *context, const void *directory, uint32_t n)
 static int search_directory(struct search *s, uint64_t host_offset)
 {
 	struct vmdk_extent *e = s->extent;
-	uint64_t per_table = e->grain_len * e->table_entries;
-	uint64_t n = (e->blocks.size + per_table - 1) / per_table;
-	uint64_t end = host_offset + n * sizeof(uint32_t);
+	uint64_t end = host_offset + e->n_directory * sizeof(uint32_t);
 
 	if (end > s->end)
 		s->end = end;
-	return table_walk(&e->blocks.table, host_offset, n, sizeof(uint32_t),
-			  look_for_table, s);
+	return table_walk(&e->blocks.table, host_offset, e->n_directory,
+			  sizeof(uint32_t), look_for_table, s);
 }
 
 /* Nothing can be read of a compressed grain whose marker is lost, whatever
@@ -98,7 +96,13 @@ static int look_for_end(struct vmdk_extent *e, struct error *err)
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read a grain table");
 	end = grain_end(e, (uint64_t)s.last_grain * VMDK_SECTOR);
-	e->end = end > s.end ? end : s.end;
+	if (end < s.end)
+		end = s.end;
+	if (!blocks_reaches(&e->blocks, end))
+		return error_set(err, -EIO,
+				 "VMDK tables lead beyond the file's end: "
+				 "nothing new can be written");
+	e->end = end;
 	return 0;
 }
 

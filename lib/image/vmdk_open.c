@@ -17,6 +17,19 @@
 /* Of no meaning, and such that no disk has many. */
 #define FLAT_BLOCK_LEN (UINT64_C(1) << 40)
 
+/* A block is all of the extent: what the file has of it is there, if not in
+ * sectors that it has no more than a part of. */
+static int cut_run(struct blocks *blocks, struct block_run *run,
+		   struct error *err)
+{
+	if (blocks_reaches(blocks, run->host_offset + run->len))
+		return 0;
+	if (blocks->known_len >= run->host_offset + VMDK_SECTOR)
+		run->len = (blocks->known_len - run->host_offset) &
+			   ~(uint64_t)(VMDK_SECTOR - 1);
+	return blocks_check_end(blocks, run->host_offset, VMDK_SECTOR, err);
+}
+
 static int flat_find(struct blocks *blocks, uint64_t offset, bool nowait,
 		     struct block_run *run, struct error *err)
 {
@@ -24,14 +37,15 @@ static int flat_find(struct blocks *blocks, uint64_t offset, bool nowait,
 		container_of(blocks, struct vmdk_extent, blocks);
 
 	(void)nowait;
-	(void)err;
 	if (e->type == VMDK_EXTENT_ZERO) {
 		run->kind = BLOCK_ZERO;
 		return 0;
 	}
 	run->kind = BLOCK_DATA;
 	run->host_offset = e->flat_offset + offset;
-	return 0;
+	if (run->len > blocks->size - offset)
+		run->len = blocks->size - offset;
+	return cut_run(blocks, run, err);
 }
 
 /* All of a flat extent is there; an extent of zeroes has nowhere to write. */
@@ -181,7 +195,7 @@ static int open_line(struct vmdk_extent *e, struct image *image,
 	    line->type == VMDK_EXTENT_VMFS_SPARSE)
 		return vmdk_sparse_open(e, image, e->own_file, err);
 	e->blocks.file = e->own_file;
-	e->blocks.has_file_holes = true;
+	e->blocks.has_file_holes = e->blocks.is_whole = true;
 	e->flat_offset = line->offset * VMDK_SECTOR;
 	if (e->flat_offset + e->blocks.size > INT64_MAX)
 		return error_set(err, -EFBIG,

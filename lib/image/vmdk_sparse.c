@@ -30,26 +30,50 @@ static struct vmdk_extent *extent_of(struct blocks *blocks)
 	return container_of(blocks, struct vmdk_extent, blocks);
 }
 
-/* The sector number at index of the table that the directory names. */
-static int read_entry(struct vmdk_extent *e, uint64_t index, bool nowait,
-		      uint32_t *entry)
+static uint64_t table_len(const struct vmdk_extent *e)
 {
-	struct table *table = &e->blocks.table;
+	return (uint64_t)e->table_entries * sizeof(uint32_t);
+}
+
+/* A number of a table, which is in the file as a whole: or its grains are lost,
+ * and not holes. */
+static int read_entry(struct vmdk_extent *e, uint64_t host_offset,
+		      uint64_t index, bool nowait, uint32_t *entry,
+		      struct error *err)
+{
+	int rc = 0;
+
+	if (!blocks_reaches(&e->blocks, host_offset + table_len(e)))
+		return error_set(err, -EIO,
+				 "Grain table at offset %llu is beyond the "
+				 "file's end",
+				 (unsigned long long)host_offset);
+	rc = table_read(&e->blocks.table, host_offset + index * sizeof(*entry),
+			entry, sizeof(*entry), nowait);
+	*entry = le32toh(*entry);
+	return rc < 0 ? error_set_errno(err, rc, "Could not read a grain table")
+		      : 0;
+}
+
+/* The sector number at index of the table that the directory names. */
+static int find_entry(struct vmdk_extent *e, uint64_t index, bool nowait,
+		      uint32_t *entry, struct error *err)
+{
 	uint32_t sector;
-	int rc = table_read(table,
+	int rc = table_read(&e->blocks.table,
 			    e->directory_offset +
 				    index / e->table_entries * sizeof(sector),
 			    &sector, sizeof(sector), nowait);
 
 	*entry = 0;
-	if (rc < 0 || sector == 0)
-		return rc;
-	rc = table_read(table,
-			(uint64_t)le32toh(sector) * VMDK_SECTOR +
-				index % e->table_entries * sizeof(*entry),
-			entry, sizeof(*entry), nowait);
-	*entry = le32toh(*entry);
-	return rc;
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not read a grain directory");
+	return sector == 0
+		       ? 0
+		       : read_entry(e, (uint64_t)le32toh(sector) * VMDK_SECTOR,
+				    index % e->table_entries, nowait, entry,
+				    err);
 }
 
 static int find(struct blocks *blocks, uint64_t offset, bool nowait,
@@ -58,12 +82,10 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	struct vmdk_extent *e = extent_of(blocks);
 	uint64_t index = offset / e->grain_len;
 	uint32_t entry;
-	int rc = read_entry(e, index, nowait, &entry);
+	int rc = find_entry(e, index, nowait, &entry, err);
 
-	if (rc < 0)
-		return error_set_errno(err, rc, "Could not read a grain table");
-	if (entry == 0)
-		return 0;
+	if (rc < 0 || entry == 0)
+		return rc;
 	if (entry == VMDK_ENTRY_ZERO && e->has_zero_grains) {
 		run->kind = BLOCK_ZERO;
 		return 0;
@@ -74,6 +96,8 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		run->host_offset += offset % e->grain_len;
 	run->unit_start = index * e->grain_len;
 	run->unit_len = e->grain_len;
+	run->host_len =
+		e->has_markers ? sizeof(struct vmdk_wire_grain_marker) : 1;
 	return 0;
 }
 
@@ -93,19 +117,22 @@ static uint64_t skip(struct blocks *blocks, uint64_t offset)
 	struct vmdk_extent *e = extent_of(blocks);
 	uint64_t index = offset / e->grain_len, n = e->table_entries;
 	uint64_t in_directory = index / n, in_table = index % n;
+	uint64_t table;
 	uint32_t sector;
 
 	if (table_read(&blocks->table,
 		       e->directory_offset + in_directory * sizeof(sector),
 		       &sector, sizeof(sector), false) < 0)
 		return 0;
-	if (sector != 0)
-		return blocks_skipped(
-			count_zeroes(e, (uint64_t)le32toh(sector) * VMDK_SECTOR,
-				     in_table, n),
-			e->grain_len, 0);
+	table = (uint64_t)le32toh(sector) * VMDK_SECTOR;
+	if (table != 0)
+		return !blocks_reaches(blocks, table + table_len(e))
+			       ? 0
+			       : blocks_skipped(count_zeroes(e, table, in_table,
+							     n),
+						e->grain_len, 0);
 	return blocks_skipped(count_zeroes(e, e->directory_offset, in_directory,
-					   VMDK_DIRECTORY_MAX),
+					   e->n_directory),
 			      n * e->grain_len, in_table * e->grain_len);
 }
 
@@ -166,6 +193,25 @@ static int inflate(struct blocks *blocks, const struct block_run *run,
 				 (unsigned long long)run->host_offset);
 	memset(buf + n_out, 0, run->unit_len - n_out);
 	return 0;
+}
+
+/* With what a marker near the file's end says: whether all of it is there. */
+static int find_whole(struct blocks *blocks, uint64_t offset,
+		      struct block_run *run, struct error *err)
+{
+	struct vmdk_extent *e = extent_of(blocks);
+	uint64_t at;
+	size_t len;
+	int rc = find(blocks, offset, false, run, err);
+
+	at = run->host_offset;
+	if (rc < 0 || run->kind != BLOCK_COMPRESSED || !e->has_markers ||
+	    blocks_reaches(blocks, at + 2 * e->grain_len) ||
+	    !blocks_reaches(blocks, at + run->host_len))
+		return rc;
+	rc = vmdk_read_marker(e, &at, &len, err);
+	run->host_len = at - run->host_offset + len;
+	return rc;
 }
 
 static int deflate(struct blocks *blocks, uint64_t index, const uint8_t *data,
@@ -333,6 +379,7 @@ static const struct blocks_ops zero_ops = {
 static const struct blocks_ops compressed_ops = {
 	.find = find,
 	.skip = skip,
+	.find_whole = find_whole,
 	.inflate = inflate,
 	.begin_writing = begin_writing,
 	.deflate = deflate,
@@ -414,6 +461,7 @@ static int take_layout(struct vmdk_extent *e, uint64_t capacity,
 	e->redundant_offset = redundant * VMDK_SECTOR;
 	e->blocks.size = capacity * VMDK_SECTOR;
 	e->blocks.block_len = e->grain_len;
+	e->n_directory = (capacity + per_table - 1) / per_table;
 	return 0;
 }
 
@@ -464,6 +512,23 @@ static int open_cowd(struct vmdk_extent *e, const struct vmdk_wire_cowd *w,
 			   le32toh(w->directory_offset), 0, err);
 }
 
+/* Of an extent whose directory was lost nobody knows what it has. */
+static int check_directory(const struct vmdk_extent *e,
+			   const struct image_file *file, struct error *err)
+{
+	uint64_t end = e->directory_offset + e->n_directory * sizeof(uint32_t);
+	uint64_t size = 0;
+	int rc = image_file_size(file, &size);
+
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	return end <= size ? 0
+			   : error_set(err, -EINVAL,
+				       "VMDK grain directory is beyond the "
+				       "file's end");
+}
+
 int vmdk_sparse_open(struct vmdk_extent *e, struct image *image,
 		     struct image_file *file, struct error *err)
 {
@@ -481,11 +546,13 @@ int vmdk_sparse_open(struct vmdk_extent *e, struct image *image,
 		rc = open_cowd(e, &w.cowd, err);
 	else
 		rc = error_set(err, -EINVAL, "Image not in VMDK format");
+	if (rc == 0)
+		rc = check_directory(e, file, err);
 	if (rc < 0)
 		return rc;
 	e->blocks.image = image;
 	e->blocks.file = file;
-	e->blocks.is_len_stable = true;
+	e->blocks.is_whole = e->blocks.is_len_stable = true;
 	if (e->is_compressed)
 		e->blocks.ops = &compressed_ops;
 	else

@@ -166,6 +166,7 @@ test_tables_that_are_not_there() {
 test_directory_of_the_largest_vmdk() {
 	qemu-img create -q -f vmdk a.img 5M
 	poke a.img 12 "$(le32 0)$(le32 511)" # 2^41 sectors less 2^32
+	truncate -s 200M a.img
 	prlimit --cpu=1 vm-img check -f vmdk a.img >out 2>&1
 	assertEquals "check: $(cat out)" 0 $?
 	assertEquals 'map' 0 "$(prlimit --cpu=1 vm-img map -f vmdk \
@@ -190,9 +191,7 @@ test_longest_tables_are_written_to() {
 	qemu-img create -q -f qcow qcow.img 5M
 	poke qcow.img 24 "$(be64 $((268435454 << 21)))"
 	for image in vpc parallels used vdi vmdk qcow; do
-		case $image in
-		parallels | used | vdi | vpc) truncate -s 3G $image.img ;;
-		esac
+		truncate -s 3G $image.img
 		prlimit --cpu=1 vm-img convert -n -f raw -O \
 			"$(echo $image | sed s/used/parallels/)" disk \
 			$image.img >out 2>&1
@@ -200,20 +199,19 @@ test_longest_tables_are_written_to() {
 	done
 }
 
-# 64 KiB of zs at 0, where nothing was yet.
-write_first_block() { # FORMAT [-c]
+# Nothing is written to the image, and what was lost is not read as zeroes.
+not_written_to() { # TEXT FORMAT [-c]
 	head -c 64k /dev/zero | tr '\0' z >disk
 	# shellcheck disable=SC2086 # it may be none
-	prlimit --cpu=2 vm-img convert -n -f raw $2 -O "$1" disk a.img \
-		>out 2>&1
-	assertEquals "$1: written: $(cat out)" 0 $?
-	vm-img dd -f "$1" -O raw bs=64k count=1 if=a.img of=back
-	cmp disk back
-	assertEquals "$1: read again" 0 $?
+	refused "error while writing at byte 0: $1" \
+		convert -n -f raw $3 -O "$2" disk a.img
+	vm-img convert -f "$2" -O raw a.img back 2>err
+	assertEquals "$2: read" 1 $?
+	assertTrue "$2: $(cat err)" 'file_has err "beyond the file.s end"'
 }
 
-# A power failure may keep a table's entry, and lose the end of the file that
-# it refers to: what is written next must not be in that place, too.
+# What is written next must not be in the place of what was lost, nor behind
+# it: the file would be as long as before.
 test_lost_end() {
 	for format in vdi vmdk parallels qcow; do
 		rm -f a.img
@@ -222,23 +220,36 @@ test_lost_end() {
 		# At the beginning of an L2 table of qcow, which is lost, too.
 		qemu-io -f $format -c 'write -P 1 4M 64k' a.img >/dev/null
 		truncate -s "$size" a.img
-		write_first_block $format
-		truncate -s 10M disk
-		vm-img convert -f $format -O raw a.img back
-		cmp disk back
-		assertEquals "$format: the disk" 0 $?
+		case $format in
+		vdi) text="The block map leads beyond the file's end: nothing \
+can be written" ;;
+		parallels) text="The catalog leads beyond the file's end: it \
+has to be repaired before it can be written to" ;;
+		vmdk) text="VMDK tables lead beyond the file's end: nothing \
+new can be written" ;;
+		qcow) text="qcow tables lead beyond the file's end: nothing \
+new can be written" ;;
+		esac
+		not_written_to "$text" $format
 	done
+	# But where there is something already.
+	qemu-img create -q -f vmdk a.img 10M
+	qemu-io -f vmdk -c 'write -P 1 0 64k' -c 'write -P 1 4M 64k' a.img \
+		>/dev/null
+	truncate -s -512 a.img
+	silent convert -n -f raw -O vmdk disk a.img
+	vm-img dd -f vmdk -O raw bs=64k count=1 if=a.img of=back
+	cmp disk back
+	assertEquals 'read again' 0 $?
 }
 
-# Of half a compressed one nothing can be read; nor may that be another one.
 test_lost_end_of_compressed() {
 	truncate -s 1M disk
 	head -c 64k /dev/zero | tr '\0' a >>disk
 	qemu-img convert -c -f raw -O qcow disk a.img
 	truncate -s -22 a.img # the last of 16 clusters
-	write_first_block qcow -c
-	refused "error while reading at byte 1110016: Compressed cluster at \
-offset 15872 cannot be decompressed" convert -f qcow -O raw a.img back
+	not_written_to "qcow tables lead beyond the file's end: nothing new \
+can be written" qcow -c
 	rm -f disk
 	truncate -s 1M disk
 	head -c 64k /dev/urandom >>disk
@@ -246,14 +257,14 @@ offset 15872 cannot be decompressed" convert -f qcow -O raw a.img back
 	for left in 65536 66048 100352; do
 		cp b.img a.img
 		truncate -s $left a.img
-		write_first_block vmdk
+		head -c 64k /dev/zero | tr '\0' z >disk
+		refused "error while writing at byte 0: VMDK tables lead \
+beyond the file's end: nothing new can be written" \
+			convert -n -f raw -O vmdk disk a.img
 		vm-img convert -f vmdk -O raw a.img back 2>err
-		assertTrue "read again: $(cat err)" \
-			"grep -q '^vm-img: error while reading at byte 1048576' err"
+		assertEquals "$left: read" 1 $?
+		checked 2 "byte $left is beyond the file" -f vmdk
 	done
-	# What there is of the marker says where the grain ended.
-	cmp -n $((131072 - 100352)) -i 100352 a.img /dev/zero
-	assertEquals 'the place of what is lost' 0 $?
 }
 
 # The other directory of a VMDK has tables of its own, and one of those may be
@@ -261,11 +272,9 @@ offset 15872 cannot be decompressed" convert -f qcow -O raw a.img back
 test_lost_redundant_table() {
 	qemu-img create -q -f vmdk a.img 64M
 	poke a.img $((21 * 512 + 4)) "$(le32 $(($(stat -c %s a.img) / 512)))"
-	write_first_block vmdk
-	qemu-io -f vmdk -c 'write -P 1 32M 64k' a.img >/dev/null
-	vm-img dd -f vmdk -O raw bs=64k count=1 if=a.img of=back
-	cmp disk back
-	assertEquals 'the first block' 0 $?
+	head -c 64k /dev/zero | tr '\0' z >disk
+	refused "error while writing at byte 0: VMDK tables lead beyond the \
+file's end: nothing new can be written" convert -n -f raw -O vmdk disk a.img
 }
 
 test_vhdx_log_is_replayed() {

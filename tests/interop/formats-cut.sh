@@ -133,15 +133,162 @@ file's end: it has to be repaired before it can be written to" \
 		convert -n -f raw -O qed first.raw a.img
 }
 
-# A map has no place for what is lost, which qemu-img reads as zeroes.
+# lost PLACE LINES STATUS FORMAT: the file ends before what the disk has at
+# PLACE, and check says so in so many lines; QEMU's reads zeroes there.
+lost() {
+	refused "error while reading block status at offset $1: byte \
+$(stat -c %s a.img) is beyond the file's end" \
+		convert -f "$4" -O raw a.img b.img
+	timeout 60 vm-img check -f "$4" a.img >out 2>err
+	assertEquals "$4: check: $(cat out err)" "$3" $?
+	assertEquals "$4: lines: $(cat err)" "$2" \
+		"$(grep -c "^ERROR .* beyond the file's end" err)"
+}
+
+lost_anywhere() { # FORMAT TEXT
+	timeout 60 vm-img convert -f "$1" -O raw a.img b.img 2>err
+	assertEquals "$1: convert: $(cat err)" 1 $?
+	assertTrue "$1: $2: $(cat err)" "file_has err \"$2\""
+}
+
 test_vdi() {
 	make_good vdi
 	cut_off 1000000
-	timeout 60 vm-img check -f vdi a.img >out 2>err
+	lost 7340032 1 2 vdi
+	# Neither is what is open for writing.
+	"$B/tests/tools/image-ops" --same-size --format=vdi a.img 1 0 mirror \
+		2>err
+	assertEquals "open for writing: $(cat err)" 1 $?
+	cp good.img a.img
+	truncate -s 512 a.img
+	refused "Could not open 'a.img': The block map is beyond the file's \
+end" convert -f vdi -O raw a.img b.img
+}
+
+test_vmdk() {
+	make_good vmdk
+	cut_off 100
+	lost 8323072 1 2 vmdk
+	cut_off 1000000
+	lost 7340032 16 2 vmdk
+	# A table is lost: in the last MiB of the file.
+	cp good.img a.img
+	poke a.img $((26 * 512)) "$(le32 99999)"
+	refused "error while reading block status at offset 0: Grain table at \
+offset 51199488 is beyond the file's end" convert -f vmdk -O raw a.img b.img
+	truncate -s 13000 a.img
+	same convert -f vmdk -O raw a.img b.img
+}
+
+# The sum of what was compressed tells that its end is missing.
+test_vmdk_stream() {
+	make_good vmdk subformat=streamOptimized
+	cut_off 1000
+	timeout 60 vm-img check -f vmdk a.img >out 2>err
 	assertEquals "check: $(cat out err)" 2 $?
 	assertEquals 'lost' 1 "$(grep -c "^ERROR .* beyond the file's end" err)"
-	refused "error while reading block status at offset 7340032: byte \
-$(stat -c %s a.img) is beyond the file's end" convert -f vdi -O raw a.img b.img
+	lost_anywhere vmdk 'Grain at offset [0-9]* cannot be decompressed'
+	cut_off 1000000
+	lost_anywhere vmdk "beyond the file.s end"
+}
+
+test_vmdk_flat() {
+	make_good vmdk subformat=monolithicFlat
+	truncate -s 1000000 good-flat.img
+	lost_anywhere vmdk "byte [0-9]* is beyond the file.s end"
+	timeout 60 vm-img check -f vmdk a.img >out 2>err
+	assertEquals "check: $(cat out err)" 2 $?
+	silent dd -f vmdk -O raw bs=512 count=1953 if=a.img of=b.img
+	cmp -n 999936 src.raw b.img
+	assertEquals 'what is there' 0 $?
+}
+
+test_parallels() {
+	make_good parallels
+	cut_off 1000000
+	lost 7340032 1 2 parallels
+	cp good.img a.img
+	truncate -s 70 a.img
+	refused "Could not open 'a.img': The catalog is beyond the file's \
+end" convert -f parallels -O raw a.img b.img
+}
+
+test_qcow1() {
+	make_good qcow
+	cut_off 100
+	refused "error while reading block status at offset 8384512: byte \
+$(stat -c %s a.img) is beyond the file's end" convert -f qcow -O raw a.img b.img
+	cp good.img a.img
+	truncate -s 5000 a.img # within the first L2 table
+	refused "error while reading block status at offset 0: L2 table at \
+offset 4096 is beyond the file's end" convert -f qcow -O raw a.img b.img
+	truncate -s 50 a.img
+	refused "Could not open 'a.img': L1 table is beyond the file's end" \
+		convert -f qcow -O raw a.img b.img
+	# Raw deflate has no sum: zeroes may be as good as what was lost.
+	seq 1 1000000 | head -c 4096k >text
+	vm-img convert -c -f raw -O qcow text a.img
+	truncate -s -1 a.img
+	refused "error while reading block status at offset 4190208: byte \
+$(stat -c %s a.img) is beyond the file's end" convert -f qcow -O raw a.img b.img
+}
+
+# Two extents of 4 KiB, each with a bitmap of one sector, of which the second
+# has the first sector and the last one.
+test_bochs() {
+	truncate -s 512 good.img
+	printf 'Bochs Virtual HD Image' | dd of=good.img conv=notrunc status=none
+	printf Redolog | dd of=good.img bs=1 seek=32 conv=notrunc status=none
+	printf Growing | dd of=good.img bs=1 seek=48 conv=notrunc status=none
+	poke good.img 64 \
+		"$(le32 0x20000)$(le32 512)$(le32 2)$(le32 1)$(le32 4096)"
+	poke good.img 88 "$(le64 8192)"
+	poke good.img 512 "$(le32 -1)$(le32 0)"
+	poke good.img 520 '\0201'
+	head -c 4096 src.raw >>good.img
+	truncate -s 5128 good.img
+	dd if=src.raw of=good.img bs=4096 count=1 seek=1032 oflag=seek_bytes \
+		conv=notrunc status=none
+	cp good.img a.img
+	same convert -f bochs -O raw a.img b.img
+	cmp -n 512 -i 0:4096 src.raw b.img
+	assertEquals 'what is whole' 0 $?
+	cut_off 1
+	lost_anywhere bochs 'byte 5127 is beyond the file.s end'
+	truncate -s 1000 a.img
+	refused "error while reading block status at offset 4096: Bitmap at \
+offset 520 is beyond the file's end" convert -f bochs -O raw a.img b.img
+	truncate -s 519 a.img
+	refused "Could not open 'a.img': The catalog is beyond the file's \
+end" convert -f bochs -O raw a.img b.img
+}
+
+# What is written in pieces is whole at any time.
+test_new_images_are_whole() {
+	for how in 'vmdk monolithicSparse' 'vmdk twoGbMaxExtentSparse' \
+		'vmdk monolithicFlat' 'parallels ' 'qcow ' 'vdi '; do
+		format=${how% *} subformat=${how#* }
+		qemu-img create -q -f "$format" \
+			${subformat:+-o "subformat=$subformat"} a.img 10M
+		for piece in '9M 512' '100k 3k' '5M 70k' '10485248 512'; do
+			qemu-io -f "$format" -c "write -P 7 $piece" a.img >out
+			same convert -f "$format" -O raw a.img b.img
+		done
+		rm -f ./a*
+	done
+}
+
+# Of a disk's last block some leave out what is behind the disk's end.
+test_last_block() {
+	head -c 1050624 /dev/urandom >odd.raw
+	for format in vmdk parallels qcow vdi; do
+		qemu-img convert -f raw -O $format odd.raw a.img
+		truncate -s -1536 a.img
+		[ $format = qcow ] || silent check -q -f $format a.img
+		same convert -f $format -O raw a.img b.img
+		cmp odd.raw b.img
+		assertEquals "$format" 0 $?
+	done
 }
 
 # What a child has of its own is not its parent's when it is lost.
