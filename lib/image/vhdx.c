@@ -244,8 +244,22 @@ static bool is_in_file(uint64_t state)
 	       state == VHDX_BLOCK_PARTIALLY_PRESENT;
 }
 
-/* Bitmaps are in the table behind each chunk's blocks. What is not in a place
- * for it is an error where it is read. */
+/* What an entry of the table must have in the file. The bitmap of a chunk
+ * stands behind its blocks; of the disk's last block QEMU once left out what is
+ * behind the disk's end. */
+static uint64_t entry_len(const struct vhdx *v, uint64_t index)
+{
+	uint64_t per_chunk = v->chunk_ratio + 1, start;
+
+	if (index % per_chunk == v->chunk_ratio)
+		return VHDX_BITMAP_LEN;
+	start = (index - index / per_chunk) * v->block_len;
+	return start < v->size && v->size - start < v->block_len
+		       ? v->size - start
+		       : v->block_len;
+}
+
+/* What is not in a place for it is an error where it is read. */
 static int check_file_end(struct vhdx *v, struct error *err)
 {
 	const uint64_t len = sizeof(uint64_t);
@@ -253,9 +267,8 @@ static int check_file_end(struct vhdx *v, struct error *err)
 
 	for (uint64_t i = 0; rc == 0 && i < v->n_entries; i++) {
 		uint64_t at = v->bat.offset + i * len, entry = 0, place, room;
-		bool is_bitmap = i % (v->chunk_ratio + 1) == v->chunk_ratio;
 
-		room = is_bitmap ? VHDX_BITMAP_LEN : v->block_len;
+		room = entry_len(v, i);
 		rc = table_read(&v->blocks.table, at, &entry, len, false);
 		if (rc < 0)
 			return error_set_errno(err, rc,

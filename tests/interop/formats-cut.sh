@@ -291,6 +291,22 @@ test_last_block() {
 	done
 }
 
+# So did QEMU once.
+test_vhdx_last_block() {
+	head -c 1050624 /dev/urandom >odd.raw
+	qemu-img convert -f raw -O vhdx -o block_size=1M odd.raw a.img
+	truncate -s -1046528 a.img
+	silent check -q -f vhdx a.img
+	same convert -f vhdx -O raw a.img b.img
+	cmp odd.raw b.img
+	assertEquals 'what is whole' 0 $?
+	truncate -s -512 a.img
+	qemu-img info -f vhdx a.img >out 2>theirs
+	refused "Could not open 'a.img': $(sed -n 's/^qemu-img: //p;q' theirs)" \
+		convert -f vhdx -O raw a.img b.img
+	counted 2 vhdx 1
+}
+
 # What a child has of its own is not its parent's when it is lost.
 test_children() {
 	for format in vpc vhdx; do
