@@ -108,12 +108,12 @@ static int write_in_use(struct parallels *p, bool is_in_use, struct error *err)
 	return 0;
 }
 
-static int look_for_end(void *context, const void *table, uint32_t n)
+static int look_for_end(void *context, const struct table_part *part)
 {
 	struct parallels *p = context;
-	const uint32_t *entries = table;
+	const uint32_t *entries = part->entries;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; i < part->n; i++) {
 		uint64_t place = le32toh(entries[i]) * p->unit;
 
 		if (place != 0 && place + p->cluster_len > p->end)
@@ -253,12 +253,12 @@ struct order {
 };
 
 /* 1: they are not. */
-static int look_for_order(void *context, const void *table, uint32_t n)
+static int look_for_order(void *context, const struct table_part *part)
 {
 	struct order *o = context;
-	const uint32_t *entries = table;
+	const uint32_t *entries = part->entries;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; i < part->n; i++) {
 		uint64_t place = le32toh(entries[i]) * o->p->unit;
 		uint64_t at = place / o->p->cluster_len;
 

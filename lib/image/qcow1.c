@@ -193,13 +193,13 @@ static void take_end(struct qcow1 *q, uint64_t end)
 		q->end = end;
 }
 
-static int look_for_cluster(void *context, const void *table, uint32_t n)
+static int look_for_cluster(void *context, const struct table_part *part)
 {
 	struct qcow1 *q = context;
-	const uint64_t *entries = table;
+	const uint64_t *entries = part->entries;
 	struct block_run run;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; i < part->n; i++) {
 		uint64_t entry = be64toh(entries[i]);
 
 		if (entry & QCOW1_COMPRESSED) {
@@ -212,14 +212,14 @@ static int look_for_cluster(void *context, const void *table, uint32_t n)
 	return 0;
 }
 
-static int look_for_table(void *context, const void *l1, uint32_t n)
+static int look_for_table(void *context, const struct table_part *part)
 {
 	struct qcow1 *q = context;
-	const uint64_t *entries = l1;
+	const uint64_t *entries = part->entries;
 	uint64_t n_entries = UINT64_C(1) << q->l2_bits;
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+	for (uint64_t i = 0; rc == 0 && i < part->n; i++) {
 		uint64_t at = be64toh(entries[i]);
 
 		if (at == 0)

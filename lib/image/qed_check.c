@@ -6,6 +6,7 @@
 #include "lib/base/error.h"
 #include "lib/image/format.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,31 +59,73 @@ int qed_find_whole(struct blocks *blocks, uint64_t offset,
 	return rc < 0 ? rc : blocks->ops->find(blocks, offset, false, run, err);
 }
 
+/* Through all tables, whose entries are looked at in turn. */
+struct walk {
+	struct qed *q;
+	bool is_repair;
+	uint64_t table;	 /* the one that is looked at */
+	uint64_t n_left; /* that the file can have */
+	int rc;		 /* < 0: what ended it */
+	struct error *err;
+};
+
 /* An entry that leads nowhere goes, or the image is refused. */
-static int drop(struct qed *q, uint64_t table, uint64_t index, bool is_repair,
-		struct error *err)
+static int drop(const struct walk *w, uint64_t index)
 {
-	if (is_repair)
-		return drop_entry(q, table, index, err);
-	return error_set(err, -EIO,
+	if (w->is_repair)
+		return drop_entry(w->q, w->table, index, w->err);
+	return error_set(w->err, -EIO,
 			 "QED tables lead beyond the file's end: it has to be "
 			 "repaired before it can be written to");
 }
 
-static int look_through(struct qed *q, uint64_t table, bool is_repair,
-			struct error *err)
+static int look_at_clusters(void *context, const struct table_part *part)
 {
-	int rc = 0;
+	struct walk *w = context;
+	const uint64_t *entries = part->entries;
 
-	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
-		uint64_t entry = 0;
+	for (uint64_t i = 0; w->rc == 0 && i < part->n; i++) {
+		uint64_t entry = le64toh(entries[i]);
 
-		rc = read_entry(q, table, i, &entry, err);
-		if (rc == 0 && entry > QED_ENTRY_ZERO &&
-		    !qed_is_in_file(q, entry, q->cluster_len))
-			rc = drop(q, table, i, is_repair, err);
+		if (entry > QED_ENTRY_ZERO &&
+		    !qed_is_in_file(w->q, entry, w->q->cluster_len))
+			w->rc = drop(w, part->first + i);
 	}
-	return rc;
+	return w->rc < 0;
+}
+
+static int look_through(const struct walk *from, uint64_t table,
+			table_look *look)
+{
+	struct walk w = *from;
+	int rc;
+
+	w.table = table;
+	rc = table_walk(&w.q->blocks.table, table, w.q->n_entries,
+			sizeof(uint64_t), look, &w);
+	return rc < 0 ? error_set_errno(w.err, rc, "Could not read a table")
+		      : w.rc;
+}
+
+static int look_at_tables(void *context, const struct table_part *part)
+{
+	struct walk *w = context;
+	const uint64_t *entries = part->entries;
+
+	for (uint64_t i = 0; w->rc == 0 && i < part->n; i++) {
+		uint64_t table = le64toh(entries[i]);
+
+		if (table == 0)
+			continue;
+		if (!qed_is_in_file(w->q, table, w->q->table_len))
+			w->rc = drop(w, part->first + i);
+		else if (w->n_left-- == 0)
+			w->rc = error_set(w->err, -EIO,
+					  "QED tables are in use twice");
+		else
+			w->rc = look_through(w, table, look_at_clusters);
+	}
+	return w->rc < 0;
 }
 
 /*
@@ -92,28 +135,15 @@ static int look_through(struct qed *q, uint64_t table, bool is_repair,
  */
 int qed_look_through_tables(struct qed *q, bool is_repair, struct error *err)
 {
-	uint64_t file_size, n_left;
+	struct walk w = { .q = q, .is_repair = is_repair, .err = err };
+	uint64_t file_size;
 	int rc = image_file_size(q->blocks.file, &file_size);
 
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not get the file's size");
-	n_left = file_size / q->table_len + 1;
-	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
-		uint64_t table = 0;
-
-		rc = read_entry(q, q->l1_offset, i, &table, err);
-		if (rc < 0 || table == 0)
-			continue;
-		if (!qed_is_in_file(q, table, q->table_len))
-			rc = drop(q, q->l1_offset, i, is_repair, err);
-		else if (n_left-- == 0)
-			return error_set(err, -EIO,
-					 "QED tables are in use twice");
-		else
-			rc = look_through(q, table, is_repair, err);
-	}
-	return rc;
+	w.n_left = file_size / q->table_len + 1;
+	return look_through(&w, q->l1_offset, look_at_tables);
 }
 
 static __attribute__((format(printf, 4, 5))) int

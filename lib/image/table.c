@@ -5,11 +5,16 @@
  */
 #include "lib/image/table.h"
 
+#include "lib/base/cleanup.h"
 #include "lib/image/file.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum {
+	PART_LEN = 256 << 10, /* of a table that is walked through */
+};
 
 void table_init(struct table *table, const struct image_file *file)
 {
@@ -143,29 +148,70 @@ uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
 		       : table->hole_end - host_offset;
 }
 
+static bool is_zero(const uint8_t *data, uint64_t len)
+{
+	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* Is there a hole, and as many of the len bytes are whole entries in it? */
+static bool is_part_in_hole(const struct table *table, uint64_t host_offset,
+			    size_t entry_len, uint64_t *len)
+{
+	uint64_t left;
+
+	if (!is_in_hole(table, host_offset, entry_len))
+		return false;
+	left = table->hole_end - host_offset;
+	if (*len > left)
+		*len = left - left % entry_len;
+	return true;
+}
+
+/* The entries of len bytes, or one if all are zero: a hole may be behind them.
+ * Past the pages, which would not be asked for again. */
+static int read_part(struct table *table, uint64_t host_offset,
+		     size_t entry_len, uint64_t len, struct table_part *part)
+{
+	int rc = image_file_read(table->file, host_offset, part->entries, len);
+
+	if (rc < 0)
+		return rc;
+	if (is_zero(part->entries, len))
+		look_for_hole(table, host_offset + len);
+	else
+		part->n = len / entry_len;
+	return 0;
+}
+
 int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
 	       size_t entry_len, table_look *look, void *context)
 {
-	uint64_t entries[512]; /* or twice as many of half that */
-	const uint64_t len = entry_len, n_max = sizeof(entries) / len;
+	_cleanup_free_ uint8_t *buf = NULL;
+	uint64_t left = n * entry_len;
 	int rc = 0;
 
-	while (rc == 0 && n > 0) {
-		uint64_t part =
-			table_count_zeroes(table, host_offset, n * len) / len;
+	buf = malloc(left < PART_LEN ? left + 1 : PART_LEN);
+	if (buf == NULL)
+		return -ENOMEM;
+	while (rc == 0 && left > 0) {
+		struct table_part part = {
+			.first = n - left / entry_len,
+			.entries = buf,
+			.n = 1,
+		};
+		uint64_t len = left;
 
-		if (part > 0) {
-			entries[0] = 0;
-			rc = look(context, entries, 1);
+		if (is_part_in_hole(table, host_offset, entry_len, &len)) {
+			memset(buf, 0, entry_len);
 		} else {
-			part = n < n_max ? n : n_max;
-			rc = table_read(table, host_offset, entries,
-					(size_t)(part * len), false);
-			if (rc == 0)
-				rc = look(context, entries, (uint32_t)part);
+			len = len < PART_LEN ? len : PART_LEN;
+			rc = read_part(table, host_offset, entry_len, len,
+				       &part);
 		}
-		host_offset += part * len;
-		n -= part;
+		if (rc == 0)
+			rc = look(context, &part);
+		host_offset += len;
+		left -= len;
 	}
 	return rc;
 }

@@ -44,13 +44,19 @@ int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
  * one page read at most. */
 uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
 			    uint64_t len);
+struct table_part {
+	uint64_t first; /* index of entries[0] */
+	void *entries;	/* as they are stored */
+	uint64_t n;
+};
+
 /*
- * All n entries of 4 or 8 bytes from host_offset on, as they are stored, by
- * parts and in order, but that of zeroes in a row one is shown: a table may be
- * said to be longer than the file. Ends when look returns other than 0, with
- * that. look may walk through another table.
+ * All n entries of 4 or 8 bytes from host_offset on, by parts and in order, but
+ * that of zeroes in a row one may be shown: a table may be said to be longer
+ * than the file. Ends when look returns other than 0, with that. look may walk
+ * through another table, and write to this one.
  */
-typedef int table_look(void *context, const void *entries, uint32_t n);
+typedef int table_look(void *context, const struct table_part *part);
 int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
 	       size_t entry_len, table_look *look, void *context);
 int table_write(struct table *table, uint64_t host_offset, const void *buf,

@@ -153,12 +153,12 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 }
 
 /* The numbers in a part of the map: the one after the last is next. */
-static int look_for_last(void *context, const void *table, uint32_t n)
+static int look_for_last(void *context, const struct table_part *part)
 {
 	struct vdi *vdi = context;
-	const uint32_t *entries = table;
+	const uint32_t *entries = part->entries;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; i < part->n; i++) {
 		uint32_t entry = le32toh(entries[i]);
 
 		if (entry < VDI_ENTRY_DISCARDED && entry >= vdi->next)

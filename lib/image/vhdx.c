@@ -16,6 +16,7 @@
 #include "lib/image/guid.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <string.h>
 
 static int probe(const uint8_t *head, size_t len, uint64_t file_size)
@@ -224,18 +225,17 @@ static const struct blocks_ops differencing_ops = {
 };
 
 /* In QEMU's words. */
-static int refuse_truncated(const struct vhdx *v, uint64_t index,
-			    uint64_t offset, uint64_t len, struct error *err)
+static void refuse_truncated(const struct vhdx *v, uint64_t index,
+			     uint64_t offset, uint64_t len, struct error *err)
 {
 	bool is_start = offset >= v->blocks.known_len;
 
-	return error_set(err, -EINVAL,
-			 "VHDX BAT entry %llu %s offset %llu points after end "
-			 "of file (%llu). Image has probably been truncated.",
-			 (unsigned long long)index, is_start ? "start" : "end",
-			 (unsigned long long)(is_start ? offset
-						       : offset + len - 1),
-			 (unsigned long long)v->blocks.known_len);
+	error_set(err, -EINVAL,
+		  "VHDX BAT entry %llu %s offset %llu points after end "
+		  "of file (%llu). Image has probably been truncated.",
+		  (unsigned long long)index, is_start ? "start" : "end",
+		  (unsigned long long)(is_start ? offset : offset + len - 1),
+		  (unsigned long long)v->blocks.known_len);
 }
 
 static bool is_in_file(uint64_t state)
@@ -259,33 +259,42 @@ static uint64_t entry_len(const struct vhdx *v, uint64_t index)
 		       : v->block_len;
 }
 
-/* What is not in a place for it is an error where it is read. */
+struct walk {
+	struct vhdx *v;
+	struct error *err;
+};
+
+/* 1: refused. What is not in a place for it is an error where it is read. */
+static int look_at_ends(void *context, const struct table_part *part)
+{
+	const struct walk *w = context;
+	const uint64_t *entries = part->entries;
+
+	for (uint64_t i = 0; i < part->n; i++) {
+		uint64_t entry = le64toh(entries[i]), index = part->first + i;
+		uint64_t place = entry >> VHDX_ENTRY_OFFSET_BITS
+						  << VHDX_ENTRY_OFFSET_BITS;
+		uint64_t len = entry_len(w->v, index);
+
+		if (is_in_file(entry & VHDX_ENTRY_STATE) &&
+		    vhdx_is_place(w->v, place, len) &&
+		    !blocks_reaches(&w->v->blocks, place + len)) {
+			refuse_truncated(w->v, index, place, len, w->err);
+			return 1;
+		}
+	}
+	return 0;
+}
+
 static int check_file_end(struct vhdx *v, struct error *err)
 {
-	const uint64_t len = sizeof(uint64_t);
-	int rc = 0;
+	struct walk walk = { .v = v, .err = err };
+	int rc = table_walk(&v->blocks.table, v->bat.offset, v->n_entries,
+			    sizeof(uint64_t), look_at_ends, &walk);
 
-	for (uint64_t i = 0; rc == 0 && i < v->n_entries; i++) {
-		uint64_t at = v->bat.offset + i * len, entry = 0, place, room;
-
-		room = entry_len(v, i);
-		rc = table_read(&v->blocks.table, at, &entry, len, false);
-		if (rc < 0)
-			return error_set_errno(err, rc,
-					       "Could not read VHDX blocks");
-		entry = le64toh(entry);
-		place = entry >> VHDX_ENTRY_OFFSET_BITS
-					 << VHDX_ENTRY_OFFSET_BITS;
-		if (entry == 0)
-			i += table_count_zeroes(&v->blocks.table, at + len,
-						(v->n_entries - i - 1) * len) /
-			     len;
-		else if (is_in_file(entry & VHDX_ENTRY_STATE) &&
-			 vhdx_is_place(v, place, room) &&
-			 !blocks_reaches(&v->blocks, place + room))
-			rc = refuse_truncated(v, i, place, room, err);
-	}
-	return rc;
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not read VHDX blocks");
+	return rc > 0 ? -EINVAL : 0;
 }
 
 static int vhdx_open(struct image *image, struct error *err)

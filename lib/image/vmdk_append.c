@@ -22,12 +22,12 @@ struct search {
 	uint32_t last_grain; /* in the file: its sector */
 };
 
-static int look_for_grain(void *context, const void *table, uint32_t n)
+static int look_for_grain(void *context, const struct table_part *part)
 {
 	struct search *s = context;
-	const uint32_t *entries = table;
+	const uint32_t *entries = part->entries;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; i < part->n; i++) {
 		uint32_t sector = le32toh(entries[i]);
 
 		if (sector > s->last_grain)
@@ -36,14 +36,14 @@ static int look_for_grain(void *context, const void *table, uint32_t n)
 	return 0;
 }
 
-static int look_for_table(void *context, const void *directory, uint32_t n)
+static int look_for_table(void *context, const struct table_part *part)
 {
 	struct search *s = context;
-	const uint32_t *entries = directory;
+	const uint32_t *entries = part->entries;
 	uint32_t n_entries = s->extent->table_entries;
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < n; i++) {
+	for (uint64_t i = 0; rc == 0 && i < part->n; i++) {
 		uint64_t at = (uint64_t)le32toh(entries[i]) * VMDK_SECTOR;
 		uint64_t end = at + n_entries * sizeof(uint32_t);
 

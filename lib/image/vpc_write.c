@@ -31,12 +31,12 @@ uint64_t vpc_metadata_end(const struct vpc *vpc)
 	return (end + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
 }
 
-static int look_for_end(void *context, const void *table, uint32_t n)
+static int look_for_end(void *context, const struct table_part *part)
 {
 	struct vpc *vpc = context;
-	const uint32_t *entries = table;
+	const uint32_t *entries = part->entries;
 
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint64_t i = 0; i < part->n; i++) {
 		uint32_t entry = be32toh(entries[i]);
 		uint64_t end = (uint64_t)entry * IMAGE_SECTOR +
 			       vpc->bitmap_len + vpc->block_len;

@@ -277,6 +277,14 @@ test_lost_redundant_table() {
 file's end: nothing new can be written" convert -n -f raw -O vmdk disk a.img
 }
 
+# A table is read in large parts when it is looked through: one of 2 MiB here.
+test_long_table_is_read_at_once() {
+	vm-img create -q -f vhdx -o subformat=fixed,block_size=1M a.img 256G
+	vm-img -T bdrv_co_preadv_part info -f vhdx a.img >out 2>&1
+	n=$(grep -c bdrv_co_preadv_part out)
+	assertTrue "$n reads" "[ $n -gt 8 ] && [ $n -lt 40 ]"
+}
+
 test_vhdx_log_is_replayed() {
 	vm-img create -q -f vhdx -o block_size=1M a.img 40M
 	"$B/tests/tools/image-writer" write a.img state 3 60
