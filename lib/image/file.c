@@ -241,11 +241,18 @@ int image_file_punch(const struct image_file *file, uint64_t host_offset,
 							       : rc;
 }
 
-/* A reader beside it must never miss what is being cut off here. */
+/* A reader beside it must never miss what is being cut off here; nor may what
+ * another process has cut off become zeroes. */
 static int set_length(const struct image_file *file, uint64_t size)
 {
 	struct file_state *state = file_state_of(file);
+	uint64_t now = 0;
+	int rc = image_file_size(file, &now);
 
+	if (rc == 0)
+		rc = image_file_check_end(file, now);
+	if (rc < 0)
+		return rc;
 	if (size < atomic_load(&state->least_size))
 		atomic_store(&state->least_size, size);
 	if (ftruncate(file->fd, (off_t)size) < 0)

@@ -61,7 +61,7 @@ struct file_state {
 	 * the file, hold it shared.
 	 */
 	pthread_rwlock_t edges;
-	bool is_unsafe;
+	bool is_unsafe, was_locked;
 	atomic_int flush_error; /* the first one, for ever */
 	/*
 	 * Bytes that the file had when it was opened, or was last made shorter

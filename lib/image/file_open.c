@@ -113,7 +113,8 @@ static int empty(const struct image_file *file, const char *path,
 		      : 0;
 }
 
-/* Whoever had it open before may have made it shorter until now. */
+/* Whoever had it open before may have made it shorter until the first locks are
+ * taken; nobody may later. */
 static void note_size(const struct image_file *file)
 {
 	uint64_t size;
@@ -201,15 +202,19 @@ void image_file_close(struct image_file *file)
 int image_file_lock(const struct image_file *file, const char *path,
 		    const struct image_locks *locks, struct error *err)
 {
-	const struct file_ops *ops = file_state_of(file)->ops;
+	struct file_state *state = file_state_of(file);
+	const struct file_ops *ops = state->ops;
 	int rc;
 
 	if (ops != NULL)
 		return ops->lock != NULL ? ops->lock(file, locks, err) : 0;
 	rc = image_lock(file->fd, path, locks->used, locks->unshared, err);
-	if (rc == 0)
+	if (rc < 0)
+		return rc;
+	if (!state->was_locked)
 		note_size(file);
-	return rc;
+	state->was_locked = true;
+	return 0;
 }
 
 int image_file_lock_alone(const struct image_file *file, const char *path,

@@ -3,6 +3,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/file.h"
+#include "lib/image/lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,6 +73,7 @@ static void read_beyond_end_is_zero(void **state)
 /* What was there is not zero because another process has cut it off. */
 static void a_cut_file_is_an_error(void **state)
 {
+	const struct image_locks locks = { .used = IMAGE_LOCK_WRITER };
 	struct image_file *file = open_new(0);
 	uint64_t len = 0;
 	bool is_data;
@@ -88,7 +90,23 @@ static void a_cut_file_is_an_error(void **state)
 	assert_int_equal(image_file_extent(file, 4 * KIB, KIB, &is_data, &len),
 			 -EIO);
 	assert_true(file->is_cut);
-	/* This one is ours. */
+	/* It does not become longer by zeroes either, whatever it is locked
+	 * for by now. */
+	assert_int_equal(image_file_lock(file, path("a"), &locks, NULL), 0);
+	assert_int_equal(image_file_read(file, 100, buf, 16), -EIO);
+	assert_int_equal(image_file_truncate(file, 16 * KIB), -EIO);
+	image_file_close(file);
+}
+
+static void what_is_cut_off_here_is_no_error(void **state)
+{
+	struct image_file *file = open_new(0);
+	uint64_t len = 0;
+	bool is_data;
+	uint8_t buf[16];
+
+	(void)state;
+	assert_int_equal(image_file_truncate(file, 8 * KIB), 0);
 	assert_int_equal(image_file_truncate(file, 100), 0);
 	assert_int_equal(image_file_read(file, 100, buf, 16), 0);
 	assert_int_equal(image_file_truncate(file, 8 * KIB), 0);
@@ -342,6 +360,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(read_beyond_end_is_zero),
 		cmocka_unit_test(a_cut_file_is_an_error),
+		cmocka_unit_test(what_is_cut_off_here_is_no_error),
 		cmocka_unit_test(a_cut_direct_file_is_an_error),
 		cmocka_unit_test(vectors_are_whole),
 		cmocka_unit_test(offsets_are_checked),
