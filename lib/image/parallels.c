@@ -445,6 +445,22 @@ static int look_at_end(struct parallels *p, uint64_t end, bool is_repair,
 		      : 0;
 }
 
+/* Entries behind the disk's end, too: what they lead to is not free. */
+static int check_clusters(struct parallels *p, bool is_repair,
+			  struct image_check *check,
+			  struct blocks_census *census, struct error *err)
+{
+	uint64_t disk_len = p->blocks.size;
+	uint64_t len = p->n_entries * p->cluster_len;
+	int rc;
+
+	if (len - disk_len >= p->cluster_len)
+		p->blocks.size = len;
+	rc = blocks_check(&p->blocks, is_repair, check, census, err);
+	p->blocks.size = disk_len;
+	return rc;
+}
+
 static int look(struct image *image, unsigned repair, struct image_check *check,
 		struct error *err)
 {
@@ -459,7 +475,7 @@ static int look(struct image *image, unsigned repair, struct image_check *check,
 		check->n_corruptions_fixed += is_repair;
 	}
 	census.end = p->data_offset;
-	rc = blocks_check(&p->blocks, is_repair, check, &census, err);
+	rc = check_clusters(p, is_repair, check, &census, err);
 	if (rc < 0)
 		return rc;
 	if (is_repair && !p->blocks.is_damaged)

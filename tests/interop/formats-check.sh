@@ -107,6 +107,26 @@ test_parallels_lost_end() {
 	assertEquals 'can be written to' 1 $?
 }
 
+# The catalog may be longer than the disk.
+test_parallels_behind_the_disk() {
+	make_image parallels
+	poke a.img 32 "$(le32 7)"
+	same check -f parallels a.img
+	poke a.img 84 "$(le32 2)"
+	checked 2 'is another one' -f parallels
+	poke a.img 84 "$(le32 9000)"
+	checked 2 '^ERROR block 5: .* is beyond the file' -f parallels
+	qemu-img check -f parallels a.img >out 2>&1
+	assertEquals 'so does QEMU' 2 $?
+	refused "error while writing at byte 0: The catalog leads beyond the \
+file's end: it has to be repaired before it can be written to" \
+		convert -n -f raw -O parallels disk a.img
+	checked 0 'No errors' -f parallels -r all
+	same check -f parallels a.img
+	silent convert -n -f raw -O parallels disk a.img
+	assert_disk parallels
+}
+
 # Two blocks in one place: nobody can tell whose it is, and no header says
 # that all is well.
 test_parallels_twice() {
