@@ -10,6 +10,7 @@
 
 #define PARALLELS_MAGIC "WithoutFreeSpace"     /* entries in sectors */
 #define PARALLELS_MAGIC_EXT "WithouFreSpacExt" /* entries in clusters */
+#define PARALLELS_EXTENSION_MAGIC UINT64_C(0xab234cef23dcea87)
 
 enum {
 	PARALLELS_MAGIC_LEN = 16,
@@ -31,7 +32,7 @@ struct parallels_wire_header {
 	uint32_t in_use;
 	uint32_t data_offset; /* in sectors; 0: behind the table */
 	uint32_t flags;
-	uint64_t extension_offset;
+	uint64_t extension_offset; /* in sectors; 0: there is none */
 } __attribute__((packed));
 _Static_assert(sizeof(struct parallels_wire_header) == 64, "Parallels header");
 

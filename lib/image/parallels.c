@@ -314,6 +314,33 @@ static int check_catalog(struct parallels *p, struct error *err)
 				   "The catalog is beyond the file's end");
 }
 
+/* Nothing here needs what the extension holds, dirty bitmaps; but where there is
+ * none the header is not what it seems. QEMU ignores it, too, where it writes. */
+static int check_extension(const struct parallels_wire_header *w,
+			   const struct image_file *file, struct error *err)
+{
+	uint64_t offset = le64toh(w->extension_offset), magic = 0;
+	int rc;
+
+	if (offset == 0 || !file->is_read_only)
+		return 0;
+	rc = offset > INT64_MAX / IMAGE_SECTOR
+		     ? -EINVAL
+		     : image_file_read(file, offset * IMAGE_SECTOR, &magic,
+				       sizeof(magic));
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Failed to read Format Extension "
+				       "cluster");
+	if (le64toh(magic) != PARALLELS_EXTENSION_MAGIC)
+		return error_set(err, -EINVAL,
+				 "Wrong parallels Format Extension magic: "
+				 "0x%llx, expected: 0x%llx",
+				 (unsigned long long)le64toh(magic),
+				 (unsigned long long)PARALLELS_EXTENSION_MAGIC);
+	return 0;
+}
+
 static int parallels_open(struct image *image, struct error *err)
 {
 	struct parallels *p = calloc(1, sizeof(*p));
@@ -327,6 +354,8 @@ static int parallels_open(struct image *image, struct error *err)
 		error_set_errno(err, rc, "Could not read the header");
 	else
 		rc = take_header(p, image, &w, err);
+	if (rc == 0)
+		rc = check_extension(&w, image->file, err);
 	if (rc < 0) {
 		free(p);
 		return rc;

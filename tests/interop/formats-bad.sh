@@ -241,6 +241,12 @@ test_parallels() {
 	bad 'Catalog is too short for the disk' parallels 36 "$(le64 -1)"
 	bad 'Catalog is too short for the disk' parallels 32 "$(le32 0)"
 	bad 'Image not in Parallels format' parallels 16 "$(le32 3)"
+	for sector in 1 8 100000; do
+		bad_both 'Wrong parallels Format Extension magic: 0x0, expected: 0xab234cef23dcea87' \
+			parallels 56 "$(le64 $sector)"
+	done
+	bad 'Failed to read Format Extension cluster: Invalid argument' \
+		parallels 56 "$(le64 -1)"
 }
 
 test_qed() {
@@ -272,6 +278,13 @@ test_qcow1() {
 		qcow 24 "$(be64 1)"
 	bad 'Backing file name too long' qcow 8 "$(be64 48)$(be32 1024)"
 	bad_both 'invalid encryption method in qcow header' qcow 36 "$(be32 2)"
+	seq 1 2000 >disk
+	qemu-img convert -f raw -O qcow disk a.img
+	poke a.img 4096 "$(be64 8200)"
+	refused "error while reading block status at offset 0: Cluster at \
+offset 8200 is not at a sector" convert -f qcow -O raw a.img b.img
+	qemu-img convert -f qcow -O raw a.img b.img 2>err
+	assertEquals "so does QEMU: $(cat err)" 1 $?
 }
 
 test_bochs() {
