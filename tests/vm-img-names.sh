@@ -178,6 +178,55 @@ test_integrity() {
 	assertTrue 'the rest is told' 'grep -q virtual-size out'
 }
 
+# A descriptor's extents may be anywhere, and are what its maker wants: info
+# tells, and looks at none of them.
+test_vmdk_extents_elsewhere() {
+	mkdir here here/sub there
+	for disk in f a s; do
+		kind=monolithicFlat
+		[ $disk != s ] || kind=twoGbMaxExtentSparse
+		qemu-img create -q -f vmdk -o subformat=$kind here/$disk.vmdk 1M
+	done
+	qemu-io -f vmdk -c 'write -P 1 0 64k' here/f.vmdk >/dev/null
+	qemu-io -f vmdk -c 'write -P 2 64k 64k' here/s.vmdk >/dev/null
+	mv here/f-flat.vmdk here/sub
+	mv here/a-flat.vmdk there
+	mv here/s-s001.vmdk there
+	sed -i 's,"f-,"sub/f-,' here/f.vmdk
+	sed -i "s,\"a-,\"$dir/there/a-," here/a.vmdk
+	sed -i 's,"s-,"../there/s-,' here/s.vmdk
+	for disk in f a s; do
+		same info --backing-chain here/$disk.vmdk
+		same map --output=json here/$disk.vmdk
+		same measure -O raw here/$disk.vmdk
+		same compare here/$disk.vmdk here/$disk.vmdk
+		same check here/$disk.vmdk
+		qemu-img convert -O raw here/$disk.vmdk theirs.raw
+		silent convert -O raw here/$disk.vmdk ours.raw
+		assertTrue "$disk" 'cmp theirs.raw ours.raw'
+		vm-img info here/$disk.vmdk | grep -v 'disk size' >ours.info
+		qemu-img info here/$disk.vmdk |
+			grep -v 'disk size\|cluster.size' >theirs.info
+		assertEquals "$disk" '' "$(diff theirs.info ours.info)"
+	done
+	random in.raw 1M
+	silent convert -n -O vmdk in.raw here/s.vmdk
+	assertEquals 'Images are identical.' \
+		"$(qemu-img compare in.raw here/s.vmdk)"
+	strace -f -o trace -e trace=open,openat vm-img info here/a.vmdk >out
+	assertTrue 'traced' 'grep -q here/a.vmdk trace'
+	assertFalse 'opened' 'grep -q there/a-flat trace'
+	rm -r there
+	assertTrue 'info' 'vm-img info here/a.vmdk >out'
+	assertEquals "vm-img: here/s.vmdk: Extent 'here/../there/s-s001.vmdk' is missing: No such file or directory
+1" "$(
+		vm-img info --integrity here/s.vmdk 2>&1 >out
+		echo $?
+	)"
+	refused "Could not open 'here/a.vmdk': Could not open '$dir/there/a-flat.vmdk': No such file or directory" \
+		info --backing-chain here/a.vmdk
+}
+
 test_object() {
 	printf '\377\376' >bin
 	for object in secret,id=a secret,data=a secret,id=a,data=b \

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * info: what an image says of itself. Nothing but the file itself is opened
- * unless --backing-chain asks for it, so that a look at an image of unknown
- * origin touches no file of its maker's choice.
+ * info: what an image says of itself. Nothing but the file itself, and a VMDK
+ * disk's extents beside it, is opened unless --backing-chain asks for it, so
+ * that a look at an image of unknown origin touches no file of its maker's
+ * choice.
  */
 #include "vm-img/info.h"
 #include "lib/base/cleanup.h"
@@ -30,7 +31,7 @@ const struct option_spec info_options[] = {
 	  "how requests should be aligned, and how long they may be" },
 	{ 't', "cache", "MODE", "how it would be opened (default: writeback)" },
 	{ OPTION_INTEGRITY, "integrity", NULL,
-	  "name backing and data files that are missing" },
+	  "name backing, data and extent files that are missing" },
 	{ 'U', "force-share", NULL, "open although another one writes it" },
 	OPTIONS_SOURCE,
 	OPTIONS_END,
@@ -81,6 +82,8 @@ static int look_at(struct link *link, const struct request *request,
 	struct stat st;
 	int rc;
 
+	if (!request->wants_chain)
+		flags |= IMAGE_ALONE;
 	if (path == request->path)
 		link->image = open_or_report(path, format, flags);
 	else if (image_backing_name_check(path, NULL) < 0)
@@ -127,7 +130,7 @@ static bool find_missing(const struct link *link)
 	const struct image_info *info = &link->info;
 	const char *image = image_path(link->image);
 	_cleanup_free_ char *data_file = NULL;
-	bool has_data, has_backing;
+	bool is_whole;
 
 	for (unsigned i = 0; i < info->n_rows; i++)
 		if (strcmp(info->rows[i].json_name, "data-file") == 0) {
@@ -135,9 +138,14 @@ static bool find_missing(const struct link *link)
 			data_file = image_backing_resolve(image,
 							  info->rows[i].text);
 		}
-	has_data = !is_missing(image, "Data file", data_file);
-	has_backing = !is_missing(image, "Backing file", info->backing_path);
-	return !has_data || !has_backing;
+	is_whole = !is_missing(image, "Data file", data_file);
+	for (unsigned i = 0; i < info->n_extents; i++)
+		if (*info->extents[i].path != '\0' &&
+		    is_missing(image, "Extent", info->extents[i].path))
+			is_whole = false;
+	if (is_missing(image, "Backing file", info->backing_path))
+		is_whole = false;
+	return !is_whole;
 }
 
 /* The image under this one; NULL: none, or nobody asks for it. */

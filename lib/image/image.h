@@ -66,6 +66,9 @@ enum image_open_flags {
 	/* It will be resized. Without it image_resize() asks for that lock
 	 * itself, and is what fails where another forbids it. */
 	IMAGE_RESIZE = 1 << 13,
+	/* Open no file that the image names in another folder (info): what is
+	 * in there cannot be read. */
+	IMAGE_ALONE = 1 << 14,
 };
 
 /* QEMU's null-co and null-aio: no file, but a size; writes are forgotten. */

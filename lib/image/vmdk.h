@@ -12,7 +12,9 @@
 
 struct vmdk_extent {
 	struct blocks blocks;
-	struct image_file *own_file; /* NULL: the image's own */
+	/* NULL: the image's own; of another type than ZERO that is not
+	 * embedded: not opened. */
+	struct image_file *own_file;
 	char *path;
 	enum vmdk_extent_type type;
 	bool is_embedded; /* header, descriptor and grains in one file */

@@ -3,9 +3,8 @@
  * Line by line; what is not known is passed over, as there is much that only
  * VMware's programs need. Only extents must be understood, each of them.
  *
- * An extent's name comes from whoever made the image: it is the name of a
- * file in the descriptor's own folder, and nothing else. A descriptor that
- * could name any file would show it to whoever has the image converted.
+ * An extent's name comes from whoever made the image: it is a plain path, and
+ * whether a file of another folder is opened is not decided here.
  */
 #include "lib/image/vmdk_descriptor.h"
 
@@ -147,17 +146,6 @@ static bool take_type(char **at, enum vmdk_extent_type *type)
 	return false;
 }
 
-static int check_name(const char *name, struct error *err)
-{
-	if (name[0] != '\0' && strchr(name, '/') == NULL &&
-	    strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
-		return 0;
-	return error_set(err, -EINVAL,
-			 "VMDK extent '%.128s' is not a file in the "
-			 "descriptor's own folder",
-			 name);
-}
-
 /* The rest of an extent's line, behind its type. */
 static int parse_extent_file(struct vmdk_line *l, char *at, const char *line,
 			     struct error *err)
@@ -171,12 +159,10 @@ static int parse_extent_file(struct vmdk_line *l, char *at, const char *line,
 	while (*at == ' ' || *at == '\t')
 		at++;
 	end = *at == '"' ? strchr(at + 1, '"') : NULL;
-	if (end == NULL)
+	if (end == NULL || end == at + 1)
 		return error_set(err, -EINVAL, "Invalid extent line: %.128s",
 				 line);
 	rc = take_quoted(&l->name, at, err);
-	if (rc == 0)
-		rc = check_name(l->name, err);
 	if (rc < 0)
 		return rc;
 	at = end + 1;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Opening a VMDK disk: its descriptor, from a file of its own or from within
- * the disk's, and the extents that this names.
+ * the disk's, and the extents that this names. One in another folder than the
+ * descriptor's could be any file, which whoever has the disk converted would
+ * be shown: the caller has a say in that, as with a backing file.
  */
 #include "lib/image/vmdk.h"
 
@@ -41,6 +43,11 @@ static int flat_find(struct blocks *blocks, uint64_t offset, bool nowait,
 		run->kind = BLOCK_ZERO;
 		return 0;
 	}
+	if (e->own_file == NULL)
+		return error_set(err, -EACCES,
+				 "VMDK extent '%s' is in another folder, and "
+				 "was not opened",
+				 e->path);
 	run->kind = BLOCK_DATA;
 	run->host_offset = e->flat_offset + offset;
 	if (run->len > blocks->size - offset)
@@ -165,6 +172,35 @@ static int open_embedded(struct vmdk *v, struct image *image, struct error *err)
 	return add_extent(v, image, e, err);
 }
 
+/* Names are plain paths, also one that would be no file's on a command line. */
+static char *path_of(const struct image *image, const char *name)
+{
+	char *plain, *path = image_path_beside(image->path, name);
+
+	if (path == NULL || !image_name_is_null(path))
+		return path;
+	if (asprintf(&plain, "./%s", path) < 0)
+		plain = NULL;
+	free(path);
+	return plain;
+}
+
+/* Not opened: 1. */
+static int open_own_file(struct vmdk_extent *e, const struct image *image,
+			 const struct vmdk_line *line, struct error *err)
+{
+	bool is_elsewhere = strchr(line->name, '/') != NULL;
+
+	if (is_elsewhere && image->flags & IMAGE_ALONE)
+		return 1;
+	if (is_elsewhere && image->may_open != NULL &&
+	    !image->may_open(image->policy_context, e->path))
+		return error_set(err, -EACCES,
+				 "VMDK extent '%s' is not allowed", e->path);
+	return image_file_open(&e->own_file, e->path,
+			       image_other_file_flags(image), err);
+}
+
 static int open_line(struct vmdk_extent *e, struct image *image,
 		     const struct vmdk_line *line, struct error *err)
 {
@@ -184,13 +220,12 @@ static int open_line(struct vmdk_extent *e, struct image *image,
 				    "Cannot use relative paths with VMDK "
 				    "descriptor file '%s'",
 				    image->path);
-	e->path = image_path_beside(image->path, line->name);
+	e->path = path_of(image, line->name);
 	if (e->path == NULL)
 		return -ENOMEM;
-	rc = image_file_open(&e->own_file, e->path,
-			     image_other_file_flags(image), err);
-	if (rc < 0)
-		return rc;
+	rc = open_own_file(e, image, line, err);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
 	if (line->type == VMDK_EXTENT_SPARSE ||
 	    line->type == VMDK_EXTENT_VMFS_SPARSE)
 		return vmdk_sparse_open(e, image, e->own_file, err);

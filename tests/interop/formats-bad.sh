@@ -167,14 +167,35 @@ descriptor() { # EXTENT-LINE
 	printf 'createType="monolithicFlat"\n%s\n' "$1" >>good.img
 }
 
-# A stranger's descriptor asks for files that are not its own.
+# Extents are files or block devices, by plain paths and nothing else.
 test_vmdk_extent_names() {
 	: >secret
-	for name in /etc/passwd ../secret ./secret .. . '' nbd://host/x/y; do
+	mkfifo fifo
+	# QEMU waits for the other end of a FIFO.
+	descriptor 'RW 1 FLAT "fifo" 0'
+	bad "'file' driver requires 'fifo' to be a regular file" vmdk
+	for name in . ..; do
 		descriptor "RW 1 FLAT \"$name\" 0"
-		bad "VMDK extent '$name' is not a file in the descriptor's own folder" \
+		bad_both "'file' driver requires '$name' to be a regular file" \
 			vmdk
 	done
+	for name in "$dir/fifo" /dev/null; do
+		descriptor "RW 1 FLAT \"$name\" 0"
+		mv good.img a.img
+		refused "Could not open 'a.img': 'file' driver requires '$name' to be a regular file" \
+			map -f vmdk a.img
+	done
+	for name in ./. nbd://host/x/y; do
+		descriptor "RW 1 FLAT \"$name\" 0"
+		mv good.img a.img
+		same map -f vmdk a.img
+	done
+	descriptor 'RW 1 FLAT "null-co://" 0'
+	mv good.img a.img
+	refused "Could not open 'a.img': Could not open './null-co://': No such file or directory" \
+		map -f vmdk a.img
+	descriptor 'RW 1 FLAT "" 0'
+	bad 'Invalid extent line: RW 1 FLAT "" 0' vmdk
 	descriptor 'RW 1 FLAT "json:{}" 0'
 	bad "Could not open 'json:{}': No such file or directory" vmdk
 	descriptor 'RW 1 FLAT "secret"'

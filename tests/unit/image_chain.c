@@ -83,6 +83,20 @@ static void make_raw(const char *path, uint64_t size, const char *start)
 	assert_int_equal(pwrite(fd, start, strlen(start), 0), strlen(start));
 }
 
+/* A descriptor of one flat extent. */
+static void make_vmdk(const char *path, const char *extent)
+{
+	_cleanup_free_ char *text = NULL;
+
+	assert_true(asprintf(&text,
+			     "# Disk DescriptorFile\nversion=1\nCID=1\n"
+			     "createType=\"monolithicFlat\"\n"
+			     "RW %d FLAT \"%s\" 0\n",
+			     SIZE / IMAGE_SECTOR, extent) > 0);
+	unlink(path);
+	make_raw(path, strlen(text), text);
+}
+
 static struct image *open_image(const char *path, unsigned flags)
 {
 	const struct image_open_options how = { .flags = flags };
@@ -228,6 +242,51 @@ static void policy_decides(void **state)
 	assert_refused("a", &how, -EACCES,
 		       "Could not open backing file: Backing file "
 		       "'sub/../raw' is not allowed");
+}
+
+/* In the image's own folder there are only the maker's own files. */
+static void policy_decides_on_extents(void **state)
+{
+	unsigned n_asked = 0;
+	const struct image_open_options how = { .may_open = is_in_sub,
+						.policy_context = &n_asked };
+	struct image *image = NULL;
+
+	(void)state;
+	make_raw("raw", SIZE, "x");
+	make_raw("sub/b", SIZE, "b");
+	make_vmdk("a", "raw");
+	assert_int_equal(image_open(&image, "a", &how, NULL), 0);
+	image_abandon(image);
+	assert_int_equal(n_asked, 0);
+	make_vmdk("a", "sub/b");
+	assert_int_equal(image_open(&image, "a", &how, NULL), 0);
+	image_abandon(image);
+	assert_int_equal(n_asked, 1);
+	make_vmdk("a", "./raw");
+	assert_refused("a", &how, -EACCES,
+		       "VMDK extent './raw' is not allowed");
+	assert_int_equal(n_asked, 2);
+}
+
+/* Nothing is made up of what was not looked at. */
+static void extent_that_is_left_alone(void **state)
+{
+	static const struct image_open_options how = {
+		.flags = IMAGE_READ_ONLY | IMAGE_METADATA_ONLY | IMAGE_ALONE
+	};
+	struct image *image = NULL;
+	struct error err = ERROR_INIT;
+	char byte;
+
+	(void)state;
+	make_vmdk("a", "sub/none");
+	assert_int_equal(image_open(&image, "a", &how, NULL), 0);
+	assert_int_equal(image_size(image), SIZE);
+	assert_int_equal(image_read(image, 0, &byte, 1, &err), -EACCES);
+	assert_string_equal(err.text, "VMDK extent 'sub/none' is in another "
+				      "folder, and was not opened");
+	image_abandon(image);
 }
 
 static void missing_backing_file(void **state)
@@ -388,6 +447,8 @@ int main(void)
 		TEST(map_walks_the_chain),
 		TEST(protocols_are_no_paths),
 		TEST(policy_decides),
+		TEST(policy_decides_on_extents),
+		TEST(extent_that_is_left_alone),
 		TEST(missing_backing_file),
 		TEST(loops_end),
 		TEST(depth_is_bounded),

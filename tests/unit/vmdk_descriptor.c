@@ -27,7 +27,7 @@ static void test_all_fields(void **state)
 				   "createType=\"twoGbMaxExtentFlat\"\r\n"
 				   "parentFileNameHint=\"../base disk.vmdk\"\n"
 				   "RW 4192256 FLAT \"a b-f001.vmdk\" 63\n"
-				   "RW 100\tSPARSE \"s.vmdk\"\n"
+				   "RW 100\tSPARSE \"/a/../s.vmdk\"\n"
 				   "RW 7 ZERO\n"
 				   "ddb.adapterType = \"ide\"\n";
 	struct vmdk_descriptor d;
@@ -46,7 +46,7 @@ static void test_all_fields(void **state)
 	assert_int_equal(d.lines[0].offset, 63);
 	assert_string_equal(d.lines[0].name, "a b-f001.vmdk");
 	assert_int_equal(d.lines[1].type, VMDK_EXTENT_SPARSE);
-	assert_string_equal(d.lines[1].name, "s.vmdk");
+	assert_string_equal(d.lines[1].name, "/a/../s.vmdk");
 	assert_int_equal(d.lines[2].type, VMDK_EXTENT_ZERO);
 	assert_null(d.lines[2].name);
 	vmdk_descriptor_deinit(&d);
@@ -74,10 +74,6 @@ static void test_nothing_at_all(void **state)
 static void test_refused_lines(void **state)
 {
 	static const char *const lines[] = {
-		"RW 1 FLAT \"/etc/passwd\" 0",
-		"RW 1 FLAT \"../a\" 0",
-		"RW 1 FLAT \"b/a\" 0",
-		"RW 1 SPARSE \"..\"",
 		"RW 1 SPARSE \"\"",
 		"RW 1 SPARSE \"a",
 		"RW 1 SPARSE a",
