@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# blkdebug and throttle over an image rather than over its file, where what is
+# blkdebug, throttle, compress and preallocate over an image rather than over its file, where what is
 # in which image of its chain is told as if they were not there; and raw, which
 # is one layer. Beside qemu-img.
 # shellcheck disable=SC2154,SC2317 # dir is set by test_dir; before() is called
@@ -36,6 +36,8 @@ filters() {
 	echo "driver=throttle,throttle-group=g,$(under file)"
 	echo "driver=blkdebug,image.driver=throttle,image.throttle-group=g,\
 $(under image.file)"
+	echo "driver=compress,$(under file)"
+	echo "driver=preallocate,file.driver=compress,$(under file.file)"
 }
 
 test_map() {

@@ -49,6 +49,7 @@ vm-img_SRCS := \
 	vm-img/snapshot.c \
 	vm-img/source.c \
 	vm-img/source_blkdebug.c \
+	vm-img/source_filter.c \
 	vm-img/source_name.c \
 	vm-img/source_nbd.c \
 	vm-img/source_node.c \

@@ -6,7 +6,6 @@
 #include "lib/base/text.h"
 #include "vm-img/format_options.h"
 #include "vm-img/keys.h"
-#include "vm-img/object.h"
 #include "vm-img/source_name.h"
 
 #include <errno.h>
@@ -55,15 +54,26 @@ static bool is_protocol(const char *driver)
 bool source_driver_is_file(const char *driver)
 {
 	return driver != NULL &&
-	       (is_protocol(driver) || is(driver, "throttle") ||
+	       (is_protocol(driver) || source_is_filter(driver) ||
 		is(driver, "quorum") || is(driver, "copy-on-read"));
 }
 
 int source_check_driver(const char *driver, struct error *err)
 {
+	/* QEMU's, for machines that run or what is no image. */
+	static const char *const others[] = {
+		"copy-before-write", "host_cdrom",	"nvme",
+		"replication",	     "snapshot-access", "vvfat",
+	};
+
 	if (driver == NULL || source_driver_is_file(driver) ||
 	    format_options_is_format(driver))
 		return 0;
+	for (unsigned i = 0; i < array_size(others); i++)
+		if (is(driver, others[i]))
+			return error_set(err, -ENOTSUP,
+					 "Driver '%s' is not supported",
+					 driver);
 	return error_set(err, -EINVAL, "Unknown driver '%s'", driver);
 }
 
@@ -222,54 +232,18 @@ static int read_blkdebug(struct source_reader *r, const char *prefix,
 	return rc;
 }
 
-static int read_throttle(struct source_reader *r, const char *prefix,
-			 struct source_name *name, struct error *err)
-{
-	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
-	struct source_layer *layer = push(r, IMAGE_LAYER_THROTTLE);
-	const char *group = take(r, prefix, "throttle-group");
-	int rc;
-
-	if (layer == NULL)
-		return -ENOMEM;
-	rc = source_read_child(r, prefix, "file", &under, err);
-	if (rc < 0)
-		return rc;
-	if (group == NULL)
-		return error_set(err, -EINVAL,
-				 "Please specify a throttle group");
-	layer->layer.throttle = object_throttle(group);
-	if (layer->layer.throttle == NULL)
-		return error_set(err, -EINVAL,
-				 "Throttle group '%s' does not exist", group);
-	source_name_add(name, "driver", "throttle");
-	source_name_add_option(name, r->keys, prefix, "throttle-group");
-	source_name_add_child(name, "file", &under);
-	return 0;
-}
-
-static int take_size(struct source_reader *r, const char *prefix,
-		     const char *name, uint64_t *size, bool *has,
-		     struct error *err)
-{
-	const char *text = take(r, prefix, name);
-
-	*has = text != NULL;
-	return text == NULL ? 0 : image_size_parse(name, text, size, err);
-}
-
 static int take_window(struct source_reader *r, const char *prefix,
 		       struct error *err)
 {
 	struct image_window window = { .offset = 0 };
 	struct source_layer *layer;
 	bool has_offset;
-	int rc = take_size(r, prefix, "offset", &window.offset, &has_offset,
-			   err);
+	int rc = source_take_size(r, prefix, "offset", &window.offset,
+				  &has_offset, err);
 
 	if (rc == 0)
-		rc = take_size(r, prefix, "size", &window.size,
-			       &window.has_size, err);
+		rc = source_take_size(r, prefix, "size", &window.size,
+				      &window.has_size, err);
 	if (rc < 0 || (!has_offset && !window.has_size))
 		return rc;
 	layer = push(r, IMAGE_LAYER_WINDOW);
@@ -367,8 +341,8 @@ int source_read_node(struct source_reader *r, const char *prefix,
 		return read_nbd(r, prefix, name, err);
 	if (is(driver, "blkdebug"))
 		return read_blkdebug(r, prefix, name, err);
-	if (is(driver, "throttle"))
-		return read_throttle(r, prefix, name, err);
+	if (source_is_filter(driver))
+		return source_read_filter(r, prefix, driver, name, err);
 	if (is(driver, "quorum"))
 		return source_read_quorum(r, prefix, name, err);
 	/* It would write while it reads, which qemu-img never lets it. */

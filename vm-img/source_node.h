@@ -44,6 +44,16 @@ int source_read_node(struct source_reader *r, const char *prefix,
 /* What is after "driver=quorum": its options and children. source_quorum.c */
 int source_read_quorum(struct source_reader *r, const char *prefix,
 		       struct source_name *name, struct error *err);
+/* throttle and the like, which stand over one child, "file": their options and
+ * that. source_filter.c */
+bool source_is_filter(const char *driver);
+int source_read_filter(struct source_reader *r, const char *prefix,
+		       const char *driver, struct source_name *name,
+		       struct error *err);
+/* A size among a node's options; *size stays as it is where it is not there. */
+int source_take_size(struct source_reader *r, const char *prefix,
+		     const char *name, uint64_t *size, bool *has,
+		     struct error *err);
 /* A format at the top: its driver, which may be NULL, and what is under it. */
 int source_read_top(struct source_reader *r, const char *driver,
 		    struct source_name *name, struct error *err);

@@ -14,6 +14,7 @@ LIB_SRCS += \
 	lib/image/cipher_nettle.c \
 	lib/image/cloop.c \
 	lib/image/companions.c \
+	lib/image/compress.c \
 	lib/image/crc32c.c \
 	lib/image/create.c \
 	lib/image/crypt.c \
@@ -45,6 +46,7 @@ LIB_SRCS += \
 	lib/image/luks_key.c \
 	lib/image/null.c \
 	lib/image/parallels.c \
+	lib/image/preallocate.c \
 	lib/image/qcow1.c \
 	lib/image/qcow1_create.c \
 	lib/image/qed.c \

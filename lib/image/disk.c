@@ -219,8 +219,8 @@ static bool is_filtered(const struct image_layer *layer,
 		options->format != NULL ? image_format_find(options->format)
 					: NULL;
 
-	while (above != layer && (above->kind == IMAGE_LAYER_BLKDEBUG ||
-				  above->kind == IMAGE_LAYER_THROTTLE))
+	while (above != layer && above->kind != IMAGE_LAYER_WINDOW &&
+	       above->kind != IMAGE_LAYER_DISK)
 		above = above->under;
 	return above == layer && format != NULL && format->is_filter;
 }

@@ -228,6 +228,8 @@ extern const struct image_format image_format_host_device;
 extern const struct image_format image_format_nbd;
 extern const struct image_format image_format_blkdebug;
 extern const struct image_format image_format_throttle;
+extern const struct image_format image_format_compress;
+extern const struct image_format image_format_preallocate;
 extern const struct image_format image_format_quorum;
 
 #endif

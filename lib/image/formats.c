@@ -28,6 +28,8 @@ const struct image_format *const image_formats[] = {
 	&image_format_nbd,
 	&image_format_blkdebug,
 	&image_format_throttle,
+	&image_format_compress,
+	&image_format_preallocate,
 	&image_format_quorum,
 	NULL,
 };

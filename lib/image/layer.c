@@ -49,6 +49,11 @@ static int put_over(struct image_file **file, const char *path,
 		return throttle_put_over(file, path, layer->throttle, flags);
 	case IMAGE_LAYER_DISK:
 		return disk_put_over(file, path, layer, options, err);
+	case IMAGE_LAYER_COMPRESS:
+		return compress_put_over(file, path, flags, err);
+	case IMAGE_LAYER_PREALLOCATE:
+		return preallocate_put_over(file, path, &layer->preallocate,
+					    flags, err);
 	}
 	return 0;
 }

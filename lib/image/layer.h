@@ -22,11 +22,19 @@ enum image_layer_kind {
 	IMAGE_LAYER_WINDOW,   /* a part, as of a partition */
 	IMAGE_LAYER_THROTTLE, /* not too fast */
 	IMAGE_LAYER_DISK,     /* what an image holds, rather than its file */
+	IMAGE_LAYER_COMPRESS, /* what is written to such a disk, compressed */
+	IMAGE_LAYER_PREALLOCATE, /* space ahead of what is written */
 };
 
 struct image_window {
 	uint64_t offset, size; /* of the part, in bytes */
 	bool has_size;	       /* else up to the end, wherever that is */
+};
+
+/* Where the file grows it gets so many bytes more than it needs, and then up to
+ * a multiple of alignment. */
+struct image_preallocate {
+	uint64_t size, alignment;
 };
 
 /* One that is not meant has NULLs and zeroes. */
@@ -35,7 +43,8 @@ struct image_layer {
 	const struct blkdebug *blkdebug;
 	struct image_window window;
 	struct throttle *throttle; /* shared: it counts */
-	const char *format;	   /* of the disk's image; NULL: probe */
+	struct image_preallocate preallocate;
+	const char *format; /* of the disk's image; NULL: probe */
 	const char *key_secret;
 	const struct image_layer *under; /* NULL: the file */
 };
@@ -55,13 +64,18 @@ bool layer_is_heard(const struct image_file *file);
 int layer_map(const struct image_file *file, uint64_t host_offset, uint64_t len,
 	      unsigned flags, struct image_extent *extent, struct error *err);
 
-/* window.c, throttle.c, disk.c. If they fail *file stays as it is; but disk
+/* window.c, throttle.c, and so on. If they fail *file stays as it is; but disk
  * takes it in any case. */
 int window_put_over(struct image_file **file, const char *path,
 		    const struct image_window *window, unsigned flags,
 		    struct error *err);
 int throttle_put_over(struct image_file **file, const char *path,
 		      struct throttle *throttle, unsigned flags);
+int compress_put_over(struct image_file **file, const char *path,
+		      unsigned flags, struct error *err);
+int preallocate_put_over(struct image_file **file, const char *path,
+			 const struct image_preallocate *how, unsigned flags,
+			 struct error *err);
 int disk_put_over(struct image_file **file, const char *path,
 		  const struct image_layer *layer,
 		  const struct image_open_options *options, struct error *err);

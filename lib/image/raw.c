@@ -422,23 +422,21 @@ const struct image_format image_format_nbd = {
 	RAW_OPERATIONS,
 };
 
-const struct image_format image_format_blkdebug = {
-	.name = "blkdebug",
-	.is_filter = true,
-	.probe = probe_nothing,
-	.open = open_layer,
-	.resize = raw_resize,
-	RAW_OPERATIONS,
-};
+/* clang-format off */
+#define FILTER(driver) { \
+	.name = (driver), \
+	.is_filter = true, \
+	.probe = probe_nothing, \
+	.open = open_layer, \
+	.resize = raw_resize, \
+	RAW_OPERATIONS, \
+}
+/* clang-format on */
 
-const struct image_format image_format_throttle = {
-	.name = "throttle",
-	.is_filter = true,
-	.probe = probe_nothing,
-	.open = open_layer,
-	.resize = raw_resize,
-	RAW_OPERATIONS,
-};
+const struct image_format image_format_blkdebug = FILTER("blkdebug");
+const struct image_format image_format_throttle = FILTER("throttle");
+const struct image_format image_format_compress = FILTER("compress");
+const struct image_format image_format_preallocate = FILTER("preallocate");
 
 const struct image_format image_format_quorum = {
 	.name = "quorum",

@@ -1,0 +1,127 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Drivers that stand over a file and change what is written to it, beside
+# qemu-img.
+# shellcheck disable=SC2154,SC2317 # dir is set by test_dir; before() is called
+. tests/support/guest.sh
+. tests/support/img.sh
+
+setUp() {
+	img_dir
+	before() { :; }
+	seq 1 200000 | head -c 1M >in.raw
+}
+
+tearDown() {
+	img_cleanup
+}
+
+holds_input() { # IMAGE
+	assertEquals "$1" 'Images are identical.' \
+		"$(qemu-img compare -f raw in.raw "$1")"
+}
+
+# All options, and what is wrong with them.
+test_compress_options() {
+	for format in qcow2 qcow qed vdi; do
+		qemu-img create -q -f $format a.$format 1M
+		file=file.driver=$format,file.file.filename=a.$format
+		same info --image-opts driver=compress,$file
+		same info --output=json --image-opts driver=compress,$file
+	done
+	qemu-img create -q -f vmdk -o subformat=monolithicFlat a.vmdk 1M
+	flat=driver=compress,file.driver=vmdk,file.file.filename=a.vmdk
+	refused "Could not open '$flat': Compression is not supported for underlying format: vmdk" \
+		info --image-opts $flat
+	file=file.driver=qcow2,file.file.filename=a.qcow2
+	same info --image-opts driver=compress
+	same info --image-opts driver=compress,x=1,$file
+	same info --image-opts driver=compress,file.driver=file,file.filename=in.raw
+	same info --image-opts driver=raw,file.driver=compress,file.$file
+	same info "json:{\"driver\":\"compress\",\"file\":{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"a.qcow2\"}}}"
+	same info --image-opts \
+		driver=compress,file.driver=blkdebug,file.image.driver=qcow2,file.image.file.filename=a.qcow2
+	same create -f compress new 1M
+	same check --image-opts driver=compress,$file
+}
+
+test_compress() {
+	compress=driver=compress,file.driver=qcow2,file.file.filename=a.qcow2
+	qemu-img create -q -f qcow2 base.qcow2 1M
+	qemu-io -c 'write -P 3 0 1M' base.qcow2 >/dev/null
+	for from in theirs ours ours; do
+		tool=qemu-img
+		[ $from = theirs ] || tool=img
+		[ -e a.qcow2 ] ||
+			qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2
+		$tool convert -n -f raw in.raw --target-image-opts $compress
+		holds_input a.qcow2
+		qemu-img check a.qcow2 | grep -o '[0-9.]*% compressed' >$from
+		[ $from = ours ] || rm a.qcow2
+	done
+	assertEquals 'compressed' "$(cat theirs)" "$(cat ours)"
+	# A cluster that is written in part keeps the rest, where qemu-img fails.
+	rm a.qcow2
+	qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 a.qcow2
+	assertTrue 'bench' "vm-img bench -w --pattern=7 -c 3 -d 3 -o 60k \
+		-s 10k -S 20k --image-opts $compress >out"
+	qemu-io -c 'write -q -P 7 60k 10k' -c 'write -q -P 7 80k 10k' \
+		-c 'write -q -P 7 100k 10k' base.qcow2
+	assertEquals 'parts' 'Images are identical.' \
+		"$(qemu-img compare a.qcow2 base.qcow2)"
+	assertEquals 'parts, compressed' '2/16 = 12.50% allocated, 100.00% fragmented, 100.00% compressed clusters' \
+		"$(qemu-img check a.qcow2 | grep compr)"
+}
+
+test_preallocate_options() {
+	truncate -s 1M a.raw
+	file=file.driver=file,file.filename=a.raw
+	for option in prealloc-size=x prealloc-size=-1 prealloc-size=1000 \
+		prealloc-align=3 prealloc-align=4096 foo=1; do
+		same info --image-opts driver=preallocate,$option,$file
+	done
+	same info --image-opts driver=preallocate
+	same info --image-opts driver=raw,file.driver=preallocate,file.$file
+	same info --output=json --image-opts \
+		driver=raw,file.driver=preallocate,file.prealloc-size=1M,file.$file
+	before() { truncate -s 1M a.raw; }
+	same map --image-opts driver=preallocate,$file
+	same resize --image-opts driver=preallocate,$file 3M
+	assertEquals 'size' $((3 << 20)) "$(stat -c %s a.raw)"
+}
+
+# There is space ahead while the image is open, and none afterwards.
+test_preallocate() {
+	file=file.file.driver=file,file.file.filename=a.qcow2
+	options=file.prealloc-size=1M,file.prealloc-align=64k,$file
+	for tool in qemu-img img; do
+		qemu-img create -q -f qcow2 a.qcow2 20M
+		[ $tool = img ] || {
+			$tool convert -n -f raw in.raw --target-image-opts \
+				driver=qcow2,file.driver=preallocate,$options
+			stat -c %s a.qcow2 >theirs
+			continue
+		}
+		strace -f -o trace -e trace=fallocate,ftruncate vm-img convert \
+			-n -f raw in.raw --target-image-opts \
+			driver=qcow2,file.driver=preallocate,$options
+	done
+	assertEquals 'size' "$(cat theirs)" "$(stat -c %s a.qcow2)"
+	assertTrue "$(cat trace)" 'grep -q "fallocate([0-9]*, 0, .*= 0" trace'
+	assertTrue 'content' 'qemu-img compare -f raw in.raw a.qcow2 >out'
+	qemu-img check -q a.qcow2
+	assertEquals 'check' 0 $?
+}
+
+# What is for machines that run, or reads no image.
+test_refused_by_name() {
+	for driver in copy-before-write host_cdrom nvme replication \
+		snapshot-access vvfat; do
+		refused "Could not open 'driver=$driver,file.driver=file,file.filename=in.raw': Driver '$driver' is not supported" \
+			info --image-opts \
+			driver=$driver,file.driver=file,file.filename=in.raw
+	done
+}
+
+# shellcheck disable=SC1091 # found in PATH
+. shunit2

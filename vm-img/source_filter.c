@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Filters with one child: "driver=throttle,throttle-group=ID,file.driver=…".
+ * Texts are QEMU's, and so is the order in which errors are found.
+ */
+#include "vm-img/source_node.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "vm-img/keys.h"
+#include "vm-img/object.h"
+#include "vm-img/source_name.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+	PREALLOCATE_ALIGNMENT = 1 << 20,
+	PREALLOCATE_SIZE = 128 << 20,
+	OPTIONS_MAX = 4,
+};
+
+static const char *take(struct source_reader *r, const char *prefix,
+			const char *name)
+{
+	char full[2 * SOURCE_PREFIX_MAX];
+
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	return keys_take(r->keys, full);
+}
+
+int source_take_size(struct source_reader *r, const char *prefix,
+		     const char *name, uint64_t *size, bool *has,
+		     struct error *err)
+{
+	const char *text = take(r, prefix, name);
+
+	*has = text != NULL;
+	return text == NULL ? 0 : image_size_parse(name, text, size, err);
+}
+
+static int take_throttle(struct source_reader *r, const char *prefix,
+			 struct image_layer *layer, struct error *err)
+{
+	const char *group = take(r, prefix, "throttle-group");
+
+	if (group == NULL)
+		return error_set(err, -EINVAL,
+				 "Please specify a throttle group");
+	layer->throttle = object_throttle(group);
+	if (layer->throttle == NULL)
+		return error_set(err, -EINVAL,
+				 "Throttle group '%s' does not exist", group);
+	return 0;
+}
+
+static int take_preallocate(struct source_reader *r, const char *prefix,
+			    struct image_layer *layer, struct error *err)
+{
+	struct image_preallocate *how = &layer->preallocate;
+	bool is_given;
+	int rc;
+
+	how->alignment = PREALLOCATE_ALIGNMENT;
+	how->size = PREALLOCATE_SIZE;
+	rc = source_take_size(r, prefix, "prealloc-align", &how->alignment,
+			      &is_given, err);
+	if (rc == 0)
+		rc = source_take_size(r, prefix, "prealloc-size", &how->size,
+				      &is_given, err);
+	return rc;
+}
+
+static const struct filter {
+	const char *driver;
+	enum image_layer_kind kind;
+	/* NULL: it has no options. */
+	int (*take)(struct source_reader *r, const char *prefix,
+		    struct image_layer *layer, struct error *err);
+	const char *options[OPTIONS_MAX]; /* that its name tells of */
+} filters[] = {
+	{ "throttle",
+	  IMAGE_LAYER_THROTTLE,
+	  take_throttle,
+	  { "throttle-group" } },
+	{ "compress", IMAGE_LAYER_COMPRESS, NULL, { NULL } },
+	{ "preallocate", IMAGE_LAYER_PREALLOCATE, take_preallocate, { NULL } },
+};
+
+static const struct filter *find(const char *driver)
+{
+	for (unsigned i = 0; driver != NULL && i < array_size(filters); i++)
+		if (strcmp(filters[i].driver, driver) == 0)
+			return &filters[i];
+	return NULL;
+}
+
+bool source_is_filter(const char *driver)
+{
+	return find(driver) != NULL;
+}
+
+int source_read_filter(struct source_reader *r, const char *prefix,
+		       const char *driver, struct source_name *name,
+		       struct error *err)
+{
+	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
+	const struct filter *filter = find(driver);
+	struct source_layer *layer = source_push(r->source, filter->kind);
+	int rc;
+
+	if (layer == NULL)
+		return -ENOMEM;
+	rc = source_read_child(r, prefix, "file", &under, err);
+	if (rc == 0 && filter->take != NULL)
+		rc = filter->take(r, prefix, &layer->layer, err);
+	if (rc < 0)
+		return rc;
+	source_name_add(name, "driver", driver);
+	for (unsigned i = 0; i < OPTIONS_MAX; i++)
+		if (filter->options[i] != NULL)
+			source_name_add_option(name, r->keys, prefix,
+					       filter->options[i]);
+	source_name_add_child(name, "file", &under);
+	return 0;
+}
