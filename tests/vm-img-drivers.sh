@@ -113,6 +113,84 @@ test_preallocate() {
 	assertEquals 'check' 0 $?
 }
 
+test_blklogwrites_options() {
+	: >log
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	logged="driver=blklogwrites,log.driver=file,log.filename=log,file.driver=qcow2,file.file.filename=a.qcow2"
+	for options in '' x=1 log-append=x log-append=on log-sector-size=4k \
+		log-sector-size=16 log-sector-size=1000 log-sector-size=16M \
+		log-super-update-interval=0 log-super-update-interval=x \
+		log-append=on,log-sector-size=512; do
+		same info --image-opts "$logged${options:+,$options}"
+	done
+	same info --output=json --image-opts "$logged"
+	same map --output=json --image-opts "$logged"
+	same info --image-opts driver=blklogwrites,file.driver=file,file.filename=in.raw
+	same info --image-opts driver=blklogwrites,log.driver=file,log.filename=log
+	same info --image-opts driver=blklogwrites,log.driver=file,log.filename=nil,file.driver=file,file.filename=in.raw
+	for bad in 0 rhswfsj 'rhswfsj\0\2\0\0\0\0\0\0\0' \
+		'rhswfsj\0\1\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\3\0\0'; do
+		# shellcheck disable=SC2059 # octal
+		printf "$bad" >log
+		truncate -s 512 log
+		same info --image-opts "$logged,log-append=on"
+	done
+	printf 'rhswfsj\0\1\0\0\0\0\0\0\0\377\377\377\377\377\377\377\377\0\2' >log
+	truncate -s 600 log
+	refused "Could not open '$logged,log-append=on': Failed to read log entry 1: Input/output error" \
+		info --image-opts "$logged,log-append=on"
+}
+
+# The same requests leave the same log, to the byte.
+test_blklogwrites() {
+	logged=driver=blklogwrites,log.driver=file,log.filename=log,file.driver=raw,file.file.filename=a.raw
+	for tool in qemu-img img; do
+		truncate -s 1M a.raw
+		: >log
+		$tool bench -w --pattern=65 -c 4 -d 1 -s 8k -o 4k --image-opts \
+			$logged >out
+		$tool bench -w --pattern=66 -c 3 -d 1 -s 4k --image-opts \
+			$logged,log-append=on >out
+		cp log $tool.log
+		: >log
+		$tool bench -w -c 3 -d 1 -s 1000 -o 100 --image-opts \
+			$logged,log-sector-size=4k >out
+		cp log $tool.unaligned
+	done
+	assertTrue 'logs' 'cmp qemu-img.log img.log'
+	assertTrue 'in part' 'cmp qemu-img.unaligned img.unaligned'
+}
+
+# What is in the log makes the file again, whoever wrote it.
+test_blklogwrites_can_be_replayed() {
+	logged=driver=qcow2,file.driver=blklogwrites,file.log.driver=file,file.log.filename=log
+	logged=$logged,file.file.driver=file,file.file.filename=a.qcow2
+	for tool in qemu-img img; do
+		qemu-img create -q -f qcow2 a.qcow2 1M
+		cp a.qcow2 b.qcow2
+		: >log
+		$tool convert -n -t writeback -f raw in.raw \
+			--target-image-opts $logged
+		python3 - <<-END
+			import struct
+			log = open("log", "rb").read()
+			magic, version, n, size = struct.unpack_from("<QQQI", log)
+			disk = open("b.qcow2", "r+b")
+			at = size
+			for i in range(n):
+			    sector, count, flags, _ = struct.unpack_from("<QQQQ", log, at)
+			    at += size
+			    if not flags & 4:
+			        disk.seek(sector * size)
+			        disk.write(log[at:at + count * size])
+			        at += count * size
+		END
+		assertEquals "$tool" 'Images are identical.' \
+			"$(qemu-img compare -f qcow2 b.qcow2 a.qcow2)"
+		holds_input b.qcow2
+	done
+}
+
 # What is for machines that run, or reads no image.
 test_refused_by_name() {
 	for driver in copy-before-write host_cdrom nvme replication \

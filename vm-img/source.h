@@ -23,6 +23,8 @@ struct source_layer {
 	struct image_layer layer;
 	struct blkdebug *blkdebug; /* ours, as is what follows */
 	char *format, *key_secret;
+	struct image_log_writes log_how;
+	struct source *log;
 	struct source_layer *under;
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Filters with one child: "driver=throttle,throttle-group=ID,file.driver=…".
+ * Filters over a child, "file": "driver=throttle,throttle-group=ID,file.driver=…".
  * Texts are QEMU's, and so is the order in which errors are found.
  */
 #include "vm-img/source_node.h"
@@ -18,6 +18,7 @@
 enum {
 	PREALLOCATE_ALIGNMENT = 1 << 20,
 	PREALLOCATE_SIZE = 128 << 20,
+	LOG_UPDATE_INTERVAL = 4096,
 	OPTIONS_MAX = 4,
 };
 
@@ -41,24 +42,24 @@ int source_take_size(struct source_reader *r, const char *prefix,
 }
 
 static int take_throttle(struct source_reader *r, const char *prefix,
-			 struct image_layer *layer, struct error *err)
+			 struct source_layer *layer, struct error *err)
 {
 	const char *group = take(r, prefix, "throttle-group");
 
 	if (group == NULL)
 		return error_set(err, -EINVAL,
 				 "Please specify a throttle group");
-	layer->throttle = object_throttle(group);
-	if (layer->throttle == NULL)
+	layer->layer.throttle = object_throttle(group);
+	if (layer->layer.throttle == NULL)
 		return error_set(err, -EINVAL,
 				 "Throttle group '%s' does not exist", group);
 	return 0;
 }
 
 static int take_preallocate(struct source_reader *r, const char *prefix,
-			    struct image_layer *layer, struct error *err)
+			    struct source_layer *layer, struct error *err)
 {
-	struct image_preallocate *how = &layer->preallocate;
+	struct image_preallocate *how = &layer->layer.preallocate;
 	bool is_given;
 	int rc;
 
@@ -72,12 +73,42 @@ static int take_preallocate(struct source_reader *r, const char *prefix,
 	return rc;
 }
 
+static int take_interval(struct source_reader *r, const char *prefix,
+			 uint64_t *interval, struct error *err)
+{
+	static const char name[] = "log-super-update-interval";
+	const char *text = take(r, prefix, name);
+
+	*interval = LOG_UPDATE_INTERVAL;
+	return text != NULL ? image_number_parse(name, text, interval, err) : 0;
+}
+
+static int take_log_writes(struct source_reader *r, const char *prefix,
+			   struct source_layer *layer, struct error *err)
+{
+	struct image_log_writes *how = &layer->log_how;
+	char append[2 * SOURCE_PREFIX_MAX];
+	bool has_size;
+	int rc;
+
+	layer->layer.log = how;
+	snprintf(append, sizeof(append), "%slog-append", prefix);
+	rc = keys_take_bool(r->keys, append, &how->appends, err);
+	if (rc == 0)
+		rc = source_take_size(r, prefix, "log-sector-size",
+				      &how->sector_size, &has_size, err);
+	if (rc == 0 && has_size && how->sector_size == 0)
+		rc = error_set(err, -EINVAL, "Invalid log sector size 0");
+	return rc < 0 ? rc
+		      : take_interval(r, prefix, &how->update_interval, err);
+}
+
 static const struct filter {
 	const char *driver;
 	enum image_layer_kind kind;
 	/* NULL: it has no options. */
 	int (*take)(struct source_reader *r, const char *prefix,
-		    struct image_layer *layer, struct error *err);
+		    struct source_layer *layer, struct error *err);
 	const char *options[OPTIONS_MAX]; /* that its name tells of */
 } filters[] = {
 	{ "throttle",
@@ -86,6 +117,10 @@ static const struct filter {
 	  { "throttle-group" } },
 	{ "compress", IMAGE_LAYER_COMPRESS, NULL, { NULL } },
 	{ "preallocate", IMAGE_LAYER_PREALLOCATE, take_preallocate, { NULL } },
+	{ "blklogwrites",
+	  IMAGE_LAYER_LOG_WRITES,
+	  take_log_writes,
+	  { "log-append", "log-sector-size", "log-super-update-interval" } },
 };
 
 static const struct filter *find(const char *driver)
@@ -94,6 +129,20 @@ static const struct filter *find(const char *driver)
 		if (strcmp(filters[i].driver, driver) == 0)
 			return &filters[i];
 	return NULL;
+}
+
+/* A file beside what is under it. */
+static int read_log(struct source_reader *r, const char *prefix,
+		    struct source_layer *layer, struct source_name *name,
+		    struct error *err)
+{
+	_cleanup_(source_name_deinit) struct source_name log = { .n = 0 };
+	int rc = source_read_apart(r, prefix, "log", &layer->log,
+				   &layer->log_how.file, &log, err);
+
+	if (rc == 0)
+		source_name_add_child(name, "log", &log);
+	return rc;
 }
 
 bool source_is_filter(const char *driver)
@@ -113,8 +162,10 @@ int source_read_filter(struct source_reader *r, const char *prefix,
 	if (layer == NULL)
 		return -ENOMEM;
 	rc = source_read_child(r, prefix, "file", &under, err);
+	if (rc == 0 && filter->kind == IMAGE_LAYER_LOG_WRITES)
+		rc = read_log(r, prefix, layer, name, err);
 	if (rc == 0 && filter->take != NULL)
-		rc = filter->take(r, prefix, &layer->layer, err);
+		rc = filter->take(r, prefix, layer, err);
 	if (rc < 0)
 		return rc;
 	source_name_add(name, "driver", driver);

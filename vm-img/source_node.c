@@ -126,6 +126,31 @@ int source_read_child(struct source_reader *r, const char *prefix,
 					 name, err);
 }
 
+int source_read_apart(struct source_reader *r, const char *prefix,
+		      const char *child, struct source **apart,
+		      struct image_under *how, struct source_name *name,
+		      struct error *err)
+{
+	struct source *source = r->source, *own = calloc(1, sizeof(*own));
+	int rc;
+
+	*apart = own;
+	if (own == NULL)
+		return -ENOMEM;
+	r->source = own;
+	rc = source_read_child(r, prefix, child, name, err);
+	r->source = source;
+	*how = (struct image_under){
+		.path = own->path,
+		.layers = source_layers(own),
+		.nbd_context = own->nbd_context,
+		.null = own->null,
+		.quorum = source_quorum(own),
+		.flags = own->flags,
+	};
+	return rc;
+}
+
 static int take_locking(struct source_reader *r, const char *prefix,
 			struct error *err)
 {

@@ -64,6 +64,12 @@ int source_add_top(struct source_reader *r, const char *driver,
 int source_read_child(struct source_reader *r, const char *prefix,
 		      const char *child, struct source_name *name,
 		      struct error *err);
+/* The same of one that is not below the source, but beside it: *apart, which is
+ * the caller's, has its path and its layers, and *how is of those. */
+int source_read_apart(struct source_reader *r, const char *prefix,
+		      const char *child, struct source **apart,
+		      struct image_under *how, struct source_name *name,
+		      struct error *err);
 /* "data-file.": a plain file. */
 int source_read_data_file(struct source_reader *r, struct error *err);
 /* "header.", of LUKS: the same. */

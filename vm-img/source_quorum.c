@@ -141,34 +141,18 @@ static int check_driver(const struct keys *keys, const char *prefix, unsigned i,
 				 : "Must specify either driver or file");
 }
 
-/* As a source of its own, which has a path and layers. */
 static int read_child(struct source_reader *r, const char *prefix, unsigned i,
 		      struct source_name *name, struct error *err)
 {
-	struct source *source = r->source, *child = calloc(1, sizeof(*child));
-	struct source_quorum *quorum = source->quorum;
+	struct source_quorum *quorum = r->source->quorum;
 	char node[32];
-	int rc;
+	int rc = check_driver(r->keys, prefix, i, err);
 
-	quorum->children[i] = child;
-	if (child == NULL)
-		return -ENOMEM;
-	snprintf(node, sizeof(node), "children.%u", i);
-	rc = check_driver(r->keys, prefix, i, err);
 	if (rc < 0)
 		return rc;
-	r->source = child;
-	rc = source_read_child(r, prefix, node, name, err);
-	r->source = source;
-	quorum->how.children[i] = (struct image_under){
-		.path = child->path,
-		.layers = source_layers(child),
-		.nbd_context = child->nbd_context,
-		.null = child->null,
-		.quorum = source_quorum(child),
-		.flags = child->flags,
-	};
-	return rc;
+	snprintf(node, sizeof(node), "children.%u", i);
+	return source_read_apart(r, prefix, node, &quorum->children[i],
+				 &quorum->how.children[i], name, err);
 }
 
 static int read_children(struct source_reader *r, const char *prefix,

@@ -39,6 +39,7 @@ LIB_SRCS += \
 	lib/image/library.c \
 	lib/image/limits.c \
 	lib/image/lock.c \
+	lib/image/log_writes.c \
 	lib/image/luks.c \
 	lib/image/luks_amend.c \
 	lib/image/luks_create.c \

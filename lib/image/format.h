@@ -230,6 +230,7 @@ extern const struct image_format image_format_blkdebug;
 extern const struct image_format image_format_throttle;
 extern const struct image_format image_format_compress;
 extern const struct image_format image_format_preallocate;
+extern const struct image_format image_format_blklogwrites;
 extern const struct image_format image_format_quorum;
 
 #endif

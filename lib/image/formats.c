@@ -30,6 +30,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_throttle,
 	&image_format_compress,
 	&image_format_preallocate,
+	&image_format_blklogwrites,
 	&image_format_quorum,
 	NULL,
 };

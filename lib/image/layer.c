@@ -3,6 +3,7 @@
 
 #include "lib/image/blkdebug.h"
 #include "lib/image/file_internal.h"
+#include "lib/image/lock.h"
 #include "lib/image/null.h"
 #include "lib/image/quorum.h"
 
@@ -51,6 +52,9 @@ static int put_over(struct image_file **file, const char *path,
 		return disk_put_over(file, path, layer, options, err);
 	case IMAGE_LAYER_COMPRESS:
 		return compress_put_over(file, path, flags, err);
+	case IMAGE_LAYER_LOG_WRITES:
+		return log_writes_put_over(file, path, layer->log, options,
+					   flags, err);
 	case IMAGE_LAYER_PREALLOCATE:
 		return preallocate_put_over(file, path, &layer->preallocate,
 					    flags, err);
@@ -70,6 +74,35 @@ int layer_open(struct image_file **file, const char *path,
 			      err);
 	if (rc == 0)
 		*file = steal_ptr(&made);
+	return rc;
+}
+
+int layer_open_child(struct image_file **child, const struct image_under *how,
+		     const struct image_open_options *options, unsigned flags,
+		     struct error *err)
+{
+	const struct image_locks locks = {
+		.used = flags & IMAGE_FILE_READ_ONLY ? IMAGE_LOCK_READER
+						     : IMAGE_LOCK_WRITER,
+		.unshared = IMAGE_LOCK_UNSHARED,
+	};
+	struct image_open_options under = *options;
+	int rc;
+
+	under.format = NULL;
+	under.data_path = NULL;
+	under.header_path = NULL;
+	under.layers = how->layers;
+	under.nbd_context = how->nbd_context;
+	under.null = how->null;
+	under.quorum = how->quorum;
+	rc = layer_open(child, how->path, &under, flags, err);
+	if (rc < 0 || options->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK) ||
+	    how->flags & IMAGE_NO_LOCK)
+		return rc;
+	rc = image_file_lock(*child, how->path, &locks, err);
+	if (rc < 0)
+		image_file_close(*child);
 	return rc;
 }
 

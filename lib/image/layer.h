@@ -24,6 +24,7 @@ enum image_layer_kind {
 	IMAGE_LAYER_DISK,     /* what an image holds, rather than its file */
 	IMAGE_LAYER_COMPRESS, /* what is written to such a disk, compressed */
 	IMAGE_LAYER_PREALLOCATE, /* space ahead of what is written */
+	IMAGE_LAYER_LOG_WRITES,	 /* all that is written, in another file too */
 };
 
 struct image_window {
@@ -37,6 +38,15 @@ struct image_preallocate {
 	uint64_t size, alignment;
 };
 
+/* A log as Linux's dm-log-writes writes it. */
+struct image_log_writes {
+	struct image_under file; /* as layer_open_child() has it */
+	bool appends;		 /* to what is there */
+	uint64_t sector_size;	 /* 0: as it is there, or 512 */
+	uint64_t
+		update_interval; /* entries from one count of them to another */
+};
+
 /* One that is not meant has NULLs and zeroes. */
 struct image_layer {
 	enum image_layer_kind kind;
@@ -44,6 +54,7 @@ struct image_layer {
 	struct image_window window;
 	struct throttle *throttle; /* shared: it counts */
 	struct image_preallocate preallocate;
+	const struct image_log_writes *log;
 	const char *format; /* of the disk's image; NULL: probe */
 	const char *key_secret;
 	const struct image_layer *under; /* NULL: the file */
@@ -54,6 +65,12 @@ struct image_layer {
 int layer_open(struct image_file **file, const char *path,
 	       const struct image_open_options *options, unsigned flags,
 	       struct error *err);
+
+/* Another file that stands beside such a one, with locks of its own; how has no
+ * more than a path and what is in its place or over it, and IMAGE_NO_LOCK. */
+int layer_open_child(struct image_file **child, const struct image_under *how,
+		     const struct image_open_options *options, unsigned flags,
+		     struct error *err);
 
 /* The image whose disk it is, or a part of it; NULL: it is another file.
  * Borrowed. */
@@ -76,6 +93,10 @@ int compress_put_over(struct image_file **file, const char *path,
 int preallocate_put_over(struct image_file **file, const char *path,
 			 const struct image_preallocate *how, unsigned flags,
 			 struct error *err);
+int log_writes_put_over(struct image_file **file, const char *path,
+			const struct image_log_writes *how,
+			const struct image_open_options *options,
+			unsigned flags, struct error *err);
 int disk_put_over(struct image_file **file, const char *path,
 		  const struct image_layer *layer,
 		  const struct image_open_options *options, struct error *err);

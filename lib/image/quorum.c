@@ -348,35 +348,6 @@ static void hear_nothing(const struct image_file *file, enum image_event event)
 	(void)event;
 }
 
-static int open_child(struct image_file **child, const struct image_under *how,
-		      const struct image_open_options *options, unsigned flags,
-		      struct error *err)
-{
-	const struct image_locks locks = {
-		.used = flags & IMAGE_FILE_READ_ONLY ? IMAGE_LOCK_READER
-						     : IMAGE_LOCK_WRITER,
-		.unshared = IMAGE_LOCK_UNSHARED,
-	};
-	struct image_open_options under = *options;
-	int rc;
-
-	under.format = NULL;
-	under.data_path = NULL;
-	under.header_path = NULL;
-	under.layers = how->layers;
-	under.nbd_context = how->nbd_context;
-	under.null = how->null;
-	under.quorum = how->quorum;
-	rc = layer_open(child, how->path, &under, flags, err);
-	if (rc < 0 || options->flags & (IMAGE_FORCE_SHARE | IMAGE_NO_LOCK) ||
-	    how->flags & IMAGE_NO_LOCK)
-		return rc;
-	rc = image_file_lock(*child, how->path, &locks, err);
-	if (rc < 0)
-		image_file_close(*child);
-	return rc;
-}
-
 static void add_child(struct quorum_file *q, struct image_file *child)
 {
 	struct image_file *own = &q->state.file;
@@ -416,7 +387,8 @@ int quorum_open(struct image_file **file, const struct image_quorum *how,
 	for (unsigned i = 0; i < how->n; i++) {
 		struct image_file *child;
 
-		rc = open_child(&child, &how->children[i], options, flags, err);
+		rc = layer_open_child(&child, &how->children[i], options, flags,
+				      err);
 		if (rc < 0)
 			return rc;
 		add_child(q, child);

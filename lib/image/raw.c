@@ -437,6 +437,7 @@ const struct image_format image_format_blkdebug = FILTER("blkdebug");
 const struct image_format image_format_throttle = FILTER("throttle");
 const struct image_format image_format_compress = FILTER("compress");
 const struct image_format image_format_preallocate = FILTER("preallocate");
+const struct image_format image_format_blklogwrites = FILTER("blklogwrites");
 
 const struct image_format image_format_quorum = {
 	.name = "quorum",
