@@ -191,6 +191,52 @@ test_blklogwrites_can_be_replayed() {
 	done
 }
 
+test_blkverify() {
+	truncate -s 1M a.raw
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	right=driver=blkverify,raw.filename=a.raw
+	both=$right,test.driver=qcow2,test.file.filename=a.qcow2
+	for options in $both $both,x=1 $right $right,test.filename=a.raw \
+		driver=blkverify,test.driver=file,test.filename=a.raw \
+		$right,raw.driver=raw,test.driver=file,test.filename=in.raw; do
+		same info --image-opts "$options"
+		same info --output=json --image-opts "$options"
+	done
+	qcow2=driver=qcow2,file.driver=blkverify,file.raw.filename=a.qcow2
+	qcow2=$qcow2,file.test.driver=file,file.test.filename=a.qcow2
+	same info --image-opts $qcow2
+	same map --output=json --image-opts $qcow2
+	same measure -O raw --image-opts $both
+	for tool in img qemu-img; do
+		$tool convert -n -f raw in.raw --target-image-opts $both
+		holds_input a.qcow2
+		assertTrue 'both' 'cmp in.raw a.raw'
+		same convert -O raw --image-opts $both out.raw
+		assertTrue 'read' 'cmp in.raw out.raw'
+		qemu-img create -q -f qcow2 a.qcow2 1M
+		: >a.raw
+		truncate -s 1M a.raw
+	done
+}
+
+# Whoever has not the same is found, and nothing of it is taken for right.
+test_blkverify_finds_what_differs() {
+	both=driver=blkverify,raw.filename=in.raw,test.driver=qcow2
+	both=$both,test.file.filename=a.qcow2
+	qemu-img convert -O qcow2 in.raw a.qcow2
+	qemu-io -c 'write -P 0 700k 1k' a.qcow2 >/dev/null
+	for tool in img qemu-img; do
+		assertFalse "$tool" "$tool convert -O raw --image-opts $both \
+			out.raw 2>$tool.out"
+	done
+	assertEquals "$(cut -d ' ' -f 5- qemu-img.out)" \
+		"$(head -n 1 img.out | cut -d ' ' -f 5-)"
+	assertEquals 'contents mismatch at offset 716800' \
+		"$(head -n 1 img.out | cut -d ' ' -f 5-)"
+	assertFalse 'compare' "img compare --image-opts $both \
+		driver=raw,file.filename=in.raw >out 2>&1"
+}
+
 # What is for machines that run, or reads no image.
 test_refused_by_name() {
 	for driver in copy-before-write host_cdrom nvme replication \

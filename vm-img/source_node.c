@@ -48,7 +48,8 @@ static bool is_host_file(const char *driver)
 static bool is_protocol(const char *driver)
 {
 	return is_host_file(driver) || is(driver, "nbd") ||
-	       is(driver, "blkdebug") || source_is_null(driver);
+	       is(driver, "blkdebug") || is(driver, "blkverify") ||
+	       source_is_null(driver);
 }
 
 bool source_driver_is_file(const char *driver)
@@ -370,6 +371,8 @@ int source_read_node(struct source_reader *r, const char *prefix,
 		return source_read_filter(r, prefix, driver, name, err);
 	if (is(driver, "quorum"))
 		return source_read_quorum(r, prefix, name, err);
+	if (is(driver, "blkverify"))
+		return source_read_blkverify(r, prefix, name, err);
 	/* It would write while it reads, which qemu-img never lets it. */
 	if (is(driver, "copy-on-read"))
 		return error_set(err, -EINVAL, "Block node is read-only");

@@ -44,6 +44,8 @@ int source_read_node(struct source_reader *r, const char *prefix,
 /* What is after "driver=quorum": its options and children. source_quorum.c */
 int source_read_quorum(struct source_reader *r, const char *prefix,
 		       struct source_name *name, struct error *err);
+int source_read_blkverify(struct source_reader *r, const char *prefix,
+			  struct source_name *name, struct error *err);
 /* throttle and the like, which stand over one child, "file": their options and
  * that. source_filter.c */
 bool source_is_filter(const char *driver);

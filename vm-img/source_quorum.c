@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: ISC */
-/* quorum: "children.0.driver=file,children.0.filename=PATH,children.1.…". */
+/*
+ * quorum: "children.0.driver=file,children.0.filename=PATH,children.1.…"; and
+ * blkverify, of two files: "raw.filename=PATH,test.driver=qcow2,test.file.…".
+ */
 #include "vm-img/source_node.h"
 
 #include "lib/base/cleanup.h"
@@ -126,17 +129,17 @@ static int take_options(struct keys *keys, const char *prefix,
 }
 
 /* What a child is, is not guessed from what happens to be in it. */
-static int check_driver(const struct keys *keys, const char *prefix, unsigned i,
-			struct error *err)
+static int check_driver(const struct keys *keys, const char *prefix,
+			const char *child, struct error *err)
 {
-	char child[SOURCE_PREFIX_MAX + 32], full[NAME_MAX_LEN];
+	char under[SOURCE_PREFIX_MAX + 32], full[NAME_MAX_LEN];
 
-	snprintf(child, sizeof(child), "%schildren.%u.", prefix, i);
-	if (keys_has_prefix(keys, full_name(full, child, "driver")) ||
-	    !keys_has_prefix(keys, child))
+	snprintf(under, sizeof(under), "%s%s.", prefix, child);
+	if (keys_has_prefix(keys, full_name(full, under, "driver")) ||
+	    !keys_has_prefix(keys, under))
 		return 0;
 	return error_set(err, -EINVAL,
-			 keys_has_prefix(keys, full_name(full, child, "file."))
+			 keys_has_prefix(keys, full_name(full, under, "file."))
 				 ? "The driver of each child must be specified"
 				 : "Must specify either driver or file");
 }
@@ -145,14 +148,15 @@ static int read_child(struct source_reader *r, const char *prefix, unsigned i,
 		      struct source_name *name, struct error *err)
 {
 	struct source_quorum *quorum = r->source->quorum;
-	char node[32];
-	int rc = check_driver(r->keys, prefix, i, err);
+	char child[32];
+	int rc;
 
-	if (rc < 0)
-		return rc;
-	snprintf(node, sizeof(node), "children.%u", i);
-	return source_read_apart(r, prefix, node, &quorum->children[i],
-				 &quorum->how.children[i], name, err);
+	snprintf(child, sizeof(child), "children.%u", i);
+	rc = check_driver(r->keys, prefix, child, err);
+	return rc < 0 ? rc
+		      : source_read_apart(r, prefix, child,
+					  &quorum->children[i],
+					  &quorum->how.children[i], name, err);
 }
 
 static int read_children(struct source_reader *r, const char *prefix,
@@ -170,6 +174,13 @@ static int read_children(struct source_reader *r, const char *prefix,
 		source_name_deinit(&names[i]);
 	free(names);
 	return rc;
+}
+
+static int show_path(struct source *source, const struct source_name *name)
+{
+	free(source->path);
+	source->path = source_name_show(name);
+	return source->path == NULL ? -ENOMEM : 0;
 }
 
 int source_read_quorum(struct source_reader *r, const char *prefix,
@@ -194,7 +205,39 @@ int source_read_quorum(struct source_reader *r, const char *prefix,
 	source_name_add(name, "driver", "quorum");
 	for (unsigned i = 0; i < array_size(options); i++)
 		source_name_add_option(name, r->keys, prefix, options[i]);
-	free(r->source->path);
-	r->source->path = source_name_show(name);
-	return r->source->path == NULL ? -ENOMEM : 0;
+	return show_path(r->source, name);
+}
+
+/* The file that is right need not be said to be one. */
+int source_read_blkverify(struct source_reader *r, const char *prefix,
+			  struct source_name *name, struct error *err)
+{
+	static const char *const children[] = { "raw", "test" };
+	struct source_name names[array_size(children)] = { { .n = 0 } };
+	struct source_quorum *quorum = calloc(1, sizeof(*quorum));
+	int rc = 0;
+
+	r->source->quorum = quorum;
+	if (quorum == NULL)
+		return -ENOMEM;
+	quorum->how.is_verify = true;
+	quorum->how.n = array_size(children);
+	for (unsigned i = 0; rc == 0 && i < array_size(children); i++) {
+		if (i > 0)
+			rc = check_driver(r->keys, prefix, children[i], err);
+		if (rc == 0)
+			rc = source_read_apart(r, prefix, children[i],
+					       &quorum->children[i],
+					       &quorum->how.children[i],
+					       &names[i], err);
+	}
+	source_name_add(name, "driver", "blkverify");
+	for (unsigned i = 0; i < array_size(children); i++)
+		source_name_add_child(name, children[i], &names[i]);
+	if (names[0].exact != NULL && names[1].exact != NULL)
+		source_name_set_exact(name, "blkverify:%s:%s", names[0].exact,
+				      names[1].exact);
+	for (unsigned i = 0; i < array_size(children); i++)
+		source_name_deinit(&names[i]);
+	return rc < 0 ? rc : show_path(r->source, name);
 }

@@ -119,6 +119,7 @@ LIB_SRCS += \
 	lib/image/trace.c \
 	lib/image/utf16.c \
 	lib/image/vdi.c \
+	lib/image/verify.c \
 	lib/image/vhdx.c \
 	lib/image/vhdx_create.c \
 	lib/image/vhdx_header.c \

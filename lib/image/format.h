@@ -232,5 +232,6 @@ extern const struct image_format image_format_compress;
 extern const struct image_format image_format_preallocate;
 extern const struct image_format image_format_blklogwrites;
 extern const struct image_format image_format_quorum;
+extern const struct image_format image_format_blkverify;
 
 #endif

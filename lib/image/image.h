@@ -123,6 +123,9 @@ struct image_quorum {
 	unsigned threshold; /* so many must agree: 1 to n */
 	bool rewrites;	    /* those that differ from what was voted for */
 	bool is_fifo; /* the first one that can be read is, without a vote */
+	/* Two, of which the second must always hold what the first does
+	 * (blkverify); there is no vote. */
+	bool is_verify;
 };
 
 struct image_open_options {

@@ -15,6 +15,8 @@ static int open_lowest(struct image_file **file, const char *path,
 
 	if (options->null != NULL)
 		return null_open(file, path, options->null, flags, err);
+	if (options->quorum != NULL && options->quorum->is_verify)
+		return verify_open(file, options->quorum, options, flags, err);
 	if (options->quorum != NULL)
 		return quorum_open(file, options->quorum, options, flags, err);
 	if (options->nbd_context != NULL)

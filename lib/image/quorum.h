@@ -10,6 +10,10 @@
 int quorum_open(struct image_file **file, const struct image_quorum *how,
 		const struct image_open_options *options, unsigned flags,
 		struct error *err);
+/* The same of blkverify's two; verify.c. */
+int verify_open(struct image_file **file, const struct image_quorum *how,
+		const struct image_open_options *options, unsigned flags,
+		struct error *err);
 bool quorum_is(const struct image_file *file);
 
 #endif

@@ -445,3 +445,10 @@ const struct image_format image_format_quorum = {
 	.open = open_quorum,
 	RAW_OPERATIONS,
 };
+
+const struct image_format image_format_blkverify = {
+	.name = "blkverify",
+	.probe = probe_nothing,
+	.open = open_layer,
+	RAW_OPERATIONS,
+};
