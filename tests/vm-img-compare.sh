@@ -146,6 +146,20 @@ test_damaged_images() {
 	assertEquals "$theirs" $?
 }
 
+# Nobody may take a verdict that was not written for another verdict.
+test_verdict_that_cannot_be_written() {
+	truncate -s 1M a.raw b.raw
+	random c.raw 1M
+	for other in b.raw c.raw; do
+		timeout 60 vm-img compare a.raw $other >/dev/full 2>err
+		assertEquals 2 $?
+		assertEquals 'vm-img: Could not write to standard output' \
+			"$(cat err)"
+	done
+	img compare -q a.raw c.raw >/dev/full
+	assertEquals 1 $?
+}
+
 test_progress() {
 	make_images
 	img compare -p a.raw a.qcow2 >out

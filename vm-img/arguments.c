@@ -144,7 +144,7 @@ int arguments_next(struct arguments *a)
 	case '?':
 		refuse(a, false);
 	case OPTION_OBJECT:
-		object_add(a->value, a->argv[0]);
+		object_add(a->value);
 		return arguments_next(a);
 	case OPTION_IMAGE_OPTS:
 		has_image_opts = true;

@@ -369,6 +369,7 @@ int compare_run(int argc, char **argv)
 	struct request request = { .cache = "writeback" };
 	int id;
 
+	report_set_failure(EXIT_NOT_OPENED);
 	while ((id = arguments_next(&a)) >= 0) {
 		if (id == 'f')
 			request.formats[0] = a.value;

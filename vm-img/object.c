@@ -10,10 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	EXIT_NOT_COMPARED = 2, /* 1 is that of images that differ */
-};
-
 void object_deinit(void)
 {
 	object_secret_deinit();
@@ -77,7 +73,7 @@ static int add(struct keys *keys, bool is_json, struct error *err)
 	return rc;
 }
 
-void object_add(const char *text, const char *verb)
+void object_add(const char *text)
 {
 	struct keys keys = { .n = 0 };
 	struct error err = ERROR_INIT;
@@ -94,5 +90,5 @@ void object_add(const char *text, const char *verb)
 		return;
 	report_error("%s", error_text(&err, rc));
 	report_hint_of(error_text(&err, rc));
-	exit(strcmp(verb, "compare") == 0 ? EXIT_NOT_COMPARED : EXIT_FAILURE);
+	exit(report_failure());
 }

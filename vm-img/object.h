@@ -13,7 +13,7 @@ struct throttle;
 
 /* Take one in, or print a message and exit as the verb does, or print help and
  * exit. The text is not kept. */
-void object_add(const char *text, const char *verb);
+void object_add(const char *text);
 /* Is there one, of any kind? */
 bool object_has(const char *id);
 /* Forget them. */

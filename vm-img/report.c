@@ -23,6 +23,7 @@ enum {
 };
 
 static const char *usage_verb;
+static int failure = EXIT_FAILURE;
 
 static void disarm(char *text)
 {
@@ -206,6 +207,16 @@ void report_usage_of_option(const char *format, ...)
 	fail_usage(true, text);
 }
 
+int report_failure(void)
+{
+	return failure;
+}
+
+void report_set_failure(int status)
+{
+	failure = status;
+}
+
 /* Such a reader has had what it wanted. */
 static bool is_reader_gone(void)
 {
@@ -225,5 +236,5 @@ int report_finish(int status)
 	if (!is_bad || is_gone)
 		return status;
 	report_error("Could not write to standard output");
-	return EXIT_FAILURE;
+	return failure;
 }

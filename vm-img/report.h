@@ -57,10 +57,15 @@ _Noreturn void report_usage_of_option(const char *format, ...)
  * NULL: the program's, and it does not. */
 void report_usage_of(const char *verb);
 
+/* The status of failures that no verb has one of its own for: 1, or what it
+ * was made where 1 says something else. */
+int report_failure(void);
+void report_set_failure(int status);
+
 /*
  * Close standard output and say whether everything reached it, unless nobody
- * reads on: a program that prints results ends with this. 0, or 1 and a
- * message.
+ * reads on: a program that prints results ends with this. status, or that of
+ * failures and a message.
  */
 int report_finish(int status);
 
