@@ -386,7 +386,8 @@ static int write_descriptor(const struct plan *p, const char *path,
 	    strlen(text) > (size_t)VMDK_DESCRIPTOR_SECTORS * VMDK_SECTOR)
 		return error_set(err, -EINVAL,
 				 "The VMDK descriptor is too long");
-	rc = image_file_open(&file, path, is_embedded ? 0 : IMAGE_FILE_CREATE,
+	rc = image_file_open(&file, path,
+			     is_embedded ? IMAGE_FILE_NBD : IMAGE_FILE_CREATE,
 			     err);
 	if (rc < 0)
 		return rc;
