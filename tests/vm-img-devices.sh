@@ -27,6 +27,49 @@ serve() { # SIZE
 	uri="nbd+unix://?socket=$dir/sock"
 }
 
+# Nobody answers at these addresses.
+test_help_of_options() {
+	compare_lines <<-'EOF'
+		for f in file nbd host_device raw qcow2; do qemu-img create -f $f -o help; qemu-img convert -O $f -o help; done
+		for f in file nbd raw qcow2; do for n in x /dev/null file:x file:/dev/null nbd://localhost/x nbd:localhost:10809 nbd+unix:///?socket=x null-co:// blkdebug::x foo:x json:{}; do qemu-img create -f $f -o help $n; qemu-img convert -O $f -o help r $n; done; done
+		for f in file nbd host_device throttle; do qemu-img amend -f $f -o help; done
+		qemu-img amend -o help -f nbd r
+		qemu-img measure -O nbd r
+	EOF
+}
+
+test_new_ones() {
+	compare_lines <<-'EOF'
+		for f in nbd host_device; do for n in x r /dev/null foo:x; do qemu-img create -f $f $n 1M; qemu-img convert -O $f r $n; qemu-img dd -O $f if=r of=$n; done; done
+		qemu-img convert -n -O host_device r empty
+		for o in nocow=on extent_size_hint=1M preallocation=off preallocation=full preallocation=metadata preallocation=foo; do for f in raw host_device; do qemu-img create -f $f -o $o /dev/null 0; done; done
+		for o in off falloc full metadata; do qemu-img create -f file -o preallocation=$o x.$o 1M; [ $o = metadata ] || du x.$o; done; rm -f x.metadata
+		qemu-img create -f host_device -b r -F raw /dev/null 0
+		qemu-img create -f qcow2 -b /dev/null -F host_device over
+		qemu-img info over | grep -v '^disk'
+		ls
+	EOF
+}
+
+test_exports() {
+	serve 1M
+	for option in preallocation=off preallocation=full preallocation=foo \
+		nocow=on; do
+		same create -f raw -o $option "$uri" 1M
+		same create -f nbd -o $option "$uri" 1M
+	done
+	same create -f nbd "$uri" 2M
+	random r 1M
+	same convert -f raw -O nbd r "$uri"
+	assertTrue 'cmp r disk'
+	# What was there does not show through.
+	truncate -s 1M zero
+	same convert -f raw -O nbd zero "$uri"
+	assertTrue 'cmp zero disk'
+	stop server
+	return 0
+}
+
 # As far as there is room; nobody can put an extent beside it.
 test_vmdk_in_an_export() {
 	serve 2M
@@ -38,6 +81,35 @@ test_vmdk_in_an_export() {
 	same create -f vmdk -o subformat=monolithicFlat "$uri" 512k
 	stop server
 	return 0
+}
+
+# They have an end, which may be their begin.
+test_character_devices() {
+	compare_lines <<-'EOF'
+		for n in /dev/null /dev/zero /dev/full; do qemu-img info $n; qemu-img info -f raw --output=json $n; done
+		for f in host_device file qcow2; do qemu-img info -f $f /dev/null; done
+		qemu-img info -f host_device r
+		qemu-img map --output=json /dev/null
+		qemu-img check /dev/null
+		qemu-img compare empty /dev/null
+		qemu-img compare -f raw -F raw r /dev/null
+		qemu-img convert /dev/null x; ls
+		qemu-img convert -n -f raw r /dev/null
+		qemu-img convert -f raw r /dev/null
+		qemu-img create -f raw /dev/null 1M
+		qemu-img create -f raw /dev/null 0
+		qemu-img resize -f raw /dev/null 1M
+		qemu-img dd if=r of=/dev/null
+	EOF
+}
+
+# The driver under a format is one for what is there.
+test_drivers_by_name() {
+	compare_lines <<-'EOF'
+		for d in file host_device; do for n in r /dev/null x; do qemu-img info --image-opts driver=$d,filename=$n; qemu-img info --image-opts driver=raw,file.driver=$d,file.filename=$n; done; done
+		qemu-img info --image-opts driver=raw,file.filename=/dev/null
+		qemu-img info 'json:{"driver": "raw", "file": {"driver": "host_device", "filename": "r"}}'
+	EOF
 }
 
 # shellcheck disable=SC1091 # found in PATH

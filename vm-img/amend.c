@@ -48,7 +48,7 @@ static int show_help(const char *format)
 {
 	const struct image_option_spec *specs = image_amend_specs(format);
 
-	if (!format_options_is_format(format)) {
+	if (!format_options_is_driver(format)) {
 		report_error("Unknown file format '%s'", format);
 		return EXIT_FAILURE;
 	}

@@ -163,8 +163,8 @@ static struct image_create_options what_to_create(const struct job *job,
 	};
 
 	format_options_apply(&request->options,
-			     format_options_of_new(request->target_format, true,
-						   NULL),
+			     format_options_of_new(request->target_format,
+						   request->target, NULL),
 			     list, &create);
 	create.size = job->total;
 	create.secrets = object_secrets();
@@ -234,7 +234,7 @@ static int open_target(struct job *job, const struct convert *request,
 	return 0;
 }
 
-/* A raw image on a device reads as what was there before, and a new LUKS
+/* What is no more than a device reads as what was there before, and a new LUKS
  * volume as noise. */
 static bool is_zero_when_new(const struct convert *request)
 {
@@ -243,7 +243,7 @@ static bool is_zero_when_new(const struct convert *request)
 	if (strcmp(request->target_format, "luks") == 0)
 		return false;
 	return (strcmp(request->target_format, "raw") != 0 &&
-		strcmp(request->target_format, "file") != 0) ||
+		format_options_is_format(request->target_format)) ||
 	       (stat(image_plain_path(request->target), &st) == 0 &&
 		S_ISREG(st.st_mode));
 }

@@ -50,8 +50,8 @@ static int check_backing(const struct convert *request)
 
 int convert_check_target(struct convert *request)
 {
-	const struct image_option_spec *specs =
-		format_options_of_new(request->target_format, true, NULL);
+	const struct image_option_spec *specs = format_options_of_new(
+		request->target_format, request->target, NULL);
 	struct format_options *options = &request->options;
 	struct error err = ERROR_INIT;
 	int rc;

@@ -210,8 +210,9 @@ int convert_run(int argc, char **argv)
 		    take_option(&request, id, a.value) < 0)
 			return EXIT_FAILURE;
 	if (request.options.wants_help)
-		return format_options_help_new(request.target_format,
-					       a.n_operands > 0);
+		return format_options_help_new(
+			request.target_format,
+			a.n_operands > 0 ? a.operands[a.n_operands - 1] : NULL);
 	if (a.n_operands < 2) {
 		report_error("Must specify image file name");
 		return EXIT_FAILURE;

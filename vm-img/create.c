@@ -47,7 +47,7 @@ static int look_at_backing(struct request *request, const char *name)
 	char size[24];
 	int rc;
 
-	if (format != NULL && !format_options_is_format(format)) {
+	if (format != NULL && !format_options_is_driver(format)) {
 		report_error("%s: Unknown driver '%s'", request->path, format);
 		report_hint("Could not open backing image.");
 		return -ENOENT;
@@ -132,13 +132,14 @@ static const struct image_option_spec *check_request(struct request *request)
 	if (request->size != NULL &&
 	    argument_size("image size", request->size, &size) < 0)
 		return NULL;
-	if (format_options_is_format(request->format))
+	if (format_options_is_driver(request->format))
 		rc = source_check_new(request->path, &err);
 	if (rc < 0) {
 		report_error("%s: %s", request->path, error_text(&err, rc));
 		return NULL;
 	}
-	specs = format_options_of_new(request->format, true, request->path);
+	specs = format_options_of_new(request->format, request->path,
+				      request->path);
 	if (specs == NULL)
 		return NULL;
 	rc = format_options_check(&request->options, specs, NULL, &err);
@@ -256,7 +257,8 @@ int create_run(int argc, char **argv)
 			return EXIT_FAILURE;
 	if (request.options.wants_help)
 		return format_options_help_new(request.format,
-					       a.n_operands > 0);
+					       a.n_operands > 0 ? a.operands[0]
+								: NULL);
 	if (a.n_operands < 1)
 		report_usage("Expecting image file name");
 	request.path = a.operands[0];

@@ -7,6 +7,7 @@
 #include "lib/base/options.h"
 #include "lib/base/size.h"
 #include "vm-img/report.h"
+#include "vm-img/source.h"
 #include "vm-img/source_node.h"
 
 #include <stdio.h>
@@ -331,16 +332,20 @@ bool format_options_is_format(const char *name)
 	return *names != NULL;
 }
 
+bool format_options_is_driver(const char *name)
+{
+	return format_options_is_format(name) || source_driver_is_file(name);
+}
+
 const struct image_option_spec *
-format_options_of_new(const char *format, bool has_file, const char *noun)
+format_options_of_new(const char *format, const char *path, const char *noun)
 {
 	static struct image_option_spec all[FORMAT_OPTIONS_MAX];
 	const struct image_option_spec *specs = image_create_specs(format), *s;
 	size_t n = 0;
 
 	if (specs == NULL) {
-		bool is_known = format_options_is_format(format) ||
-				source_driver_is_file(format);
+		bool is_known = format_options_is_driver(format);
 
 		report_error("%s%s%s '%s'%s", noun != NULL ? noun : "",
 			     noun != NULL ? ": " : "",
@@ -354,26 +359,31 @@ format_options_of_new(const char *format, bool has_file, const char *noun)
 		all[n] = specs[n];
 		n++;
 	}
-	for (s = image_file_specs; has_file && s->name != NULL; s++)
+	for (s = image_file_specs(path); path != NULL && s->name != NULL; s++)
 		if (find_spec(specs, s->name) == NULL)
 			all[n++] = *s;
 	all[n].name = NULL;
 	return all;
 }
 
-int format_options_help_new(const char *format, bool has_file)
+int format_options_help_new(const char *format, const char *path)
 {
 	const struct image_option_spec *specs =
-		format_options_of_new(format, has_file, NULL);
+		format_options_of_new(format, path, NULL);
+	struct error err = ERROR_INIT;
 
 	if (specs == NULL)
 		return EXIT_FAILURE;
-	if (has_file)
+	if (path != NULL && source_check_new(path, &err) < 0) {
+		report_error("%s", err.text);
+		return EXIT_FAILURE;
+	}
+	if (path != NULL)
 		printf("Supported options:\n");
 	else
 		printf("Supported %s options:\n", format);
 	format_options_help(specs);
-	if (!has_file)
+	if (path == NULL)
 		printf("\nThe protocol level may support further options.\n"
 		       "Specify the target filename to include those "
 		       "options.\n");

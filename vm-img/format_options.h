@@ -64,18 +64,20 @@ void format_options_apply(const struct format_options *options,
 /* " name=value" for each option given and each with a standard value. */
 void format_options_print(const struct format_options *options,
 			  const struct image_option_spec *specs);
-/* Is there a format of that name? */
+/* Is there a format of that name? Or what QEMU has as a driver? */
 bool format_options_is_format(const char *name);
+bool format_options_is_driver(const char *name);
 /* -o help of a list. */
 void format_options_help(const struct image_option_spec *specs);
 /*
- * All that can be said when an image of the format is made, for a file as
- * well if has_file; until the next call. NULL, and a message that begins with
- * noun and ": " unless it is NULL: nothing of that format can be made.
+ * All that can be said when an image of the format is made in the file of that
+ * name, or in none (NULL); until the next call. NULL, and a message that begins
+ * with noun and ": " unless it is NULL: nothing of that format can be made.
  */
 const struct image_option_spec *
-format_options_of_new(const char *format, bool has_file, const char *noun);
-/* -o help of a format, or a message. An exit status. */
-int format_options_help_new(const char *format, bool has_file);
+format_options_of_new(const char *format, const char *path, const char *noun);
+/* -o help of a format, and of a file's name unless that is NULL, or a message.
+ * An exit status. */
+int format_options_help_new(const char *format, const char *path);
 
 #endif

@@ -211,7 +211,7 @@ static int find_luks_header(const struct request *request, const char *prefix,
 	int rc;
 
 	format_options_apply(&request->options,
-			     format_options_of_new(request->target_format, true,
+			     format_options_of_new(request->target_format, "",
 						   NULL),
 			     list, &create);
 	rc = image_luks_measure(&create, prefix, len, &err);
@@ -308,7 +308,7 @@ static int measure_qcow2(struct measure *m, const struct request *request,
 static int check_target(struct request *request)
 {
 	const struct image_option_spec *specs =
-		format_options_of_new(request->target_format, true, NULL);
+		format_options_of_new(request->target_format, "", NULL);
 	int rc = 0;
 
 	if (specs == NULL)

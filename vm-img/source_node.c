@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* What QEMU can be told about how to do its work; here it makes no difference,
  * or is done anyhow. */
@@ -167,6 +168,28 @@ static int take_locking(struct source_reader *r, const char *prefix,
 	return 0;
 }
 
+/* What cannot be opened is said when it is. */
+static int check_kind(const char *path, const char *driver, struct error *err)
+{
+	struct stat st;
+	bool is_device;
+
+	if (driver == NULL || stat(path, &st) < 0)
+		return 0;
+	is_device = S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode);
+	if (is(driver, "host_device") && !is_device)
+		return error_set(err, -EINVAL,
+				 "'host_device' driver requires '%s' to be "
+				 "either a character or block device",
+				 path);
+	if (!is(driver, "host_device") && is_device)
+		return error_set(err, -EINVAL,
+				 "'file' driver requires '%s' to be a regular "
+				 "file",
+				 path);
+	return 0;
+}
+
 static int read_file(struct source_reader *r, const char *prefix,
 		     const char *driver, struct source_name *name,
 		     struct error *err)
@@ -181,6 +204,8 @@ static int read_file(struct source_reader *r, const char *prefix,
 				 "The 'file' block driver requires a file "
 				 "name");
 	rc = take_locking(r, prefix, err);
+	if (rc == 0)
+		rc = check_kind(path, driver, err);
 	if (rc == 0)
 		rc = text_replace(&r->source->path, path);
 	source_name_add(name, "driver", driver != NULL ? driver : "file");

@@ -170,7 +170,8 @@ static int make(const char *path, const struct image_format *format,
 
 	if (o.companions == NULL)
 		o.companions = &own;
-	if (!image_name_has_protocol(path))
+	if (!image_name_has_protocol(path) &&
+	    format->create_specs != file_options_of_device)
 		rc = file_options_apply(path, &o, err);
 	o.n_options =
 		file_options_strip(list, o.n_options, format->preallocates);

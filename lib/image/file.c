@@ -33,6 +33,20 @@ int image_file_identify(const struct image_file *file, struct stat *st)
 	return fstat(file->fd, st) < 0 ? -errno : 0;
 }
 
+/* A character device has an end as well, if it can seek. */
+static int device_size(int fd, uint64_t *size)
+{
+	off_t end;
+
+	if (ioctl(fd, BLKGETSIZE64, size) == 0)
+		return 0;
+	end = lseek(fd, 0, SEEK_END);
+	if (end < 0)
+		return -errno;
+	*size = (uint64_t)end;
+	return 0;
+}
+
 int image_file_size(const struct image_file *file, uint64_t *size)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;
@@ -41,7 +55,7 @@ int image_file_size(const struct image_file *file, uint64_t *size)
 	if (ops != NULL)
 		return ops->size(file, size);
 	if (file->is_block_device)
-		return ioctl(file->fd, BLKGETSIZE64, size) < 0 ? -errno : 0;
+		return device_size(file->fd, size);
 	if (fstat(file->fd, &st) < 0)
 		return -errno;
 	*size = (uint64_t)st.st_size;

@@ -16,14 +16,16 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 struct error;
 struct image_locks;
-struct stat;
 
 struct image_file {
 	int fd; /* -1: it is another host's, or under a layer */
+	/* Block devices are all that have the size that they have: character
+	 * devices, too. */
 	bool is_read_only, is_block_device, is_direct;
 	uint32_t alignment; /* of offset, length and memory: 1 if buffered */
 	uint64_t base; /* where it begins in the file that it is a part of */
@@ -37,6 +39,12 @@ struct image_file {
 	/* Told of each step of a format's work; NULL: nobody listens. */
 	void (*hear)(const struct image_file *file, enum image_event event);
 };
+
+/* Of a file whose st_mode that is. */
+static inline bool image_file_is_device(mode_t mode)
+{
+	return S_ISBLK(mode) || S_ISCHR(mode);
+}
 
 static inline void image_file_tell(const struct image_file *file,
 				   enum image_event event)
@@ -62,7 +70,7 @@ enum image_file_flags {
 };
 
 /*
- * Regular files and block devices; anything else is -EINVAL by name.
+ * Regular files and devices; anything else is -EINVAL by name.
  * Takes QEMU's locks (lock.h) unless told not to: -EAGAIN with
  * QEMU's text where another process holds them.
  */

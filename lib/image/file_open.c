@@ -45,7 +45,7 @@ static uint32_t find_alignment(int fd, bool is_block_device)
 static int check_type(const struct stat *st, const char *path,
 		      struct error *err)
 {
-	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode))
+	if (S_ISREG(st->st_mode) || image_file_is_device(st->st_mode))
 		return 0;
 	return error_set(err, -EINVAL,
 			 "'file' driver requires '%s' to be a regular file",
@@ -167,7 +167,7 @@ int image_file_open_fd(struct image_file **file, int fd, const char *path,
 	made = &state->file;
 	made->fd = steal_fd(&owned);
 	made->is_read_only = flags & IMAGE_FILE_READ_ONLY;
-	made->is_block_device = S_ISBLK(st.st_mode);
+	made->is_block_device = image_file_is_device(st.st_mode);
 	made->is_direct = how & O_DIRECT;
 	made->alignment =
 		made->is_direct ? find_alignment(fd, made->is_block_device) : 1;

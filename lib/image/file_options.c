@@ -24,7 +24,8 @@ enum {
 	EXTENT_SIZE_HINT = 1024 * 1024,
 };
 
-const struct image_option_spec image_file_specs[] = {
+const struct image_option_spec file_options_of_file[] = {
+	{ "size", "size", "Virtual disk size", NULL },
 	{ "nocow", "bool (on/off)",
 	  "Turn off copy-on-write (valid only on btrfs)", NULL },
 	{ PREALLOCATION, "str",
@@ -34,12 +35,36 @@ const struct image_option_spec image_file_specs[] = {
 	{ NULL, NULL, NULL, NULL },
 };
 
+const struct image_option_spec file_options_of_device[] = {
+	{ "size", "size", "Virtual disk size", NULL },
+	{ PREALLOCATION, "str", "Preallocation mode (allowed values: off)",
+	  NULL },
+	{ NULL, NULL, NULL, NULL },
+};
+
+static bool is_device(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && image_file_is_device(st.st_mode);
+}
+
+/* The size is the format's business. */
+const struct image_option_spec *image_file_specs(const char *path)
+{
+	bool is_file = path == NULL || image_plain_path(path) != path ||
+		       (!image_name_has_protocol(path) && !is_device(path));
+
+	return is_file ? &file_options_of_file[1] : &file_options_of_device[1];
+}
+
 bool file_options_has(const char *name)
 {
-	for (unsigned i = 0; image_file_specs[i].name != NULL; i++)
-		if (strcmp(image_file_specs[i].name, name) == 0)
-			return true;
-	return false;
+	const struct image_option_spec *specs = image_file_specs(NULL);
+
+	while (specs->name != NULL && strcmp(specs->name, name) != 0)
+		specs++;
+	return specs->name != NULL;
 }
 
 static void set_hint(int fd, uint32_t hint)

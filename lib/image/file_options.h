@@ -3,13 +3,17 @@
 #ifndef LIB_IMAGE_FILE_OPTIONS_H
 #define LIB_IMAGE_FILE_OPTIONS_H
 
+#include "lib/image/image.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
 struct error;
-struct image_create_options;
 struct image_file;
-struct image_option;
+
+/* Of an image that is nothing but the file, or the device. */
+extern const struct image_option_spec file_options_of_file[];
+extern const struct image_option_spec file_options_of_device[];
 
 /* Is there an option of that name? */
 bool file_options_has(const char *name);

@@ -451,8 +451,9 @@ int image_number_parse(const char *name, const char *text, uint64_t *value,
  * them: there may be white space and a plus sign before. */
 int image_size_parse(const char *name, const char *text, uint64_t *bytes,
 		     struct error *err);
-/* What every format takes as well: options of the file. */
-extern const struct image_option_spec image_file_specs[];
+/* What every format takes as well: options of the file that path, or "nbd:"
+ * and the like, is to be made in; NULL: of any of this host. */
+const struct image_option_spec *image_file_specs(const char *path);
 /* "nbd://HOST/EXPORT" and the like: what IMAGE_NBD allows. */
 bool image_name_is_nbd(const char *name);
 /* "null-co://" and "null-aio://": no files, wherever the name comes from. */

@@ -344,6 +344,16 @@ static int open_quorum(struct image *image, struct error *err)
 	return raw_open(image, err);
 }
 
+static int open_file(struct image *image, struct error *err)
+{
+	if (image->file->is_block_device && image->file->fd >= 0)
+		return error_set(err, -EINVAL,
+				 "'file' driver requires '%s' to be a regular "
+				 "file",
+				 image->path);
+	return raw_open(image, err);
+}
+
 static int open_host_device(struct image *image, struct error *err)
 {
 	if (!image->file->is_block_device)
@@ -399,9 +409,10 @@ const struct image_format image_format_null_aio = {
 const struct image_format image_format_file = {
 	.name = "file",
 	.probe = probe_nothing,
-	.open = raw_open,
+	.open = open_file,
 	.create = raw_create,
-	.create_specs = create_specs,
+	.preallocates = true,
+	.create_specs = file_options_of_file,
 	.resize = raw_resize,
 	RAW_OPERATIONS,
 };
@@ -410,6 +421,9 @@ const struct image_format image_format_host_device = {
 	.name = "host_device",
 	.probe = probe_nothing,
 	.open = open_host_device,
+	.create = raw_create_on_device,
+	.preallocates = true,
+	.create_specs = file_options_of_device,
 	.resize = raw_resize,
 	RAW_OPERATIONS,
 };
@@ -418,6 +432,9 @@ const struct image_format image_format_nbd = {
 	.name = "nbd",
 	.probe = probe_nothing,
 	.open = open_layer,
+	.create = raw_create_in_export,
+	.preallocates = true,
+	.create_specs = file_options_of_device,
 	.resize = raw_resize,
 	RAW_OPERATIONS,
 };

@@ -14,8 +14,15 @@ int raw_set_length(struct image_file *file, uint64_t size, struct error *err);
 int raw_check_length(const struct image *image, uint64_t size,
 		     struct error *err);
 
-/* image_format's .create */
+/* image_format's .create: of a file, or whatever path is; and of what is there
+ * already, and nothing else. */
 int raw_create(const char *path, const struct image_create_options *options,
 	       struct error *err);
+int raw_create_on_device(const char *path,
+			 const struct image_create_options *options,
+			 struct error *err);
+int raw_create_in_export(const char *path,
+			 const struct image_create_options *options,
+			 struct error *err);
 
 #endif

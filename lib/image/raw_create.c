@@ -52,33 +52,57 @@ static int write_first_block(const struct image_file *file, uint64_t size,
 	return rc < 0 ? error_set_errno(err, rc, "Could not write") : 0;
 }
 
-int raw_create(const char *path, const struct image_create_options *options,
-	       struct error *err)
+/* The preallocation mode of options that a raw image has. */
+static int take_mode(const struct image_create_options *options,
+		     const char **mode, struct error *err)
 {
-	/* Whole sectors, as a disk has them. */
-	uint64_t size = (options->size + IMAGE_SECTOR - 1) &
-			~(uint64_t)(IMAGE_SECTOR - 1);
-	struct image_file *file;
-	const char *mode = NULL;
-	int rc = 0;
-
+	*mode = NULL;
 	for (unsigned i = 0; i < options->n_options; i++) {
 		const struct image_option *o = &options->options[i];
 
 		if (strcmp(o->name, "preallocation") != 0)
 			return error_set(err, -EINVAL, "Invalid parameter '%s'",
 					 o->name);
-		mode = o->value;
+		*mode = o->value;
 	}
 	if (options->backing_path != NULL)
 		return error_set(err, -ENOTSUP,
 				 "Backing file not supported for file format "
-				 "'raw'");
-	rc = file_options_check_preallocation(mode, err);
+				 "'%s'",
+				 options->format);
+	return 0;
+}
+
+/* Where nothing can be made there is no room to be had either. */
+static int check_mode(const char *path, const char *mode, struct error *err)
+{
+	bool is_mode = mode == NULL || strcmp(mode, "off") == 0 ||
+		       strcmp(mode, "metadata") == 0 ||
+		       strcmp(mode, "falloc") == 0 || strcmp(mode, "full") == 0;
+
+	if (image_file_specs(path) == &file_options_of_file[1] || !is_mode)
+		return file_options_check_preallocation(mode, err);
+	if (mode == NULL || strcmp(mode, "off") == 0)
+		return 0;
+	return error_set(err, -ENOTSUP, "Unsupported preallocation mode '%s'",
+			 mode);
+}
+
+static int create(const char *path, unsigned flags,
+		  const struct image_create_options *options, struct error *err)
+{
+	/* Whole sectors, as a disk has them. */
+	uint64_t size = (options->size + IMAGE_SECTOR - 1) &
+			~(uint64_t)(IMAGE_SECTOR - 1);
+	struct image_file *file;
+	const char *mode;
+	int rc = take_mode(options, &mode, err);
+
+	if (rc == 0)
+		rc = check_mode(path, mode, err);
 	if (rc < 0)
 		return rc;
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE | IMAGE_FILE_SHARED,
-			     err);
+	rc = image_file_open(&file, path, flags, err);
 	if (rc < 0)
 		return rc;
 	rc = raw_set_length(file, size, err);
@@ -90,4 +114,48 @@ int raw_create(const char *path, const struct image_create_options *options,
 		rc = file_options_preallocate(file, mode, 0, size, err);
 	image_file_close(file);
 	return rc;
+}
+
+int raw_create(const char *path, const struct image_create_options *options,
+	       struct error *err)
+{
+	return create(path, IMAGE_FILE_CREATE | IMAGE_FILE_SHARED, options,
+		      err);
+}
+
+static int refuse_name(const char *format, struct error *err)
+{
+	return error_prefix(err, -EINVAL,
+			    "Protocol driver '%s' does not support image "
+			    "creation, and opening the image failed",
+			    format);
+}
+
+int raw_create_on_device(const char *path,
+			 const struct image_create_options *options,
+			 struct error *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		error_set_errno(err, -errno, "Could not open '%s'", path);
+	else if (!image_file_is_device(st.st_mode))
+		error_set(err, -EINVAL,
+			  "'host_device' driver requires '%s' to be either a "
+			  "character or block device",
+			  path);
+	else
+		return create(path, 0, options, err);
+	return refuse_name(options->format, err);
+}
+
+int raw_create_in_export(const char *path,
+			 const struct image_create_options *options,
+			 struct error *err)
+{
+	if (image_name_is_nbd(path))
+		return raw_create(path, options, err);
+	error_set(err, -EINVAL,
+		  "File name string for NBD must start with 'nbd:'");
+	return refuse_name(options->format, err);
 }
