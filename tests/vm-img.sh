@@ -44,6 +44,13 @@ test_help_and_version() {
 		assertTrue "$way: info and -U" "grep -q 'info.*-U' out"
 		assertTrue "$way" "grep -q 'Supported formats:.* raw' out"
 	done
+	# There is none that qemu-img does not have, and each works.
+	img --help | sed -n 's/^Supported formats: //p' | tr ' ' '\n' >ours
+	qemu-img --help | sed -n 's/^Supported formats: //p' | tr ' ' '\n' |
+		grep -xFf ours | diff - ours || fail 'formats'
+	for driver in file host_device nbd throttle quorum blkdebug raw; do
+		assertTrue $driver "grep -qx $driver ours"
+	done
 	assertEquals 'as qemu-img, whose version scripts ask for' \
 		'qemu-img version 7.2' "$(img --version | cut -c 1-20)"
 	assertEquals 'vm-img version 7.2' "$(vm-img -V | cut -c 1-18)"

@@ -15,7 +15,12 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+enum {
+	DRIVERS_MAX = 64,
+};
 
 static const struct verb *current; /* NULL: not known yet */
 
@@ -84,10 +89,29 @@ static void print_version(void)
 	       PIPEVISOR_VERSION);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* As qemu-img, in one line and sorted: scripts look there for what they need,
+ * be it a format or what stands under one. */
+static void print_formats(void)
+{
+	const char *names[DRIVERS_MAX];
+	unsigned n = 0;
+
+	while (n < DRIVERS_MAX && (names[n] = image_driver_name(n)) != NULL)
+		n++;
+	qsort(names, n, sizeof(names[0]), compare_names);
+	printf("\nSupported formats:");
+	for (unsigned i = 0; i < n; i++)
+		printf(" %s", names[i]);
+	printf("\n");
+}
+
 void verb_help(void)
 {
-	const char *const *format;
-
 	print_version();
 	if (current != NULL && arguments_compat() == COMPAT_10_2) {
 		printf("usage: %s\n", log_program());
@@ -102,10 +126,7 @@ void verb_help(void)
 		print_synopsis(&verbs[i]);
 	for (unsigned i = 0; i < array_size(verbs); i++)
 		print_options(&verbs[i]);
-	printf("\nSupported formats:");
-	for (format = image_format_names(); *format != NULL; format++)
-		printf(" %s", *format);
-	printf("\n");
+	print_formats();
 	exit(report_finish(EXIT_SUCCESS));
 }
 

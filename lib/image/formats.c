@@ -73,18 +73,15 @@ const char *const *image_format_names(void)
 	return names;
 }
 
+const char *image_driver_name(unsigned index)
+{
+	return image_formats[index] != NULL ? image_formats[index]->name : NULL;
+}
+
 bool image_driver_is_known(const char *name)
 {
-	static const char *const files[] = {
-		"file", "host_cdrom", "host_device", "nbd", NULL,
-	};
-	const char *const *lists[] = { names, files };
-
-	for (unsigned i = 0; i < array_size(lists); i++)
-		for (const char *const *n = lists[i]; *n != NULL; n++)
-			if (strcmp(*n, name) == 0)
-				return true;
-	return false;
+	return image_format_find(name) != NULL ||
+	       strcmp(name, "host_cdrom") == 0;
 }
 
 const struct image_format *image_format_find(const char *name)

@@ -462,8 +462,11 @@ bool image_name_is_null(const char *name);
 const char *image_plain_path(const char *name);
 /* Names of formats, NULL-terminated. */
 const char *const *image_format_names(void);
-/* One of them, or what QEMU calls a kind of file, which an image may name as
- * its backing file's format. */
+/* The same, and what QEMU calls a kind of file; index counts up to the first
+ * NULL. */
+const char *image_driver_name(unsigned index);
+/* One of these, or another that an image may name as its backing file's
+ * format. */
 bool image_driver_is_known(const char *name);
 
 /* A name inside an image leads to a file of this host and nowhere else: -ENOTSUP
