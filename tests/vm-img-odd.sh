@@ -24,6 +24,14 @@ test_objects() {
 		same $verb --object secret a
 		same $verb --object foo a
 	done
+	for object in secret,foo secret,id=a,data secret,id secret,id=a,data=,x \
+		secret,data=a,id throttle-group,id=a,x-bps-total \
+		'{"qom-type": 1}' '{"qom-type": "secret", "id": 1}' \
+		'{"qom-type": "secret", "id": "a", "data": 1}' \
+		'{"qom-type": "secret", "id": "a", "data": "x", "format": null}' \
+		'{"qom-type": "secret", "id": "a", "file": true}'; do
+		same map --object "$object" a
+	done
 }
 
 test_operands() {

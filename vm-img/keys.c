@@ -25,8 +25,8 @@ static int add(struct keys *keys, const char *name, const char *value,
 	return 0;
 }
 
-int keys_parse(struct keys *keys, const char *text, const char *first,
-	       struct error *err)
+static int parse(struct keys *keys, const char *text, const char *first,
+		 bool needs_values, struct error *err)
 {
 	_cleanup_free_ char *copy = strdup(text);
 	char *cursor = copy, *name, *value;
@@ -37,6 +37,10 @@ int keys_parse(struct keys *keys, const char *text, const char *first,
 	while (rc == 0 && suboption_next(&cursor, &name, &value)) {
 		if (value == NULL && first != NULL)
 			rc = add(keys, first, name, true, err);
+		else if (value == NULL && needs_values)
+			rc = error_set(err, -EINVAL,
+				       "Expected '=' after parameter '%s'",
+				       name);
 		else
 			rc = add(keys, name, value != NULL ? value : "on", true,
 				 err);
@@ -44,6 +48,18 @@ int keys_parse(struct keys *keys, const char *text, const char *first,
 	}
 	explicit_bzero(copy, strlen(text));
 	return rc;
+}
+
+int keys_parse(struct keys *keys, const char *text, const char *first,
+	       struct error *err)
+{
+	return parse(keys, text, first, false, err);
+}
+
+int keys_parse_properties(struct keys *keys, const char *text,
+			  const char *first, struct error *err)
+{
+	return parse(keys, text, first, true, err);
 }
 
 static int found(void *context, const char *name, const char *value,
@@ -79,6 +95,20 @@ const char *keys_take(struct keys *keys, const char *name)
 		value = keys->list[i].value;
 	}
 	return value;
+}
+
+int keys_take_text(struct keys *keys, const char *name, const char **value,
+		   struct error *err)
+{
+	*value = keys_take(keys, name);
+	for (unsigned i = 0; i < keys->n; i++)
+		if (strcmp(keys->list[i].name, name) == 0 &&
+		    !keys->list[i].is_text)
+			return error_set(err, -EINVAL,
+					 "Invalid parameter type for '%s', "
+					 "expected: string",
+					 name);
+	return 0;
 }
 
 int keys_take_bool(struct keys *keys, const char *name, bool *value,

@@ -27,6 +27,9 @@ struct keys {
  * one without a value is "on". */
 int keys_parse(struct keys *keys, const char *text, const char *first,
 	       struct error *err);
+/* The same, but without a value a later one is -EINVAL in QEMU's words. */
+int keys_parse_properties(struct keys *keys, const char *text,
+			  const char *first, struct error *err);
 /* true and false are "on" and "off", null is "". 1: it was an object; 0: it
  * was JSON of another kind. */
 int keys_parse_json(struct keys *keys, const char *text, struct error *err);
@@ -35,6 +38,10 @@ void keys_deinit(struct keys *keys);
 
 /* The value that was given last, or NULL; it counts as looked at. */
 const char *keys_take(struct keys *keys, const char *name);
+/* The same, or -EINVAL in QEMU's words where it is another thing of JSON than a
+ * string. */
+int keys_take_text(struct keys *keys, const char *name, const char **value,
+		   struct error *err);
 /* "on" or "off", or other words for them: -EINVAL in QEMU's words for anything
  * else. *value stays as it is where it is not given. */
 int keys_take_bool(struct keys *keys, const char *name, bool *value,

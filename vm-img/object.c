@@ -36,10 +36,13 @@ bool object_has(const char *id)
 
 static int add(struct keys *keys, bool is_json, struct error *err)
 {
-	const char *type = keys_take(keys, "qom-type");
-	const char *id = keys_take(keys, "id");
-	int rc;
+	const char *type = NULL, *id = NULL;
+	int rc = keys_take_text(keys, "qom-type", &type, err);
 
+	if (rc == 0)
+		rc = keys_take_text(keys, "id", &id, err);
+	if (rc < 0)
+		return rc;
 	if (type == NULL)
 		return error_set(err, -EINVAL,
 				 "Parameter 'qom-type' is missing");
@@ -81,8 +84,9 @@ void object_add(const char *text)
 
 	if (text[0] != '{' && object_help(text))
 		exit(report_finish(EXIT_SUCCESS));
-	rc = text[0] == '{' ? keys_parse_json(&keys, text, &err)
-			    : keys_parse(&keys, text, "qom-type", &err);
+	rc = text[0] == '{'
+		     ? keys_parse_json(&keys, text, &err)
+		     : keys_parse_properties(&keys, text, "qom-type", &err);
 	if (rc >= 0)
 		rc = add(&keys, text[0] == '{', &err);
 	keys_deinit(&keys);

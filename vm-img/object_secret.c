@@ -72,13 +72,21 @@ static int read_file(const char *path, struct bytes *bytes, struct error *err)
 
 static int take(struct keys *keys, struct given *given, struct error *err)
 {
-	const char *format, *loaded = keys_take(keys, "loaded");
+	const char *format = NULL, *loaded = keys_take(keys, "loaded");
+	const struct {
+		const char *name, **value;
+	} texts[] = {
+		{ "format", &format },	  { "keyid", &given->keyid },
+		{ "iv", &given->iv },	  { "data", &given->data },
+		{ "file", &given->file },
+	};
 	bool is_loaded;
 	int rc = keys_take_bool(keys, "loaded", &is_loaded, err);
 
+	for (unsigned i = 0; rc == 0 && i < array_size(texts); i++)
+		rc = keys_take_text(keys, texts[i].name, texts[i].value, err);
 	if (rc < 0)
 		return rc;
-	format = keys_take(keys, "format");
 	if (format != NULL && strcmp(format, "raw") != 0 &&
 	    strcmp(format, "base64") != 0)
 		return error_set(err, -EINVAL,
@@ -86,10 +94,6 @@ static int take(struct keys *keys, struct given *given, struct error *err)
 				 "'%s'",
 				 format);
 	given->is_base64 = format != NULL && strcmp(format, "base64") == 0;
-	given->keyid = keys_take(keys, "keyid");
-	given->iv = keys_take(keys, "iv");
-	given->data = keys_take(keys, "data");
-	given->file = keys_take(keys, "file");
 	if (keys_left(keys) != NULL)
 		return error_set(err, -EINVAL, "Parameter '%s' is unexpected",
 				 keys_left(keys));
