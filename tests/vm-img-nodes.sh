@@ -249,4 +249,38 @@ test_overlap_checks() {
 		"filename": "o.qcow2"}}'
 }
 
+test_cache_sizes() {
+	qemu-img create -q -f qcow2 o.qcow2 1M
+	for sizes in l2-cache-size=foo l2-cache-entry-size=4k \
+		l2-cache-entry-size=0 l2-cache-entry-size=128k \
+		l2-cache-entry-size=3k cache-clean-interval=4294967295 \
+		cache-clean-interval=4294967296 cache-clean-interval=-1 \
+		cache-size=1M,l2-cache-size=2M cache-size=1M,l2-cache-size=512k \
+		cache-size=1M,refcount-cache-size=2M \
+		cache-size=1M,l2-cache-size=0,refcount-cache-size=256k; do
+		same map --image-opts driver=qcow2,$sizes,file.filename=o.qcow2
+		same map --image-opts $sizes,file.filename=o.qcow2
+	done
+}
+
+# How to work with any node.
+test_values_without_effect() {
+	qemu-img create -q -f qcow2 o.qcow2 1M
+	for how in discard=ignore discard=on discard=foo discard= \
+		detect-zeroes=on detect-zeroes=foo cache.no-flush=on \
+		cache.no-flush=foo cache.writeback=on auto-read-only=foo \
+		node-name=a node-name=1a node-name=; do
+		same map --image-opts driver=qcow2,$how,file.filename=o.qcow2
+		same map --image-opts driver=raw,file.$how,file.filename=r.raw
+		same map --image-opts driver=file,$how,filename=r.raw
+	done
+	for how in aio=threads aio=foo aio-max-batch=1 aio-max-batch=foo \
+		drop-cache=foo x-check-cache-dropped=foo read-only=foo \
+		cache.direct=foo force-share=foo; do
+		same map --image-opts driver=raw,file.$how,file.filename=r.raw
+	done
+	qemu-img create -q -f qcow2 -b o.qcow2 -F qcow2 over.qcow2
+	same map --image-opts backing.discard=foo,file.filename=over.qcow2
+}
+
 . shunit2

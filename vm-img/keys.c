@@ -9,6 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
+enum {
+	NAME_LEN_MAX = 256,
+};
+
 static int add(struct keys *keys, const char *name, const char *value,
 	       bool is_text, struct error *err)
 {
@@ -114,14 +118,23 @@ int keys_take_text(struct keys *keys, const char *name, const char **value,
 int keys_take_bool(struct keys *keys, const char *name, bool *value,
 		   struct error *err)
 {
+	return keys_take_bool_of(keys, "", name, value, err);
+}
+
+int keys_take_bool_of(struct keys *keys, const char *prefix, const char *name,
+		      bool *value, struct error *err)
+{
 	static const char *const words[][2] = {
 		{ "off", "on" },
 		{ "no", "yes" },
 		{ "false", "true" },
 		{ "n", "y" },
 	};
-	const char *text = keys_take(keys, name);
+	char full[NAME_LEN_MAX];
+	const char *text;
 
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	text = keys_take(keys, full);
 	if (text == NULL)
 		return 0;
 	for (unsigned i = 0; i < array_size(words) * 2; i++)

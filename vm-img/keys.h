@@ -46,6 +46,9 @@ int keys_take_text(struct keys *keys, const char *name, const char **value,
  * else. *value stays as it is where it is not given. */
 int keys_take_bool(struct keys *keys, const char *name, bool *value,
 		   struct error *err);
+/* The same of prefix and name, which is called name. */
+int keys_take_bool_of(struct keys *keys, const char *prefix, const char *name,
+		      bool *value, struct error *err);
 /* Is there a name that begins with this? */
 bool keys_has_prefix(const struct keys *keys, const char *prefix);
 /* All that begin with prefix to another list, which is empty, without it. */

@@ -18,7 +18,7 @@ void object_deinit(void)
 	object_unused_deinit();
 }
 
-static bool is_identifier(const char *id)
+bool object_is_identifier(const char *id)
 {
 	if (!isalpha((unsigned char)*id))
 		return false;
@@ -55,7 +55,7 @@ static int add(struct keys *keys, bool is_json, struct error *err)
 				 type);
 	if (id == NULL)
 		return error_set(err, -EINVAL, "Parameter 'id' is missing");
-	if (!is_identifier(id))
+	if (!object_is_identifier(id))
 		return error_set(err, -EINVAL,
 				 "Parameter 'id' expects an identifier");
 	if (object_has(id))

@@ -14,6 +14,8 @@ struct throttle;
 /* Take one in, or print a message and exit as the verb does, or print help and
  * exit. The text is not kept. */
 void object_add(const char *text);
+/* May one have that name? */
+bool object_is_identifier(const char *id);
 /* Is there one, of any kind? */
 bool object_has(const char *id);
 /* Forget them. */

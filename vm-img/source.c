@@ -18,46 +18,35 @@
 #define JSON_PREFIX "json:"
 #define VPC_SIZE "force_size_calc"
 
-/* What QEMU can be told about how to do its work; here it makes no difference,
- * or is done anyhow. */
-static const char *const ignored[] = {
-	"cache.writeback", "cache.no-flush", "discard",
-	"detect-zeroes",   "auto-read-only", "node-name",
-};
-
-static void ignore(struct keys *keys)
-{
-	for (unsigned i = 0; i < array_size(ignored); i++)
-		keys_take(keys, ignored[i]);
-}
-
 static int take_flags(struct keys *keys, struct source *source,
 		      struct error *err)
 {
 	static const struct {
-		const char *name;
+		const char *prefix, *name;
 		unsigned flag;
 	} flags[] = {
-		{ "read-only", IMAGE_READ_ONLY },
-		{ "cache.direct", IMAGE_DIRECT },
-		{ "file.cache.direct", IMAGE_DIRECT },
-		{ "force-share", IMAGE_FORCE_SHARE },
-		{ "file.force-share", IMAGE_FORCE_SHARE },
+		{ "", "read-only", IMAGE_READ_ONLY },
+		{ "", "cache.direct", IMAGE_DIRECT },
+		{ "file.", "cache.direct", IMAGE_DIRECT },
+		{ "", "force-share", IMAGE_FORCE_SHARE },
+		{ "file.", "force-share", IMAGE_FORCE_SHARE },
 	};
 
 	for (unsigned i = 0; i < array_size(flags); i++) {
 		bool is_on = false;
-		int rc = keys_take_bool(keys, flags[i].name, &is_on, err);
+		int rc = keys_take_bool_of(keys, flags[i].prefix, flags[i].name,
+					   &is_on, err);
 
 		if (rc < 0)
 			return rc;
 		if (is_on)
 			source->flags |= flags[i].flag;
-		else if (strcmp(flags[i].name, "force-share") == 0)
+		else if (strcmp(flags[i].name, "force-share") == 0 &&
+			 flags[i].prefix[0] == '\0')
 			source->is_share_denied =
-				keys_take(keys, flags[i].name) != NULL;
+				keys_take(keys, "force-share") != NULL;
 	}
-	return 0;
+	return source_take_how(keys, "", err);
 }
 
 static int take_under(struct keys *keys, struct source **under,
@@ -116,7 +105,7 @@ static int take_format(struct source_reader *r, const char *driver,
 	if (vpc_size != NULL)
 		rc = text_replace(&source->vpc_size, vpc_size);
 	if (rc == 0)
-		rc = source_take_qcow2(keys, err);
+		rc = source_take_qcow2(keys, source, err);
 	if (rc < 0)
 		return rc;
 	secret = keys_take(keys, is_luks ? "key-secret" : "encrypt.key-secret");
@@ -154,7 +143,6 @@ static int take_keys(struct source_reader *r, const char *format,
 		rc = take_flags(r->keys, source, err);
 	if (rc < 0)
 		return rc;
-	ignore(r->keys);
 	source->has_name = true;
 	source->has_no_driver = driver == NULL;
 	if (driver != NULL && source_driver_is_file(driver))
@@ -196,10 +184,9 @@ static int fill_under(struct source_reader *r, struct error *err)
 	if (rc == 0)
 		rc = take_flags(r->keys, source, err);
 	if (rc == 0)
-		rc = source_take_qcow2(r->keys, err);
+		rc = source_take_qcow2(r->keys, source, err);
 	if (rc < 0)
 		return rc;
-	ignore(r->keys);
 	if (driver != NULL && source_driver_is_file(driver))
 		return take_protocol(r, driver, err);
 	if (has_file)
@@ -431,6 +418,9 @@ int source_finish(struct source *source, struct image *image, struct error *err)
 				 "Block format '%s' does not support the "
 				 "option '%s'",
 				 format, unknown);
+	if (strcmp(format, "qcow2") == 0 &&
+	    source_check_qcow2(source, image, err) < 0)
+		return -EINVAL;
 	if (!source->has_name)
 		return 0;
 	if (source->has_no_driver)

@@ -44,9 +44,11 @@ struct source {
 	struct source_quorum *quorum;
 	struct source_name name;
 	bool has_name;
-	bool has_no_driver;    /* and name does not say which it is */
-	char *unknown;	       /* an option that the format ought to know */
-	bool is_share_denied;  /* "force-share=off" */
+	bool has_no_driver;   /* and name does not say which it is */
+	char *unknown;	      /* an option that the format ought to know */
+	bool is_share_denied; /* "force-share=off" */
+	uint64_t l2_cache_entry;
+	bool has_l2_cache_entry;
 	unsigned flags;	       /* enum image_open_flags, to be added */
 	bool is_backing_empty; /* "backing=", which QEMU warns of */
 	/* "backing.NAME=…": of the image under it, ours; how is what it says
@@ -74,8 +76,12 @@ int source_take_blkdebug(struct keys *keys, const char *prefix,
 bool source_is_null(const char *driver);
 int source_take_null(struct keys *keys, const char *prefix, const char *driver,
 		     struct source *source, struct error *err);
-/* Those of qcow2 that change nothing here. source_qcow2.c */
-int source_take_qcow2(struct keys *keys, struct error *err);
+/* Those of qcow2 that change nothing here, and whether an image can have what
+ * they say. source_qcow2.c */
+int source_take_qcow2(struct keys *keys, struct source *source,
+		      struct error *err);
+int source_check_qcow2(const struct source *source, const struct image *image,
+		       struct error *err);
 /* An NBD export's options, whose names begin with prefix. plain, to be freed,
  * becomes its URI without what is between the server and us. source_nbd.c */
 int source_take_nbd(struct keys *keys, const char *prefix,

@@ -14,18 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What QEMU can be told about how to do its work; here it makes no difference,
- * or is done anyhow. */
-static const char *const ignored[] = {
-	"driver",      "cache.writeback", "cache.no-flush", "cache.direct",
-	"discard",     "detect-zeroes",	  "auto-read-only", "read-only",
-	"force-share", "node-name",
-};
-static const char *const ignored_of_file[] = {
-	"aio",	      "aio-max-batch", "drop-cache", "x-check-cache-dropped",
-	"pr-manager",
-};
-
 static const char *take(struct source_reader *r, const char *prefix,
 			const char *name)
 {
@@ -197,13 +185,13 @@ static int read_file(struct source_reader *r, const char *prefix,
 	const char *path = take(r, prefix, "filename");
 	int rc;
 
-	for (unsigned i = 0; i < array_size(ignored_of_file); i++)
-		take(r, prefix, ignored_of_file[i]);
 	if (path == NULL)
 		return error_set(err, -EINVAL,
 				 "The 'file' block driver requires a file "
 				 "name");
-	rc = take_locking(r, prefix, err);
+	rc = source_take_how_of_file(r->keys, prefix, err);
+	if (rc == 0)
+		rc = take_locking(r, prefix, err);
 	if (rc == 0)
 		rc = check_kind(path, driver, err);
 	if (rc == 0)
@@ -273,8 +261,8 @@ static int read_blkdebug(struct source_reader *r, const char *prefix,
 	if (rc == 0)
 		rc = source_read_child(r, prefix, "image", &under, err);
 	source_name_add(name, "driver", "blkdebug");
-	n = source_name_add_all(name, r->keys, prefix, "image.", ignored,
-				array_size(ignored));
+	n = source_name_add_all(name, r->keys, prefix, "image.",
+				source_how_names, SOURCE_N_HOW);
 	source_name_add_child(name, "image", &under);
 	if (n == (config != NULL) && under.exact != NULL)
 		source_name_set_exact(name, "blkdebug:%s:%s",
@@ -379,10 +367,10 @@ int source_read_node(struct source_reader *r, const char *prefix,
 
 	if (rc == 0)
 		rc = add_node(r, prefix, driver, err);
+	if (rc == 0)
+		rc = source_take_how(r->keys, prefix, err);
 	if (rc < 0)
 		return rc;
-	for (unsigned i = 0; i < array_size(ignored); i++)
-		take(r, prefix, ignored[i]);
 	name->is_protocol = is_protocol(driver);
 	if (is_host_file(driver))
 		return read_file(r, prefix, driver, name, err);
@@ -481,8 +469,8 @@ static int read_file_child(struct source_reader *r, const char *child,
 	if (path == NULL)
 		return -EINVAL;
 	rc = add_node(r, prefix, driver, err);
-	for (unsigned i = 0; i < array_size(ignored); i++)
-		take(r, prefix, ignored[i]);
+	if (rc == 0)
+		rc = source_take_how(r->keys, prefix, err);
 	return rc == 0 ? text_replace(to, path) : rc;
 }
 

@@ -18,6 +18,7 @@ struct source_name;
 enum {
 	SOURCE_NODES_MAX = 32,
 	SOURCE_PREFIX_MAX = 64,
+	SOURCE_N_HOW = 9,
 };
 
 struct source_reader {
@@ -76,6 +77,15 @@ int source_read_apart(struct source_reader *r, const char *prefix,
 int source_read_data_file(struct source_reader *r, struct error *err);
 /* "header.", of LUKS: the same. */
 int source_read_header(struct source_reader *r, struct error *err);
+/*
+ * What says of a node whose options begin with prefix, or of a file, how work
+ * is to be done: -EINVAL for a value that is none. source_how_names are the
+ * former. source_how.c
+ */
+extern const char *const source_how_names[SOURCE_N_HOW];
+int source_take_how(struct keys *keys, const char *prefix, struct error *err);
+int source_take_how_of_file(struct keys *keys, const char *prefix,
+			    struct error *err);
 /* Options that nobody took. */
 int source_refuse_left(const struct source_reader *r, struct error *err);
 

@@ -11,7 +11,19 @@
 #include "vm-img/keys.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
+
+enum {
+	SECTOR = 512,
+};
+
+enum {
+	CACHE,
+	L2_CACHE,
+	REFCOUNT_CACHE,
+	L2_CACHE_ENTRY,
+};
 
 static int take_switches(struct keys *keys, struct error *err)
 {
@@ -39,24 +51,63 @@ static int take_switches(struct keys *keys, struct error *err)
 	return rc;
 }
 
-static int take_sizes(struct keys *keys, struct error *err)
+static int check_sizes(const uint64_t *sizes, const bool *has,
+		       struct error *err)
+{
+	const char *text = NULL;
+
+	if (has[CACHE] && has[L2_CACHE] && has[REFCOUNT_CACHE])
+		text = "cache-size, l2-cache-size and refcount-cache-size may "
+		       "not be set at the same time";
+	else if (has[CACHE] && has[L2_CACHE] && sizes[L2_CACHE] > sizes[CACHE])
+		text = "l2-cache-size may not exceed cache-size";
+	else if (has[CACHE] && has[REFCOUNT_CACHE] &&
+		 sizes[REFCOUNT_CACHE] > sizes[CACHE])
+		text = "refcount-cache-size may not exceed cache-size";
+	return text != NULL ? error_set(err, -EINVAL, "%s", text) : 0;
+}
+
+static int take_sizes(struct keys *keys, struct source *source,
+		      struct error *err)
 {
 	static const char *const names[] = {
-		"cache-size",
-		"l2-cache-size",
-		"l2-cache-entry-size",
-		"refcount-cache-size",
+		[CACHE] = "cache-size",
+		[L2_CACHE] = "l2-cache-size",
+		[REFCOUNT_CACHE] = "refcount-cache-size",
+		[L2_CACHE_ENTRY] = "l2-cache-entry-size",
 	};
-	uint64_t bytes;
+	uint64_t sizes[array_size(names)] = { 0 };
+	bool has[array_size(names)] = { false };
 	int rc = 0;
 
 	for (unsigned i = 0; rc == 0 && i < array_size(names); i++) {
 		const char *text = keys_take(keys, names[i]);
 
+		has[i] = text != NULL;
 		if (text != NULL)
-			rc = image_size_parse(names[i], text, &bytes, err);
+			rc = image_size_parse(names[i], text, &sizes[i], err);
 	}
-	return rc;
+	if (rc < 0)
+		return rc;
+	source->has_l2_cache_entry = has[L2_CACHE_ENTRY];
+	if (has[L2_CACHE_ENTRY])
+		source->l2_cache_entry = sizes[L2_CACHE_ENTRY];
+	return check_sizes(sizes, has, err);
+}
+
+int source_check_qcow2(const struct source *source, const struct image *image,
+		       struct error *err)
+{
+	uint64_t len = source->l2_cache_entry;
+
+	if (!source->has_l2_cache_entry ||
+	    (len >= SECTOR && (len & (len - 1)) == 0 &&
+	     len <= image_cluster_size(image)))
+		return 0;
+	return error_set(err, -EINVAL,
+			 "L2 cache entry size must be a power of two between "
+			 "%d and the cluster size (%u)",
+			 SECTOR, (unsigned)image_cluster_size(image));
 }
 
 static int take_overlap_check(struct keys *keys, const char *name,
@@ -76,18 +127,21 @@ static int take_overlap_check(struct keys *keys, const char *name,
 			 text);
 }
 
-int source_take_qcow2(struct keys *keys, struct error *err)
+int source_take_qcow2(struct keys *keys, struct source *source,
+		      struct error *err)
 {
 	static const char interval[] = "cache-clean-interval";
 	const char *text = keys_take(keys, interval);
-	uint64_t seconds;
+	uint64_t seconds = 0;
 	int rc = take_switches(keys, err);
 
 	keys_take(keys, "encrypt.format");
 	if (rc == 0)
-		rc = take_sizes(keys, err);
+		rc = take_sizes(keys, source, err);
 	if (rc == 0 && text != NULL)
 		rc = image_number_parse(interval, text, &seconds, err);
+	if (rc == 0 && seconds > UINT_MAX)
+		rc = error_set(err, -EINVAL, "Cache clean interval too big");
 	if (rc == 0)
 		rc = take_overlap_check(keys, "overlap-check", err);
 	if (rc == 0)

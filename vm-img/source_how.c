@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What QEMU can be told of any node about how to do its work. Here it makes no
+ * difference, or is done anyhow, but a value that is none is a slip.
+ */
+#include "vm-img/source_node.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "vm-img/keys.h"
+#include "vm-img/object.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *const source_how_names[SOURCE_N_HOW] = {
+	"driver",    "cache.no-flush", "cache.direct",
+	"discard",   "detect-zeroes",  "auto-read-only",
+	"read-only", "force-share",    "node-name",
+};
+
+static const char *take(struct keys *keys, const char *prefix, const char *name)
+{
+	char full[2 * SOURCE_PREFIX_MAX];
+
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	return keys_take(keys, full);
+}
+
+static bool is_listed(const char *text, const char *const *list)
+{
+	while (*list != NULL && strcmp(*list, text) != 0)
+		list++;
+	return *list != NULL;
+}
+
+static int take_switches(struct keys *keys, const char *prefix,
+			 const char *const *names, struct error *err)
+{
+	bool is_on;
+	int rc = 0;
+
+	for (; rc == 0 && *names != NULL; names++)
+		rc = keys_take_bool_of(keys, prefix, *names, &is_on, err);
+	return rc;
+}
+
+static int refuse_value(const char *value, struct error *err)
+{
+	return error_set(err, -EINVAL, "invalid parameter value: %s", value);
+}
+
+int source_take_how(struct keys *keys, const char *prefix, struct error *err)
+{
+	static const char *const switches[] = {
+		"read-only",	  "force-share",    "cache.direct",
+		"cache.no-flush", "auto-read-only", NULL,
+	};
+	static const char *const discards[] = { "ignore", "off", "unmap", "on",
+						NULL };
+	static const char *const zeroes[] = { "off", "on", "unmap", NULL };
+	const char *discard = take(keys, prefix, "discard");
+	const char *detect = take(keys, prefix, "detect-zeroes");
+	const char *node = take(keys, prefix, "node-name");
+	int rc = take_switches(keys, prefix, switches, err);
+
+	take(keys, prefix, "driver");
+	if (rc < 0)
+		return rc;
+	if (node != NULL && !object_is_identifier(node))
+		return error_set(err, -EINVAL, "Invalid node-name: '%s'", node);
+	if (discard != NULL && !is_listed(discard, discards))
+		return error_set(err, -EINVAL, "Invalid discard option");
+	if (detect != NULL && !is_listed(detect, zeroes))
+		return refuse_value(detect, err);
+	return 0;
+}
+
+int source_take_how_of_file(struct keys *keys, const char *prefix,
+			    struct error *err)
+{
+	static const char *const switches[] = { "drop-cache",
+						"x-check-cache-dropped", NULL };
+	static const char *const kinds[] = { "threads", "native", "io_uring",
+					     NULL };
+	const char *aio = take(keys, prefix, "aio");
+	const char *batch = take(keys, prefix, "aio-max-batch");
+	uint64_t number;
+	int rc = take_switches(keys, prefix, switches, err);
+
+	take(keys, prefix, "pr-manager");
+	if (rc == 0 && batch != NULL)
+		rc = image_number_parse("aio-max-batch", batch, &number, err);
+	if (rc == 0 && aio != NULL && !is_listed(aio, kinds))
+		rc = refuse_value(aio, err);
+	return rc;
+}
