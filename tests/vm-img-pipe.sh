@@ -190,13 +190,61 @@ test_terminal() {
 			/dev/null </dev/null | tr -d '\r')"
 }
 
+test_rate_of_a_stream() {
+	random in 3M
+	for command in 'convert -O raw in -' 'convert -f raw -O qcow2 in -' \
+		'convert -f raw -O raw - -'; do
+		start=$(date +%s%N)
+		# shellcheck disable=SC2002,SC2086 # a pipe is the point
+		cat in | timeout 60 vm-img $command -r 2M >out
+		assertEquals "$command" 0 $?
+		assertTrue "$command" \
+			"[ $(($(date +%s%N) - start)) -gt 400000000 ]"
+	done
+	assertTrue 'cmp in out'
+}
+
+# A cluster that cannot be decompressed, and a table that is nowhere.
+test_salvage_to_a_stream() {
+	random src.raw 3M
+	qemu-img convert -f raw -O qcow2 src.raw a.qcow2
+	entry=$((262144 + 8 * 10)) # the L2 table is the fifth cluster
+	printf '\200\0\0\0\7\0\2\0' |
+		dd of=a.qcow2 bs=1 seek=$entry conv=notrunc status=none
+	qemu-img convert --salvage -O raw a.qcow2 expected.raw 2>expected.err
+	sed -i 's/^qemu-img/vm-img/; / block status /d' expected.err
+	qemu-img create -q -f qcow2 -o cluster_size=4k table.qcow2 4M
+	qemu-io -c 'write -P 7 0 4M' table.qcow2 >.io
+	l1=$((0x$(od -An -tx1 -j 40 -N 8 table.qcow2 | tr -d ' \n')))
+	printf '\2' | dd of=table.qcow2 bs=1 seek=$((l1 + 10)) conv=notrunc \
+		status=none
+	qemu-img convert --salvage -O raw table.qcow2 table.raw 2>.err
+	for format in '-O raw' '-O qcow2' '-c -O qcow2' \
+		'-O vmdk -o subformat=streamOptimized'; do
+		# shellcheck disable=SC2086
+		assertFalse "vm-img convert $format a.qcow2 - >/dev/null 2>&1"
+		# shellcheck disable=SC2086
+		timeout 60 vm-img convert --salvage $format a.qcow2 - >out 2>err
+		assertEquals "$format" 0 $?
+		sort err | diff expected.err - || fail "$format"
+		assertEquals 'Images are identical.' \
+			"$(qemu-img compare -f raw expected.raw out)"
+		# shellcheck disable=SC2086
+		timeout 60 vm-img convert -q --salvage $format table.qcow2 - \
+			>out 2>err
+		assertEquals "$format" '0 ' "$? $(cat err)"
+		assertEquals 'Images are identical.' \
+			"$(qemu-img compare -f raw table.raw out)"
+	done
+}
+
 test_what_a_stream_cannot_have() {
 	make_source 3145728
 	refused "Format 'vdi' cannot be written to standard output" \
 		convert -f raw -O vdi src.raw -
 	refused "Format 'vmdk' is written to standard output with -o subformat=streamOptimized alone" \
 		convert -f raw -O vmdk src.raw -
-	refused 'Options -n, -p, -r, -S, --bitmaps and --salvage are not available for standard output' \
+	refused 'Options -n, -p, -S and --bitmaps are not available for standard output' \
 		convert -S 0 -f raw -O qcow2 src.raw -
 }
 

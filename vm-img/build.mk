@@ -46,6 +46,7 @@ vm-img_SRCS := \
 	vm-img/rebase_copy.c \
 	vm-img/report.c \
 	vm-img/resize.c \
+	vm-img/salvage.c \
 	vm-img/snapshot.c \
 	vm-img/source.c \
 	vm-img/source_blkdebug.c \

@@ -329,7 +329,7 @@ static int run_stream(struct convert *request, unsigned source_flags)
 	if (rc == 0)
 		rc = convert_check_target(request);
 	if (rc == 0 && is_passed_on)
-		rc = convert_pass_on();
+		rc = convert_pass_on(request);
 	else if (rc == 0)
 		rc = open_sources(&job, request, source_flags);
 	if (rc == 0 && !is_passed_on) {

@@ -35,6 +35,6 @@ int convert_stream_check(struct convert *request);
 int convert_stream(const struct convert *request, struct image **sources,
 		   const struct image_create_options *create);
 /* Raw from one pipe to the other. */
-int convert_pass_on(void);
+int convert_pass_on(const struct convert *request);
 
 #endif

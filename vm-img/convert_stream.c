@@ -4,6 +4,7 @@
 #include "lib/base/error.h"
 #include "vm-img/convert.h"
 #include "vm-img/copy.h"
+#include "vm-img/rate.h"
 #include "vm-img/report.h"
 #include "vm-img/standard.h"
 #include "vm-img/stream.h"
@@ -77,10 +78,9 @@ int convert_stream_check(struct convert *request)
 		return -ENOTSUP;
 	}
 	if (request->has_no_create || request->has_sparse ||
-	    request->is_salvaged || request->wants_progress ||
-	    request->wants_bitmaps || request->rate_limit > 0) {
-		report_error("Options -n, -p, -r, -S, --bitmaps and --salvage "
-			     "are not available for standard output");
+	    request->wants_progress || request->wants_bitmaps) {
+		report_error("Options -n, -p, -S and --bitmaps are not "
+			     "available for standard output");
 		return -ENOTSUP;
 	}
 	/* It is compressed in any case. */
@@ -109,9 +109,10 @@ static int pass_on(const struct stream *stream, struct error *err)
 	return rc;
 }
 
-int convert_pass_on(void)
+int convert_pass_on(const struct convert *request)
 {
-	const struct stream stream = { .fd = STDOUT_FILENO };
+	struct rate rate = { .limit = request->rate_limit };
+	const struct stream stream = { .fd = STDOUT_FILENO, .rate = &rate };
 	struct error err = ERROR_INIT;
 	int rc = standard_prepare_output(&err);
 
@@ -126,7 +127,11 @@ int convert_pass_on(void)
 int convert_stream(const struct convert *request, struct image **sources,
 		   const struct image_create_options *create)
 {
+	struct rate rate = { .limit = request->rate_limit };
 	const struct stream stream = {
+		.rate = &rate,
+		.is_salvaged = request->is_salvaged,
+		.is_quiet = request->is_quiet,
 		.sources = sources,
 		.n_sources = request->n_sources,
 		.n_workers = workers_limit(workers_processors(COPY_WORKERS_MAX),

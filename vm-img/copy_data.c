@@ -4,7 +4,7 @@
 
 #include "lib/base/zero.h"
 #include "lib/image/image.h"
-#include "vm-img/report.h"
+#include "vm-img/salvage.h"
 
 #include <errno.h>
 #include <string.h>
@@ -29,28 +29,6 @@ static int await_turn(void *context)
 	return is_good ? 0 : -ECANCELED;
 }
 
-/* Sector by sector: as much as can be had. */
-static void salvage(const struct copy_run *run, struct image *source,
-		    uint64_t offset, uint8_t *buf, size_t len)
-{
-	struct error err;
-
-	for (size_t at = 0; at < len; at += COPY_SECTOR) {
-		size_t n = len - at < COPY_SECTOR ? len - at : COPY_SECTOR;
-		int rc;
-
-		err = (struct error)ERROR_INIT;
-		rc = image_read(source, offset + at, buf + at, n, &err);
-		if (rc == 0)
-			continue;
-		memset(buf + at, 0, n);
-		if (!run->copy->is_quiet)
-			report_warning("error while reading offset %llu: %s",
-				       (unsigned long long)offset + at,
-				       report_reason(&err, rc));
-	}
-}
-
 static int read_or_salvage(struct turn *turn, struct image *source,
 			   uint64_t offset, uint8_t *buf, size_t len,
 			   struct error *err)
@@ -61,7 +39,8 @@ static int read_or_salvage(struct turn *turn, struct image *source,
 		return rc;
 	rc = await_turn(turn);
 	if (rc == 0)
-		salvage(turn->run, source, offset, buf, len);
+		salvage_read(source, offset, buf, len,
+			     turn->run->copy->is_quiet);
 	return rc;
 }
 

@@ -3,6 +3,8 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/image/image.h"
+#include "vm-img/rate.h"
+#include "vm-img/salvage.h"
 #include "vm-img/status.h"
 #include "vm-img/turns.h"
 #include "vm-img/workers.h"
@@ -54,7 +56,9 @@ int stream_read(const struct stream *stream, uint64_t start, uint8_t *buf,
 		if (n > image_size(source) - offset)
 			n = (size_t)(image_size(source) - offset);
 		rc = image_read(source, offset, buf, n, err);
-		if (rc < 0)
+		if (rc < 0 && stream->is_salvaged)
+			salvage_read(source, offset, buf, n, stream->is_quiet);
+		else if (rc < 0)
 			return error_prefix(err, rc,
 					    "error while reading at byte %llu",
 					    (unsigned long long)start);
@@ -70,6 +74,8 @@ int stream_write(const struct stream *stream, const void *buf, size_t len,
 {
 	const char *p = buf;
 
+	if (stream->rate != NULL)
+		rate_sleep(rate_take(stream->rate, len));
 	while (len > 0) {
 		ssize_t n = write(stream->fd, p, len);
 
@@ -85,9 +91,28 @@ int stream_write(const struct stream *stream, const void *buf, size_t len,
 	return 0;
 }
 
+/* Where the map cannot be read no more than a unit is looked at, and what is
+ * not known of that then is whether it can be read. */
+static int look_for_status(const struct stream *stream, struct image *source,
+			   uint64_t start, uint64_t len, uint64_t unit_len,
+			   struct status *status, struct error *err)
+{
+	int rc;
+
+	if (!stream->is_salvaged)
+		return status_get(source, start, len, status, err);
+	rc = status_get(source, start, len, status, NULL);
+	if (rc < 0 && len > unit_len)
+		rc = status_get(source, start, len = unit_len, status, NULL);
+	if (rc < 0)
+		*status = (struct status){ .len = len < unit_len ? len
+								 : unit_len };
+	return 0;
+}
+
 /* Does the range that begins at start hold anything, and how far? */
-static int look(const struct stream *stream, uint64_t start, uint64_t *len,
-		bool *is_data, struct error *err)
+static int look(const struct stream *stream, uint64_t start, uint64_t unit_len,
+		uint64_t *len, bool *is_data, struct error *err)
 {
 	struct image *source = find_source(stream, &start);
 	struct status status;
@@ -98,7 +123,8 @@ static int look(const struct stream *stream, uint64_t start, uint64_t *len,
 		return 0;
 	if (*len > image_size(source) - start)
 		*len = image_size(source) - start;
-	rc = status_get(source, start, *len, &status, err);
+	rc = look_for_status(stream, source, start, *len, unit_len, &status,
+			     err);
 	if (rc < 0)
 		return error_prefix(err, rc,
 				    "error while reading block status "
@@ -132,7 +158,7 @@ int stream_find_data(const struct stream *stream, uint64_t unit_len,
 		uint64_t len = size - at;
 		bool is_data;
 
-		rc = look(stream, at, &len, &is_data, err);
+		rc = look(stream, at, unit_len, &len, &is_data, err);
 		if (rc == 0 && is_data)
 			set_bits(*bits, unit_len, at, len);
 		at += len;
@@ -167,6 +193,28 @@ static bool reads_zeroes(const struct image_extent *extent)
 	       extent->kind == IMAGE_EXTENT_ZERO;
 }
 
+/* As look_for_status(), of the source's own map. */
+static int look_for_extent(const struct stream *stream, uint64_t at,
+			   uint64_t unit_len, struct image_extent *extent,
+			   struct error *err)
+{
+	struct image *source = stream->sources[0];
+	uint64_t len = image_size(source) - at;
+	int rc;
+
+	if (!stream->is_salvaged)
+		return image_map(source, at, len, 0, extent, err);
+	rc = image_map(source, at, len, 0, extent, NULL);
+	if (rc < 0 && len > unit_len)
+		rc = image_map(source, at, len = unit_len, 0, extent, NULL);
+	if (rc < 0)
+		*extent = (struct image_extent){
+			.kind = IMAGE_EXTENT_DATA,
+			.len = len < unit_len ? len : unit_len,
+		};
+	return 0;
+}
+
 static int look_at_own(const struct stream *stream, uint64_t unit_len,
 		       struct kinds *k, struct error *err)
 {
@@ -175,7 +223,7 @@ static int look_at_own(const struct stream *stream, uint64_t unit_len,
 
 	while (at < size) {
 		struct image_extent extent;
-		int rc = image_map(source, at, size - at, 0, &extent, err);
+		int rc = look_for_extent(stream, at, unit_len, &extent, err);
 
 		if (rc < 0)
 			return error_prefix(err, rc,

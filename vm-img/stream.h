@@ -14,12 +14,15 @@
 
 struct image;
 struct image_create_options;
+struct rate;
 
 struct stream {
 	struct image **sources; /* one after another */
 	unsigned n_sources;
 	unsigned n_workers;
-	int fd; /* to write to; SIGPIPE is ignored */
+	int fd;		   /* to write to; SIGPIPE is ignored */
+	struct rate *rate; /* of writing; NULL: as fast as can be */
+	bool is_salvaged, is_quiet;
 };
 
 /* What is to be made: options that the format has and a stream can have. */

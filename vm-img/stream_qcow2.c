@@ -158,8 +158,9 @@ static int emit(const struct stream_pass *pass, uint64_t index,
 static int run(struct qcow2_layout *l, bool is_first, struct error *err)
 {
 	uint64_t n_units = PIECE >> l->cluster_bits, n_workers;
+	struct stream stream = *l->stream;
 	struct stream_pass pass = {
-		.stream = l->stream,
+		.stream = &stream,
 		.is_data = l->is_data,
 		.fill = fill,
 		.emit = is_first ? note_lens : emit,
@@ -167,6 +168,8 @@ static int run(struct qcow2_layout *l, bool is_first, struct error *err)
 		.context = l,
 	};
 
+	/* What the first of two passes has warned of. */
+	stream.is_quiet |= !is_first && l->packed_lens != NULL;
 	if (n_units < 1)
 		n_units = 1;
 	if (n_units > STREAM_UNITS)
