@@ -34,6 +34,28 @@ test_objects() {
 	done
 }
 
+# Which of several faults is told of.
+test_convert() {
+	for options in '-C -c' --skip-broken-bitmaps '-n -o foo=1' \
+		'-n -o help' '--target-image-opts --target-is-zero' \
+		--target-is-zero '-o help -O qcow2'; do
+		# shellcheck disable=SC2086
+		same convert $options
+		# shellcheck disable=SC2086
+		same convert $options r
+		# shellcheck disable=SC2086
+		same convert $options nope x
+	done
+	same convert -n -O foo r a
+	same convert -n -c r a
+	same convert -n -c -O qcow2 r nope
+	same convert -l s a r x
+	same convert -l s a nope x
+	same convert -n -B r r a
+	same convert -n --target-image-opts -O raw r driver=raw,file.filename=a
+	same convert -n --target-image-opts -c r driver=raw,file.filename=a
+}
+
 test_operands() {
 	same bitmap
 	same bitmap --

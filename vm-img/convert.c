@@ -79,14 +79,30 @@ static struct image *open_source(const char *path, const char *format,
 	return NULL;
 }
 
+/* With it the disk may have another size. */
+static int load_snapshot(struct job *job, const char *snapshot)
+{
+	if (snapshot != NULL && job->n_sources > 1) {
+		report_error("No support for concatenating multiple snapshot");
+		return -ENOTSUP;
+	}
+	if (snapshot != NULL &&
+	    snapshot_load_or_report(job->sources[0], snapshot) < 0)
+		return -ENOENT;
+	for (unsigned i = 0; i < job->n_sources; i++)
+		if (__builtin_add_overflow(job->total,
+					   image_size(job->sources[i]),
+					   &job->total)) {
+			report_error("The sources are too big together");
+			return -EFBIG;
+		}
+	return 0;
+}
+
 static int open_sources(struct job *job, const struct convert *request,
 			unsigned flags)
 {
 	flags |= IMAGE_READ_ONLY | IMAGE_UNSHARED;
-	if (request->snapshot != NULL && request->n_sources > 1) {
-		report_error("No support for concatenating multiple snapshot");
-		return -ENOTSUP;
-	}
 	if (request->is_forced)
 		flags |= IMAGE_FORCE_SHARE;
 	job->sources = calloc(request->n_sources + 1U, sizeof(struct image *));
@@ -102,16 +118,8 @@ static int open_sources(struct job *job, const struct convert *request,
 		if (source == NULL)
 			return -EIO;
 		job->sources[job->n_sources++] = source;
-		if (request->snapshot != NULL &&
-		    snapshot_load_or_report(source, request->snapshot) < 0)
-			return -ENOENT;
-		if (__builtin_add_overflow(job->total, image_size(source),
-					   &job->total)) {
-			report_error("The sources are too big together");
-			return -EFBIG;
-		}
 	}
-	return 0;
+	return load_snapshot(job, request->snapshot);
 }
 
 static int check_bitmaps(const struct job *job, const struct convert *request)
@@ -214,13 +222,18 @@ static int open_target(struct job *job, const struct convert *request,
 	else
 		job->target = open_target_or_report(
 			request->target,
-			request->is_target_options ? NULL
-						   : request->target_format,
+			request->is_target_options &&
+					!request->has_target_format
+				? NULL
+				: request->target_format,
 			flags, request->is_target_options);
 	if (job->target == NULL)
 		return -EIO;
 	if (request->wants_bitmaps && !image_can_have_bitmaps(job->target))
 		return refuse_bitmaps(image_format_name(job->target));
+	if (request->wants_compression &&
+	    !image_format_compresses(image_format_name(job->target)))
+		return convert_refuse_compression();
 	if (image_size(job->target) < job->total) {
 		report_error("output file is smaller than input file");
 		return -EINVAL;
@@ -381,7 +394,7 @@ int convert_do(struct convert *request)
 		job.total = FED_SIZE_FIRST;
 	else
 		rc = open_sources(&job, request, source_flags & IMAGE_DIRECT);
-	if (rc == 0 && !request->is_target_options)
+	if (rc == 0)
 		rc = convert_check_target(request);
 	if (rc == 0)
 		rc = check_bitmaps(&job, request);

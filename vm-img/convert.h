@@ -28,6 +28,8 @@ int convert_do(struct convert *request);
 /* convert_check.c: in the order in which qemu-img finds fault; -B and -F are
  * options of the target from then on. -errno and a message. */
 int convert_check_target(struct convert *request);
+/* Of a target whose format cannot. */
+int convert_refuse_compression(void);
 
 /* convert_stream.c: what cannot be had on a pipe is refused, by name; and the
  * work, from all sources. -errno and a message. */

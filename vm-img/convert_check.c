@@ -48,7 +48,7 @@ static int check_backing(const struct convert *request)
 	return -EINVAL;
 }
 
-int convert_check_target(struct convert *request)
+static int check_new(struct convert *request)
 {
 	const struct image_option_spec *specs = format_options_of_new(
 		request->target_format, request->target, NULL);
@@ -58,23 +58,39 @@ int convert_check_target(struct convert *request)
 
 	if (specs == NULL)
 		return -ENOENT;
-	if (!request->has_no_create && check_new_or_report(request->target) < 0)
-		return -EINVAL;
-	if (format_options_check_or_report(options, specs) < 0)
+	if (check_new_or_report(request->target) < 0 ||
+	    format_options_check_or_report(options, specs) < 0)
 		return -EINVAL;
 	rc = format_options_set_backing(options, request->target_format,
 					request->backing,
 					request->backing_format, &err);
-	if (rc < 0) {
+	if (rc < 0)
 		report_error("%s", error_text(&err, rc));
+	return rc;
+}
+
+/* What is there already has a format, and options, of its own. */
+int convert_check_target(struct convert *request)
+{
+	struct format_options *options = &request->options;
+	int rc = 0;
+
+	if (!request->has_no_create)
+		rc = check_new(request);
+	else if (request->backing != NULL)
+		rc = format_options_set(options, "backing_file",
+					request->backing);
+	if (rc == 0)
+		rc = check_backing(request);
+	if (rc < 0 || request->has_no_create || !request->wants_compression)
 		return rc;
-	}
-	if (check_backing(request) < 0)
-		return -EINVAL;
-	if (request->wants_compression &&
-	    !image_format_compresses(request->target_format)) {
-		report_error("Compression not supported for this file format");
-		return -ENOTSUP;
-	}
-	return request->wants_compression ? check_compression(options) : 0;
+	if (image_format_compresses(request->target_format))
+		return check_compression(options);
+	return convert_refuse_compression();
+}
+
+int convert_refuse_compression(void)
+{
+	report_error("Compression not supported for this file format");
+	return -ENOTSUP;
 }

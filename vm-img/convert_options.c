@@ -177,14 +177,12 @@ static void check_combination(const struct convert *request)
 		text = "Cannot enable copy offloading when -S is used";
 	else if (request->has_copy_offload && request->is_salvaged)
 		text = "Cannot use copy offloading in salvaging mode";
-	else if (request->is_target_zero && !request->has_no_create)
-		text = "--target-is-zero requires use of -n flag";
 	else if (request->is_target_options && !request->has_no_create)
 		text = "--target-image-opts requires use of -n flag";
-	else if (request->is_target_options && request->has_target_format)
-		text = "--image-opts and --format are mutually exclusive";
 	else if (request->has_no_create && request->has_options)
 		text = "-o has no effect when skipping image creation";
+	else if (request->is_target_zero && !request->has_no_create)
+		text = "--target-is-zero requires use of -n flag";
 	if (text == NULL)
 		return;
 	report_error("%s", text);
@@ -209,17 +207,17 @@ int convert_run(int argc, char **argv)
 		if (!take_flag(&request, id) &&
 		    take_option(&request, id, a.value) < 0)
 			return EXIT_FAILURE;
+	check_combination(&request);
+	if (a.n_operands > 1)
+		request.target = a.operands[a.n_operands - 1];
 	if (request.options.wants_help)
-		return format_options_help_new(
-			request.target_format,
-			a.n_operands > 0 ? a.operands[a.n_operands - 1] : NULL);
-	if (a.n_operands < 2) {
+		return format_options_help_new(request.target_format,
+					       request.target);
+	if (request.target == NULL) {
 		report_error("Must specify image file name");
 		return EXIT_FAILURE;
 	}
-	check_combination(&request);
 	request.sources = a.operands;
 	request.n_sources = (unsigned)a.n_operands - 1;
-	request.target = a.operands[a.n_operands - 1];
 	return convert_do(&request);
 }
