@@ -46,6 +46,11 @@ test_convert() {
 		# shellcheck disable=SC2086
 		same convert $options nope x
 	done
+	for format in qcow2 qed qcow vmdk; do
+		same convert -O $format -o backing_fmt=foo r x
+		same convert -O $format -B r -F foo r x
+	done
+	same convert -O vmdk -B r -F raw r x
 	same convert -n -O foo r a
 	same convert -n -c r a
 	same convert -n -c -O qcow2 r nope

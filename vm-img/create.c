@@ -160,27 +160,6 @@ static const struct image_option_spec *check_request(struct request *request)
 	return specs;
 }
 
-/* Of a backing file that was not looked at. */
-static int check_backing_format(const struct image_create_options *create,
-				struct error *err)
-{
-	const char *format = create->backing_format;
-
-	if (format == NULL)
-		return 0;
-	if (strcmp(create->format, "vmdk") == 0 && strcmp(format, "vmdk") != 0)
-		return error_set(err, -EINVAL,
-				 "backing_file must be a vmdk image");
-	if (image_driver_is_known(format))
-		return 0;
-	if (strcmp(create->format, "qcow") == 0)
-		return error_set(err, -EINVAL,
-				 "unrecognized backing format '%s'", format);
-	return error_set(err, -EINVAL,
-			 "Parameter 'backing-fmt' does not accept value '%s'",
-			 format);
-}
-
 static int run_request(struct request *request)
 {
 	struct image_option list[FORMAT_OPTIONS_MAX];
@@ -210,9 +189,7 @@ static int run_request(struct request *request)
 		printf("\n");
 		fflush(stdout);
 	}
-	rc = check_backing_format(&create, &err);
-	if (rc == 0)
-		rc = source_create(request->path, &create, &err);
+	rc = source_create(request->path, &create, &err);
 	if (rc == 0)
 		return EXIT_SUCCESS;
 	report_error("%s: %s", request->path, error_text(&err, rc));

@@ -267,12 +267,35 @@ int source_check_new(const char *name, struct error *err)
 	return check_protocol(name, err);
 }
 
+/* Of a backing file that was not looked at. */
+static int check_backing_format(const struct image_create_options *create,
+				struct error *err)
+{
+	const char *format = create->backing_format;
+
+	if (format == NULL)
+		return 0;
+	if (strcmp(create->format, "vmdk") == 0 && strcmp(format, "vmdk") != 0)
+		return error_set(err, -EINVAL,
+				 "backing_file must be a vmdk image");
+	if (image_driver_is_known(format))
+		return 0;
+	if (strcmp(create->format, "qcow") == 0)
+		return error_set(err, -EINVAL,
+				 "unrecognized backing format '%s'", format);
+	return error_set(err, -EINVAL,
+			 "Parameter 'backing-fmt' does not accept value '%s'",
+			 format);
+}
+
 int source_create(const char *name, const struct image_create_options *options,
 		  struct error *err)
 {
 	_cleanup_free_ char *uri = NULL;
-	int rc = 0;
+	int rc = check_backing_format(options, err);
 
+	if (rc < 0)
+		return rc;
 	if (source_is_old_nbd(name))
 		rc = source_parse_old_nbd(name, &uri, err);
 	if (rc < 0)
