@@ -80,6 +80,23 @@ test_version_2() {
 	like_theirs -o compat=1.1 a.qcow2
 }
 
+# A size is one to resize to even where the disk has it, but for 0.
+test_size_that_is_there() {
+	for version in 0.10 1.1; do
+		make_image compat=$version
+		for size in 10M 0 11M; do
+			same amend -o size=$size a.qcow2
+		done
+		qemu-img snapshot -c one orig
+		for size in 10M 0 11M 10M,compat=1.1 10M,compat=0.10; do
+			same amend -o size=$size a.qcow2
+		done
+	done
+	before
+	img amend -o size=0 a.qcow2
+	assertTrue 'the disk' 'qemu-img compare -q orig a.qcow2'
+}
+
 test_zeroes() {
 	make_zeroes
 	like_theirs -o compat=0.10 a.qcow2

@@ -178,13 +178,14 @@ static int take_wish(struct qcow2 *q, const struct image_create_options *o,
 		.version = q->header.version,
 		.refcount_order = q->header.refcount_order,
 		.wants_lazy = is_lazy,
-		.has_size = image_option_find(o, "size") != NULL,
 	};
 	rc = image_options_check(o, qcow2_amend_specs, err);
 	if (rc == 0)
 		rc = take_version(w, image_option_find(o, "compat"), err);
 	if (rc == 0)
 		rc = image_option_number(o, "size", &w->size, err);
+	/* As in QEMU, 0 is no size. */
+	w->has_size = w->size != 0;
 	if (rc == 0 && has_prefix(o, "encrypt."))
 		rc = check_encryption(q, err);
 	/* Going down takes it away, if it is not asked for. */
@@ -458,7 +459,7 @@ int qcow2_amend(struct image *image, const struct image_amend_options *options,
 		rc = qcow2_crypt_amend(q, options, err);
 	if (rc == 0)
 		rc = alone(q, &wish, amend_header, err);
-	if (rc == 0 && wish.has_size && wish.size != image->size)
+	if (rc == 0 && wish.has_size)
 		rc = qcow2_resize(image, wish.size, &resize, err);
 	return rc == 0 ? alone(q, &wish, finish, err) : rc;
 }
