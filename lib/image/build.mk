@@ -106,6 +106,7 @@ LIB_SRCS += \
 	lib/image/qcow2_snapshot_load.c \
 	lib/image/qcow2_subcluster.c \
 	lib/image/qcow2_tables.c \
+	lib/image/qcow2_verify.c \
 	lib/image/qcow2_write.c \
 	lib/image/qcow2_zero.c \
 	lib/image/quorum.c \

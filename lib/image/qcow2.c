@@ -155,6 +155,9 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 	int rc = qcow2_filters_init(q);
 
 	if (rc == 0)
+		rc = qcow2_trust_init(q);
+
+	if (rc == 0)
 		rc = image_file_size(q->file, &file_size);
 	if (rc < 0)
 		return rc;
@@ -202,6 +205,7 @@ static void deinit(struct qcow2 *q)
 	qcow2_compress_deinit(q);
 	qcow2_deflate_deinit(q);
 	qcow2_filters_deinit(q);
+	qcow2_trust_deinit(q);
 	qcow2_snapshots_deinit(q);
 	qcow2_bitmaps_deinit(q);
 	qcow2_crypt_close(q);

@@ -142,6 +142,7 @@ struct qcow2_raw {
 
 struct crypt;
 struct qcow2_luks;
+struct qcow2_trust;
 
 struct qcow2 {
 	struct image *image;
@@ -191,7 +192,8 @@ struct qcow2 {
 	bool are_bitmaps_moved;	 /* there was a change of them */
 	bool is_corrupt;	 /* found here, or in the header */
 	bool is_corruption_told;
-	bool is_header_unsure; /* what is in the file: nothing is written */
+	struct qcow2_trust *trust; /* in the refcounts; of a writer */
+	bool is_header_unsure;	   /* what is in the file: nothing is written */
 	struct qcow2_flight *flights;
 	unsigned n_waiting;
 
@@ -478,6 +480,24 @@ int qcow2_free_later(struct qcow2 *q, uint64_t host_offset, uint64_t n,
 		     struct error *err);
 /* Free those whose flush is over. */
 int qcow2_free_pending(struct qcow2 *q, struct error *err);
+
+/* qcow2_verify.c: of an image that is open for writing, and of counts that are
+ * not in a shadow. 0, or -EIO with the corrupt bit set: counts are wrong. */
+int qcow2_trust_init(struct qcow2 *q);
+void qcow2_trust_deinit(struct qcow2 *q);
+/* All counts are right, for somebody has checked them, or are not. */
+void qcow2_trust_set(struct qcow2 *q, bool is_verified);
+/* Walk all references there are, unless it was done already. */
+int qcow2_verify(struct qcow2 *q, struct error *err);
+/* The same, where that is not much. */
+int qcow2_verify_few(struct qcow2 *q, struct error *err);
+/* And only if of n clusters that are free not all is a hole. */
+int qcow2_verify_free(struct qcow2 *q, uint64_t host_index, uint64_t n,
+		      struct error *err);
+/* Before refcount block i changes, or its place: if there is doubt. */
+int qcow2_verify_block(struct qcow2 *q, uint64_t i, struct error *err);
+/* It is a new one. */
+void qcow2_verify_made(struct qcow2 *q, uint64_t i);
 
 /* qcow2_alloc.c: finding clusters. */
 

@@ -214,6 +214,8 @@ static int reserve(struct qcow2 *q, uint64_t wanted, struct error *err)
 				 start << q->cluster_bits, n << q->cluster_bits,
 				 err);
 	if (rc == 0)
+		rc = qcow2_verify_free(q, start, n, err);
+	if (rc == 0)
 		rc = extend_file(q, start + n, err);
 	if (rc == 0)
 		rc = qcow2_add_refcount(q, start, n, 1, err);
@@ -284,6 +286,8 @@ static int alloc_all(struct qcow2 *q, uint64_t n, uint64_t *host_offset,
 		rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE,
 					 start << q->cluster_bits,
 					 n << q->cluster_bits, err);
+	if (rc == 0)
+		rc = qcow2_verify_free(q, start, n, err);
 	if (rc == 0)
 		rc = qcow2_add_refcount(q, start, n, 1, err);
 	if (rc < 0)

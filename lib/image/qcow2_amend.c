@@ -339,6 +339,8 @@ static int go_down(struct qcow2 *q, const struct image_progress *progress,
 	bool has_compressed = false;
 	int rc = check_snapshots(q, err);
 
+	if (rc == 0 && q->header.n_snapshots > 0)
+		rc = qcow2_verify_few(q, err);
 	if (rc < 0)
 		return rc;
 	rc = qcow2_expand_zeroes(q, progress, &has_compressed, err);

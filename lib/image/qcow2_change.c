@@ -293,6 +293,8 @@ int qcow2_change_run(struct qcow2 *q, struct qcow2_change *c, struct error *err)
 		return error_set_errno(err, rc, "Could not flush");
 	rc = qcow2_free_pending(q, err);
 	if (rc == 0)
+		rc = qcow2_verify_few(q, err);
+	if (rc == 0)
 		rc = find_places(q, c, &table_len, err);
 	if (rc == 0)
 		rc = count_all(q, c, err);

@@ -460,6 +460,7 @@ int qcow2_repair_locked(struct qcow2 *q, unsigned what,
 
 	/* Until an overlap or the like is found. */
 	q->is_corrupt = false;
+	qcow2_trust_set(q, true); /* what is wrong is to be mended */
 	rc = qcow2_barrier(q);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not flush");
@@ -470,6 +471,7 @@ int qcow2_repair_locked(struct qcow2 *q, unsigned what,
 		rc = check(&c, err);
 	if (rc == 0 && result->n_corruptions + result->n_check_errors == 0)
 		return mark_clean(q, err);
+	qcow2_trust_set(q, false);
 	if (q->header.incompatible & QCOW2_INCOMPATIBLE_CORRUPT)
 		q->is_corrupt = true;
 	return rc;

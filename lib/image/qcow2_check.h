@@ -33,7 +33,8 @@ struct qcow2_checker {
 	unsigned fix;	     /* enum image_repair_flags */
 	unsigned fix_counts; /* the same, of refcounts: for the second walk */
 	bool has_fixed;
-	bool needs_rebuild; /* refcounts are missing, or their blocks */
+	uint64_t shared_block; /* something else refers to it; 0: none */
+	bool needs_rebuild;    /* refcounts are missing, or their blocks */
 	uint64_t n_too_low, n_too_high; /* of the result, these are refcounts */
 	/* Bytes of a count: 1, until one does not fit, which is rare. */
 	unsigned width;

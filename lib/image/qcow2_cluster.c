@@ -385,10 +385,14 @@ void qcow2_end_table(struct qcow2 *q)
 
 int qcow2_own_l2(struct qcow2 *q, uint64_t index, struct error *err)
 {
-	int rc;
+	int rc = 0;
 
 	qcow2_begin_table(q);
-	rc = own_l2(q, index, err);
+	/* What is freed then may be a snapshot's. */
+	if (q->header.n_snapshots > 0)
+		rc = qcow2_verify_few(q, err);
+	if (rc == 0)
+		rc = own_l2(q, index, err);
 	qcow2_end_table(q);
 	return rc;
 }

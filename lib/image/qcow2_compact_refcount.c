@@ -81,6 +81,8 @@ static int find_unused(struct qcow2 *q, uint32_t *found, uint32_t *n,
 			rc = is_unused(q, i, &is_free, err);
 		if (rc == 0 && is_free)
 			rc = check_own(q, i, err);
+		if (rc == 0 && is_free)
+			rc = qcow2_verify(q, err);
 		if (rc == 0 && is_free) {
 			found[(*n)++] = i;
 			rc = clear_entry(q, i, err);

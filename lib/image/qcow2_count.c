@@ -296,6 +296,7 @@ static void count_block(struct qcow2_checker *c, uint64_t i, uint64_t entry)
 			return;
 		c->result->n_corruptions += !c->is_recount;
 		c->needs_rebuild = true;
+		c->shared_block = offset;
 		qcow2_found(c, "ERROR refcount block %llu refcount=%llu",
 			    (unsigned long long)i, (unsigned long long)count);
 	}

@@ -53,7 +53,9 @@ static int make_empty(struct qcow2 *q, struct error *err)
 	int rc;
 
 	image_file_tell(q->file, IMAGE_EVENT_EMPTY_IMAGE_PREPARE);
-	rc = qcow2_drop_tables(q, 0, err);
+	rc = qcow2_verify_few(q, err);
+	if (rc == 0)
+		rc = qcow2_drop_tables(q, 0, err);
 	if (rc == 0)
 		rc = qcow2_free_pending(q, err);
 	if (rc == 0)

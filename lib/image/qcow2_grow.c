@@ -44,6 +44,8 @@ static int write_block(struct qcow2 *q, uint64_t block_index, uint64_t place,
 		qcow2_refcount_store(block, q->refcount_bits, i - first, 1);
 	rc = qcow2_check_overlap(q, QCOW2_SECTION_NONE, offset, q->cluster_len,
 				 err);
+	if (rc == 0)
+		rc = qcow2_verify_free(q, place, 1, err);
 	if (rc < 0)
 		return rc;
 	rc = qcow2_cache_write(&q->refcount_cache, offset, block,
@@ -73,6 +75,7 @@ static int set_table_entry(struct qcow2 *q, uint64_t i, uint64_t offset,
 		return error_set_errno(err, rc,
 				       "Could not write refcount table");
 	q->refcount_table[i] = offset;
+	qcow2_verify_made(q, i);
 	return qcow2_filter_add_refcount_block(q, offset);
 }
 
@@ -123,6 +126,7 @@ static int write_area(struct qcow2 *q, const struct area *a, uint64_t *table,
 		table[i] = q->refcount_table[i];
 	for (uint64_t i = 0; i < a->n_blocks; i++) {
 		table[first + i] = (a->start + i) << q->cluster_bits;
+		qcow2_verify_made(q, first + i);
 		image_file_tell(q->file,
 				IMAGE_EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
 		rc = write_block(q, first + i, a->start + i, a->start,

@@ -192,6 +192,9 @@ int qcow2_add_refcount(struct qcow2 *q, uint64_t host_index, uint64_t n,
 				"Cluster %#llx in use has no refcount block",
 				(unsigned long long)host_index);
 		if (rc == 0)
+			rc = qcow2_verify_block(
+				q, host_index >> q->refcount_block_bits, err);
+		if (rc == 0)
 			rc = change_block(q, offset, first, here, delta, err);
 		if (rc < 0)
 			return rc;

@@ -201,9 +201,11 @@ static int prefix(const struct qcow2 *q, struct error *err, int rc,
 
 static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
 {
-	int rc = prefix(q, err, drop(q, size, err),
-			"Failed to discard cropped clusters");
+	int rc = qcow2_verify_few(q, err);
 
+	if (rc == 0)
+		rc = drop(q, size, err);
+	rc = prefix(q, err, rc, "Failed to discard cropped clusters");
 	if (rc == 0)
 		rc = barrier(q, err);
 	if (rc == 0)

@@ -18,7 +18,6 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
-#include "lib/base/zero.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -162,37 +161,29 @@ static int copy_block(struct qcow2 *q, uint64_t from, uint64_t to,
 		      : 0;
 }
 
-/* One that says that clusters beyond the end of the file are in use is more
- * likely to be data that a wrong entry of the table refers to: at worst its old
- * place leaks. */
 static int copy_blocks(struct qcow2 *q, struct qcow2_shadow *s,
 		       struct error *err)
 {
-	_cleanup_free_ uint8_t *block = calloc(1, q->cluster_len);
-	uint64_t n = 0, file_len;
-	int rc = image_file_size(q->file, &file_len);
+	_cleanup_free_ uint8_t *block = malloc(q->cluster_len);
+	uint64_t n = 0;
 
-	if (rc < 0)
-		return error_set_errno(err, rc, "Could not get file size");
 	s->table = calloc(q->refcount_table_size, sizeof(*s->table));
-	s->are_kept = calloc(q->refcount_table_size, sizeof(*s->are_kept));
 	s->old_blocks = calloc(s->n_blocks + 1, sizeof(*s->old_blocks));
-	if (block == NULL || s->table == NULL || s->are_kept == NULL ||
-	    s->old_blocks == NULL)
+	if (block == NULL || s->table == NULL || s->old_blocks == NULL)
 		return -ENOMEM;
 	for (uint64_t i = 0; i < q->refcount_table_size; i++) {
 		uint64_t from = offset_in(q->refcount_table[i]);
+		int rc;
 
 		if (from == 0)
 			continue;
 		s->old_blocks[n] = from;
 		s->table[i] = s->blocks[n++];
-		rc = copy_block(q, from, s->table[i], block, err);
+		rc = qcow2_verify_block(q, i, err);
+		if (rc == 0)
+			rc = copy_block(q, from, s->table[i], block, err);
 		if (rc < 0)
 			return rc;
-		s->are_kept[i] = i << q->refcount_block_bits >=
-					 qcow2_n_clusters(q, file_len) &&
-				 !is_zero(block, q->cluster_len);
 	}
 	s->n_old_blocks = n;
 	qsort(s->old_blocks, n, sizeof(*s->old_blocks), compare_offsets);
@@ -215,8 +206,6 @@ static int uncount_old(struct qcow2 *q, struct qcow2_shadow *s,
 		if (offset == 0)
 			continue;
 		n++;
-		if (s->are_kept[i])
-			continue;
 		rc = qcow2_add_refcount(q, offset >> q->cluster_bits, 1, -1,
 					err);
 	}
@@ -428,6 +417,5 @@ void qcow2_shadow_deinit(struct qcow2 *q, struct qcow2_shadow *s)
 	free(s->blocks);
 	free(s->table);
 	free(s->old_blocks);
-	free(s->are_kept);
 	*s = (struct qcow2_shadow){ .n_tables = 0 };
 }

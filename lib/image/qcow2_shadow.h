@@ -28,11 +28,8 @@ struct qcow2_shadow {
 	uint64_t n_blocks;
 	struct qcow2_range table_range;
 	uint64_t *table, *old_table;
-	/* Where the blocks were, in order, and of each entry of the table: is
-	 * what was there kept, since it hardly is a block? */
-	uint64_t *old_blocks;
+	uint64_t *old_blocks; /* where the blocks were, in order */
 	uint64_t n_old_blocks;
-	bool *are_kept;
 };
 
 /* What the header says of tables: switched in one write. */

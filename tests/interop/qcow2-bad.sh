@@ -586,14 +586,89 @@ test_snapshot_with_a_refcount_block_in_its_data() {
 		"$(peek_entry "$image" "$(peek64 "$image" 40)")")
 	qemu-io -c 'write -P 3 0 256k' "$image" >"$dir/out"
 	poke "$image" $(($(peek64 "$image" 48) + 8)) "$(be64 "$data")"
-	vm-img snapshot -c two "$image"
-	vm-img snapshot -d two "$image"
+	vm-img snapshot -c two "$image" 2>"$dir/out"
+	assertEquals refused 1 $?
+	assertContains "$(cat "$dir/out")" 'is used for something else'
+	vm-img check -q -r all "$image" 2>"$dir/out"
 	qemu-io -c 'read -P 3 0 256k' "$image" >"$dir/out"
+	assertEquals 'the disk' 0 $?
 	assertNotContains "$(cat "$dir/out")" 'verification failed'
-	poke "$image" $(($(peek64 "$image" 48) + 8)) "$(be64 0)"
 	qemu-img snapshot -a one "$image"
 	qemu-io -c 'read -P 1 0 256k' "$image" >"$dir/out"
+	assertEquals 'the snapshot' 0 $?
 	assertNotContains "$(cat "$dir/out")" 'verification failed'
+}
+
+# Counts are wrong, so that a change would write over data or give it back: one
+# of zero for what a snapshot has, an entry of the refcount table onto it. The
+# verb is refused, and all is as it was.
+with_wrong_counts() { # DAMAGE
+	qemu-img create -q -f qcow2 "$image" 10M
+	qemu-io -c 'write -P 0 1M 64k' -c 'write -P 1 0 256k' "$image" \
+		>"$dir/out"
+	l2=$(peek_entry "$image" "$(peek64 "$image" 40)")
+	zeroes=$(peek_entry "$image" $((l2 + 16 * 8)))
+	data=$(peek_entry "$image" "$l2")
+	qemu-img snapshot -c one "$image"
+	qemu-io -c 'write -P 3 0 2M' "$image" >"$dir/out"
+	table=$(peek64 "$image" 48)
+	block=$(peek64 "$image" "$table")
+	case $1 in
+	zero) poke "$image" $((block + data / 32768)) '\0\0' ;;
+	entry) poke "$image" $((table + 8)) "$(be64 "$zeroes")" ;;
+	entry-with-data) poke "$image" $((table + 8)) "$(be64 "$data")" ;;
+	esac
+}
+
+# The disk as it is, and as it was in the snapshot.
+sums() {
+	qemu-img convert -U -O raw "$image" "$dir/raw"
+	cksum <"$dir/raw"
+	qemu-img convert -U -l one -O raw "$image" "$dir/raw"
+	cksum <"$dir/raw"
+}
+
+test_change_with_wrong_counts() {
+	for damage in zero entry entry-with-data; do
+		with_wrong_counts $damage
+		cp "$image" "$dir/damaged"
+		before=$(sums)
+		for line in 'snapshot -c two' 'snapshot -a one' \
+			'resize -q --shrink' 'amend -o compat=0.10' compact; do
+			size=
+			[ "${line#resize}" = "$line" ] || size=5M
+			cp "$dir/damaged" "$image"
+			# shellcheck disable=SC2086 # words
+			vm-img $line "$image" $size >"$dir/out" 2>&1
+			assertEquals "$damage: $line" 1 $?
+			assertEquals "$damage: $line: as it was" "$before" \
+				"$(sums)"
+			vm-img check -q -r all "$image" >"$dir/out" 2>&1
+			qemu-img check -q "$image"
+			assertEquals "$damage: $line: mended" 0 $?
+			assertEquals "$damage: $line: still" "$before" "$(sums)"
+		done
+		cp "$dir/damaged" "$image"
+		vm-img bitmap --add "$image" b >"$dir/out" 2>&1
+		assertEquals "$damage: bitmap: as it was" "$before" "$(sums)"
+		"$B/tests/tools/image-ops" "$image" 1 50 >"$dir/out" 2>&1
+		assertEquals "$damage: as it was in the snapshot" \
+			"$(echo "$before" | tail -n 1)" "$(sums | tail -n 1)"
+	done
+}
+
+# Blocks that count nothing are good ones, where they are what they seem.
+test_shrink_with_an_empty_block() {
+	with_wrong_counts none
+	at=$(stat -c %s "$image")
+	truncate -s +65536 "$image"
+	poke "$image" $((table + 8)) "$(be64 "$at")"
+	poke "$image" $((block + at / 32768)) '\0\1'
+	vm-img resize -q --shrink "$image" 5M
+	assertEquals 0 $?
+	qemu-img check -q "$image"
+	assertEquals sound 0 $?
+	assertEquals 'it is gone' 0 "$(peek64 "$image" $((table + 8)))"
 }
 
 . shunit2
