@@ -79,6 +79,7 @@ LIB_SRCS += \
 	lib/image/qcow2_compress.c \
 	lib/image/qcow2_copied.c \
 	lib/image/qcow2_count.c \
+	lib/image/qcow2_count_later.c \
 	lib/image/qcow2_count_tables.c \
 	lib/image/qcow2_create.c \
 	lib/image/qcow2_data.c \
@@ -104,6 +105,7 @@ LIB_SRCS += \
 	lib/image/qcow2_snapshot.c \
 	lib/image/qcow2_snapshot_change.c \
 	lib/image/qcow2_snapshot_load.c \
+	lib/image/qcow2_spans.c \
 	lib/image/qcow2_subcluster.c \
 	lib/image/qcow2_tables.c \
 	lib/image/qcow2_verify.c \

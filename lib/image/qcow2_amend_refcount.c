@@ -78,7 +78,7 @@ static int rebuild(struct qcow2 *q, uint64_t end, struct error *err)
 
 	if (rc == 0)
 		rc = qcow2_rebuild_refcounts(&c, err);
-	free(c.counts);
+	qcow2_checker_deinit(&c);
 	return rc;
 }
 

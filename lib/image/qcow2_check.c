@@ -33,7 +33,8 @@ void qcow2_found(struct qcow2_checker *c, const char *format, ...)
 	char line[256];
 	va_list ap;
 
-	if (c->result->found == NULL || !c->is_first)
+	if (c->result->found == NULL || !c->is_first ||
+	    c->n_lines++ >= QCOW2_CHECK_LINES_MAX)
 		return;
 	va_start(ap, format);
 	vsnprintf(line, sizeof(line), format, ap);
@@ -400,6 +401,17 @@ static int fix_counts(struct qcow2_checker *c, struct error *err)
 	return qcow2_check_windows(c, compare_window, err);
 }
 
+static void tell_rest(struct qcow2_checker *c)
+{
+	char line[64];
+
+	if (c->n_lines <= QCOW2_CHECK_LINES_MAX)
+		return;
+	snprintf(line, sizeof(line), "%llu more lines are left out",
+		 (unsigned long long)(c->n_lines - QCOW2_CHECK_LINES_MAX));
+	c->result->found(c->result->context, line);
+}
+
 static int check(struct qcow2_checker *c, struct error *err)
 {
 	int rc = qcow2_check_snapshots(c, err);
@@ -420,7 +432,8 @@ static int check(struct qcow2_checker *c, struct error *err)
 		rc = qcow2_fix_snapshots(c, err);
 	if (rc == 0 && (c->has_wrong_copied || c->has_fixed))
 		rc = qcow2_check_copied(c, err);
-	free(c->counts);
+	tell_rest(c);
+	qcow2_checker_deinit(c);
 	return rc;
 }
 

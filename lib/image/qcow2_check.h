@@ -4,9 +4,12 @@
 #define LIB_IMAGE_QCOW2_CHECK_H
 
 #include "lib/image/qcow2.h"
+#include "lib/image/qcow2_spans.h"
 
 enum {
 	QCOW2_CHECK_TOUCHED = 4096, /* windows told apart, modulo this */
+	QCOW2_CHECK_LINES_MAX = 1 << 16,
+	QCOW2_CHECK_ENTRIES_NOW = 16 << 20,
 };
 
 struct qcow2_checker {
@@ -43,6 +46,15 @@ struct qcow2_checker {
 	uint64_t count_max;	/* the width of the image's refcounts allows */
 	bool has_wrong_copied;
 	bool has_lost; /* a snapshot's L1 table, or bitmaps, are not found */
+	/*
+	 * Tables that many refer to are looked at many times, and told of as
+	 * often, as by qemu-img, but not for ever: after so many entries they
+	 * are collected, and each is looked at once. What is found there counts
+	 * weight times.
+	 */
+	uint64_t entries_left, weight;
+	struct qcow2_spans l1_tables, l2_tables, bitmap_tables, clusters;
+	uint64_t n_lines;
 	/* Windows that the first walk found references into. */
 	uint64_t per_window;
 	uint64_t touched[QCOW2_CHECK_TOUCHED / 64];
@@ -56,14 +68,34 @@ void qcow2_found(struct qcow2_checker *c, const char *format, ...)
 /* Count all references there are into the window. -errno: no memory, or a
  * read error that leaves the count without meaning. */
 int qcow2_count_references(struct qcow2_checker *c, struct error *err);
+void qcow2_checker_deinit(struct qcow2_checker *c);
 /* Of what one part of that walk finds: something is wrong, and so much of the
  * file is referred to. */
 void qcow2_found_corrupt(struct qcow2_checker *c);
 void qcow2_count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len);
+/* The two halves of that: if it is not, that is told. */
+bool qcow2_count_is_inside(struct qcow2_checker *c, uint64_t offset,
+			   uint64_t len);
+void qcow2_count_inside(struct qcow2_checker *c, uint64_t offset, uint64_t len);
+/* qcow2_count_later.c: is so much still to be looked at where it is referred
+ * to? */
+bool qcow2_count_now(struct qcow2_checker *c, uint64_t n_entries);
+/* The clusters of a table are counted later: 0 or -ENOMEM. */
+int qcow2_count_clusters_later(struct qcow2_checker *c, uint64_t offset,
+			       uint64_t len);
+/* In the order of the file, what of the spans has data, in pieces of at most
+ * buf_len, read to buf; weight is set meanwhile. */
+int qcow2_count_spans(struct qcow2_checker *c, struct qcow2_spans *spans,
+		      void *buf, size_t buf_len,
+		      int (*visit)(void *context, uint64_t offset, size_t len),
+		      void *context);
+int qcow2_count_clusters(struct qcow2_checker *c);
 /* qcow2_count_tables.c: the same for a snapshot's L1 table of size entries, or
  * the disk's own. */
 int qcow2_count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
 		   bool is_active);
+/* And what was collected meanwhile. */
+int qcow2_count_collected(struct qcow2_checker *c, bool is_active);
 uint64_t qcow2_counted(const struct qcow2_checker *c, uint64_t host_index);
 /* The refcount on disk; -EIO: it cannot be read. */
 int qcow2_checked_refcount(struct qcow2_checker *c, uint64_t host_index,

@@ -73,11 +73,12 @@ static int check_l1(struct qcow2_checker *c, uint64_t i, bool is_fixed,
 	return rc;
 }
 
-static uint64_t check_l2(struct qcow2_checker *c, uint64_t *l2, bool is_fixed)
+static uint64_t check_l2(struct qcow2_checker *c, uint64_t *l2,
+			 uint64_t n_entries, bool is_fixed)
 {
 	uint64_t n = 0, refcount;
 
-	for (uint64_t i = 0; i < 1ULL << c->q->l2_bits; i++) {
+	for (uint64_t i = 0; i < n_entries; i++) {
 		uint64_t *wire = &l2[i * c->q->l2_words];
 		uint64_t entry = be64toh(*wire);
 
@@ -98,49 +99,87 @@ static uint64_t check_l2(struct qcow2_checker *c, uint64_t *l2, bool is_fixed)
 }
 
 static int write_l2(struct qcow2 *q, uint64_t offset, const uint64_t *l2,
-		    struct error *err)
+		    size_t len, struct error *err)
 {
-	int rc = qcow2_check_overlap(q, QCOW2_SECTION_L2, offset,
-				     q->cluster_len, err);
+	int rc = qcow2_check_overlap(q, QCOW2_SECTION_L2, offset, len, err);
 
 	if (rc < 0)
 		return rc;
-	rc = qcow2_cache_write(&q->l2_cache, offset, l2, q->cluster_len);
+	rc = qcow2_cache_write(&q->l2_cache, offset, l2, len);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write L2 table")
 		      : 0;
+}
+
+struct walk {
+	struct qcow2_checker *c;
+	uint64_t *l2; /* of one cluster, or what is read of it */
+	bool is_fixed;
+	struct error *err;
+};
+
+static int check_piece(void *context, uint64_t offset, size_t len)
+{
+	struct walk *w = context;
+	struct qcow2_checker *c = w->c;
+	size_t entry_len = c->q->l2_words * sizeof(*w->l2);
+	uint64_t n = check_l2(c, w->l2, len / entry_len, w->is_fixed);
+
+	if (!w->is_fixed)
+		c->result->n_corruptions += n * c->weight;
+	if (n == 0 || !w->is_fixed)
+		return 0;
+	c->result->n_corruptions_fixed += n;
+	return write_l2(c->q, offset, w->l2, len, w->err);
+}
+
+static int check_collected(struct walk *w)
+{
+	return qcow2_count_spans(w->c, &w->c->l2_tables, w->l2,
+				 w->c->q->cluster_len, check_piece, w);
+}
+
+static int check_table(struct walk *w, uint64_t offset)
+{
+	struct qcow2_checker *c = w->c;
+	uint32_t len = c->q->cluster_len;
+	int rc;
+
+	if (qcow2_count_now(c, 1ULL << c->q->l2_bits)) {
+		rc = image_file_read(c->q->file, offset, w->l2, len);
+		if (rc < 0)
+			return error_set_errno(w->err, rc,
+					       "Could not read L2 table");
+		return check_piece(w, offset, len);
+	}
+	rc = qcow2_spans_add(&c->l2_tables, offset, len, 1);
+	if (rc != QCOW2_SPANS_FULL)
+		return rc;
+	rc = check_collected(w);
+	return rc == 0 ? check_table(w, offset) : rc;
 }
 
 int qcow2_check_copied(struct qcow2_checker *c, struct error *err)
 {
 	struct qcow2 *q = c->q;
 	_cleanup_free_ uint64_t *l2 = malloc(q->cluster_len);
-	bool is_fixed = may_fix(c);
+	struct walk w = {
+		.c = c, .l2 = l2, .is_fixed = may_fix(c), .err = err
+	};
+	int rc = 0;
 
 	if (l2 == NULL)
 		return -ENOMEM;
 	c->is_first = true;
-	for (uint64_t i = 0; i < q->header.l1_size; i++) {
-		uint64_t offset = q->l1[i] & QCOW2_OFFSET_MASK, n;
-		int rc;
+	c->weight = 1;
+	c->entries_left = QCOW2_CHECK_ENTRIES_NOW;
+	for (uint64_t i = 0; rc == 0 && i < q->header.l1_size; i++) {
+		uint64_t offset = q->l1[i] & QCOW2_OFFSET_MASK;
 
 		if (offset == 0)
 			continue;
-		rc = check_l1(c, i, is_fixed, err);
-		if (rc < 0)
-			return rc;
-		rc = image_file_read(q->file, offset, l2, q->cluster_len);
-		if (rc < 0)
-			return error_set_errno(err, rc,
-					       "Could not read L2 table");
-		n = check_l2(c, l2, is_fixed);
-		if (n > 0 && is_fixed)
-			rc = write_l2(q, offset, l2, err);
-		if (rc < 0)
-			return rc;
-		if (is_fixed)
-			c->result->n_corruptions_fixed += n;
-		else
-			c->result->n_corruptions += n;
+		rc = check_l1(c, i, w.is_fixed, err);
+		if (rc == 0)
+			rc = check_table(&w, offset);
 	}
-	return 0;
+	return rc == 0 ? check_collected(&w) : rc;
 }

@@ -22,17 +22,17 @@ enum {
 void qcow2_found_corrupt(struct qcow2_checker *c)
 {
 	if (c->is_first)
-		c->result->n_corruptions++;
+		c->result->n_corruptions += c->weight;
 }
 
-static void add_one(struct qcow2_checker *c, uint64_t i)
+static void set_count(struct qcow2_checker *c, uint64_t i, uint64_t n)
 {
 	if (c->width == 1)
-		((uint8_t *)c->counts)[i]++;
+		((uint8_t *)c->counts)[i] = (uint8_t)n;
 	else if (c->width == 2)
-		((uint16_t *)c->counts)[i]++;
+		((uint16_t *)c->counts)[i] = (uint16_t)n;
 	else
-		((uint32_t *)c->counts)[i]++;
+		((uint32_t *)c->counts)[i] = (uint32_t)n;
 }
 
 /* Snapshots by the hundred, or an image that is damaged. */
@@ -58,10 +58,12 @@ static bool widen(struct qcow2_checker *c)
 	return true;
 }
 
-static void overflow(struct qcow2_checker *c, uint64_t host_index)
+static void overflow(struct qcow2_checker *c, uint64_t host_index, uint64_t n)
 {
-	c->result->n_corruptions += !c->is_recount;
-	c->result->n_overflows += !c->is_recount;
+	if (!c->is_recount) {
+		c->result->n_corruptions += n;
+		c->result->n_overflows += n;
+	}
 	qcow2_found(c, "ERROR: overflow cluster offset=0x%llx",
 		    (unsigned long long)host_index << c->q->cluster_bits);
 	qcow2_found(c, "Use qemu-img amend to increase the refcount entry "
@@ -78,14 +80,16 @@ static void count_one(struct qcow2_checker *c, uint64_t host_index)
 	if (host_index < c->first || i >= c->n)
 		return;
 	count = qcow2_counted(c, host_index);
-	if (count == c->count_max) {
-		overflow(c, host_index);
-		return;
+	if (c->weight > c->count_max - count) {
+		overflow(c, host_index, c->weight - (c->count_max - count));
+		count = c->count_max;
+	} else {
+		count += c->weight;
 	}
-	if (c->width < sizeof(uint32_t) && count + 1 == 1ULL << 8 * c->width &&
-	    !widen(c))
-		return;
-	add_one(c, i);
+	while (c->width < sizeof(uint32_t) && count >> 8 * c->width > 0)
+		if (!widen(c))
+			return;
+	set_count(c, i, count);
 }
 
 /* What is cut short by less than a cluster is counted to its end, so that a
@@ -97,29 +101,37 @@ static void reach_beyond(struct qcow2_checker *c)
 	c->n_host++;
 }
 
-void qcow2_count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
+bool qcow2_count_is_inside(struct qcow2_checker *c, uint64_t offset,
+			   uint64_t len)
+{
+	/* The last cluster need not be there to its end. */
+	if (offset <= c->file_len &&
+	    (offset + len <= c->file_len ||
+	     offset + len - c->file_len < c->q->cluster_len))
+		return true;
+	qcow2_found_corrupt(c);
+	qcow2_found(c,
+		    "ERROR: counting reference for region exceeding the end of "
+		    "the file by one cluster or more: offset 0x%llx size "
+		    "0x%llx",
+		    (unsigned long long)offset, (unsigned long long)len);
+	return false;
+}
+
+void qcow2_count_inside(struct qcow2_checker *c, uint64_t offset, uint64_t len)
 {
 	unsigned bits = c->q->cluster_bits;
 
-	if (len == 0)
-		return;
-	/* The last cluster need not be there to its end. */
-	if (offset > c->file_len ||
-	    (offset + len > c->file_len &&
-	     offset + len - c->file_len >= c->q->cluster_len)) {
-		qcow2_found_corrupt(c);
-		qcow2_found(c,
-			    "ERROR: counting reference for region exceeding "
-			    "the end of the file by one cluster or more: "
-			    "offset 0x%llx size 0x%llx",
-			    (unsigned long long)offset,
-			    (unsigned long long)len);
-		return;
-	}
 	if ((offset + len - 1) >> bits >= c->n_host)
 		reach_beyond(c);
 	for (uint64_t i = offset >> bits; i <= (offset + len - 1) >> bits; i++)
 		count_one(c, i);
+}
+
+void qcow2_count_range(struct qcow2_checker *c, uint64_t offset, uint64_t len)
+{
+	if (len > 0 && qcow2_count_is_inside(c, offset, len))
+		qcow2_count_inside(c, offset, len);
 }
 
 /* What a damaged entry refers to cannot be counted, and is not freed. */
@@ -168,8 +180,9 @@ static int count_snapshots(struct qcow2_checker *c)
 		if (rc < 0)
 			return rc;
 	}
+	rc = qcow2_count_collected(c, false);
 	qcow2_count_range(c, q->header.snapshots_offset, q->snapshots_len);
-	return 0;
+	return rc;
 }
 
 /* Of a bitmap that is in use: others were looked at. */
@@ -189,30 +202,63 @@ static void count_bits(struct qcow2_checker *c, uint64_t entry)
 	}
 }
 
-static int count_bitmap(struct qcow2_checker *c, uint64_t offset, uint64_t size)
+struct bitmap_walk {
+	struct qcow2_checker *c;
+	uint64_t *table; /* BITMAP_CHUNK entries */
+};
+
+static int count_entries(void *context, uint64_t offset, size_t len)
 {
-	_cleanup_free_ uint64_t *table = NULL;
+	struct bitmap_walk *w = context;
+
+	(void)offset;
+	for (size_t i = 0; i < len / sizeof(*w->table); i++)
+		count_bits(w->c, be64toh(w->table[i]));
+	return 0;
+}
+
+/* What lies beyond the end of the file would read as zeroes. */
+static int count_now(struct bitmap_walk *w, uint64_t offset, uint64_t size)
+{
+	struct qcow2_checker *c = w->c;
 	int rc = 0;
 
-	if (size > BITMAP_TABLE_MAX)
-		return -EFBIG;
-	table = malloc(BITMAP_CHUNK * sizeof(*table));
-	if (table == NULL)
-		return -ENOMEM;
-	qcow2_count_range(c, offset, size * sizeof(*table));
-	c->has_lost |= size > 0 && offset >= c->file_len;
-	/* What lies beyond the end of the file would read as zeroes. */
 	while (rc == 0 && size > 0 && offset < c->file_len) {
 		uint64_t n = size < BITMAP_CHUNK ? size : BITMAP_CHUNK;
 
-		rc = image_file_read(c->q->file, offset, table,
-				     n * sizeof(*table));
-		for (uint64_t i = 0; rc == 0 && i < n; i++) {
-			count_bits(c, be64toh(table[i]));
-		}
-		offset += n * sizeof(*table);
+		rc = image_file_read(c->q->file, offset, w->table,
+				     n * sizeof(*w->table));
+		if (rc == 0)
+			rc = count_entries(w, offset, n * sizeof(*w->table));
+		offset += n * sizeof(*w->table);
 		size -= n;
 	}
+	return rc;
+}
+
+static int count_collected(struct bitmap_walk *w)
+{
+	return qcow2_count_spans(w->c, &w->c->bitmap_tables, w->table,
+				 BITMAP_CHUNK * sizeof(*w->table),
+				 count_entries, w);
+}
+
+static int count_bitmap(struct bitmap_walk *w, uint64_t offset, uint64_t size)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t len = size * sizeof(*w->table);
+	int rc;
+
+	if (size > BITMAP_TABLE_MAX)
+		return -EFBIG;
+	c->has_lost |= size > 0 && offset >= c->file_len;
+	if (qcow2_count_now(c, size)) {
+		qcow2_count_range(c, offset, len);
+		return count_now(w, offset, size);
+	}
+	rc = qcow2_count_clusters_later(c, offset, len);
+	if (rc == 0)
+		rc = qcow2_spans_add(&c->bitmap_tables, offset, len, 1);
 	return rc;
 }
 
@@ -221,28 +267,35 @@ static int count_bitmaps(struct qcow2_checker *c)
 	const struct qcow2_header *h = &c->q->header;
 	uint64_t at = h->bitmap_directory_offset;
 	uint64_t end = at + h->bitmap_directory_len;
+	_cleanup_free_ uint64_t *table = NULL;
+	struct bitmap_walk walk = { .c = c };
+	int rc = 0;
 
 	/* Stale ones are no more than leaks, as for QEMU. */
 	if (!h->has_bitmaps || !(h->autoclear & QCOW2_AUTOCLEAR_BITMAPS) ||
 	    h->bitmap_directory_len > INT64_MAX - at)
 		return 0;
+	table = malloc(BITMAP_CHUNK * sizeof(*table));
+	if (table == NULL)
+		return -ENOMEM;
+	walk.table = table;
 	qcow2_count_range(c, at, h->bitmap_directory_len);
-	for (uint32_t i = 0; i < h->n_bitmaps && at < end &&
+	for (uint32_t i = 0; rc == 0 && i < h->n_bitmaps && at < end &&
 			     i < QCOW2_BITMAPS_MAX && at < c->file_len;
 	     i++) {
 		struct qcow2_wire_bitmap w;
-		int rc = image_file_read(c->q->file, at, &w, sizeof(w));
 
+		rc = image_file_read(c->q->file, at, &w, sizeof(w));
 		if (rc == 0)
-			rc = count_bitmap(c, be64toh(w.table_offset),
+			rc = count_bitmap(&walk, be64toh(w.table_offset),
 					  be32toh(w.table_size));
-		if (rc < 0)
-			return rc;
 		at += (sizeof(w) + be32toh(w.extra_len) + be16toh(w.name_len) +
 		       7) &
 		      ~7ULL;
 	}
-	return 0;
+	if (rc == 0)
+		rc = count_collected(&walk);
+	return rc == 0 ? qcow2_count_clusters(c) : rc;
 }
 
 /* A block that was beyond the file's end. */
@@ -319,8 +372,15 @@ int qcow2_count_references(struct qcow2_checker *c, struct error *err)
 	const struct qcow2_header *h = &c->q->header;
 	int rc;
 
+	c->weight = 1;
+	c->entries_left = QCOW2_CHECK_ENTRIES_NOW;
+	/* Each in a place of its own. */
+	if (c->q->has_data_file && c->entries_left < c->file_len / 8)
+		c->entries_left = c->file_len / 8;
 	qcow2_count_range(c, 0, c->q->cluster_len);
 	rc = qcow2_count_l1(c, h->l1_offset, h->l1_size, true);
+	if (rc == 0)
+		rc = qcow2_count_collected(c, true);
 	if (rc == 0)
 		rc = count_snapshots(c);
 	if (rc == 0)

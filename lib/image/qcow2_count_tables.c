@@ -17,8 +17,10 @@ enum {
 struct walk {
 	struct qcow2_checker *c;
 	bool is_active; /* the disk's: its copied flags and totals count */
-	uint64_t *l2;	/* of one cluster */
+	uint64_t *l1;	/* TABLE_CHUNK entries */
+	uint64_t *l2;	/* of one cluster, or what is read of it */
 	uint64_t l2_offset;
+	uint64_t next; /* host offset that would follow the last one; or 0 */
 	uint64_t guest_index; /* of its first entry */
 	uint64_t bitmap;      /* second word of the entry looked at */
 };
@@ -60,10 +62,10 @@ static void count_compressed(struct walk *w, uint64_t i, uint64_t entry)
 	}
 	qcow2_count_range(c, offset, len);
 	if (w->is_active && c->is_first) {
-		c->result->allocated_clusters++;
-		c->result->compressed_clusters++;
+		c->result->allocated_clusters += c->weight;
+		c->result->compressed_clusters += c->weight;
 		/* By nature: several share what is read for one. */
-		c->result->fragmented_clusters++;
+		c->result->fragmented_clusters += c->weight;
 	}
 }
 
@@ -147,9 +149,7 @@ static void check_bitmap(struct walk *w, uint64_t i, uint64_t entry)
 			    (unsigned long long)(entry & QCOW2_OFFSET_MASK));
 }
 
-/* Entry i. next: the offset that would follow the last one; 0 at first. */
-static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
-			   uint64_t *next)
+static void count_standard(struct walk *w, uint64_t i, uint64_t entry)
 {
 	struct qcow2_checker *c = w->c;
 	uint64_t offset = entry & QCOW2_OFFSET_MASK;
@@ -169,11 +169,11 @@ static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
 	 * place. */
 	if (w->is_active && (offset != 0 || !(entry & QCOW2_ZERO))) {
 		if (c->is_first) {
-			c->result->allocated_clusters++;
-			if (*next != 0 && offset != *next)
-				c->result->fragmented_clusters++;
+			c->result->allocated_clusters += c->weight;
+			if (w->next != 0 && offset != w->next)
+				c->result->fragmented_clusters += c->weight;
 		}
-		*next = offset + c->q->cluster_len;
+		w->next = offset + c->q->cluster_len;
 	}
 	if (!c->q->has_data_file)
 		qcow2_count_range(c, offset, c->q->cluster_len);
@@ -181,30 +181,77 @@ static void count_standard(struct walk *w, uint64_t i, uint64_t entry,
 		wrong_place(w, i, offset);
 }
 
+/* Of a table, or a piece of one, what is in w->l2: entry first and so on. */
+static void count_entries(struct walk *w, uint64_t first, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t entry;
+
+		qcow2_load_entry(w->c->q, w->l2, i, &entry, &w->bitmap);
+		if (entry == 0 && w->bitmap == 0)
+			continue;
+		check_bitmap(w, first + i, entry);
+		if (entry & QCOW2_COMPRESSED)
+			count_compressed(w, first + i, entry);
+		else
+			count_standard(w, first + i, entry);
+	}
+}
+
+static int count_piece(void *context, uint64_t offset, size_t len)
+{
+	struct walk *w = context;
+	const struct qcow2 *q = w->c->q;
+	uint64_t within = offset & (q->cluster_len - 1);
+	size_t entry_len = q->l2_words * sizeof(*w->l2);
+
+	w->l2_offset = offset - within;
+	if (within == 0)
+		w->next = 0;
+	count_entries(w, within / entry_len, len / entry_len);
+	return 0;
+}
+
+static int count_l2_tables(struct walk *w)
+{
+	struct qcow2_checker *c = w->c;
+	uint64_t weight = c->weight;
+	int rc = qcow2_count_spans(c, &c->l2_tables, w->l2, c->q->cluster_len,
+				   count_piece, w);
+
+	c->weight = weight;
+	return rc;
+}
+
+static int count_l2_later(struct walk *w, uint64_t offset)
+{
+	struct qcow2_checker *c = w->c;
+	int rc = qcow2_spans_add(&c->l2_tables, offset, c->q->cluster_len,
+				 c->weight);
+
+	if (rc != QCOW2_SPANS_FULL)
+		return rc;
+	rc = count_l2_tables(w);
+	return rc == 0 ? count_l2_later(w, offset) : rc;
+}
+
 static int count_l2(struct walk *w, uint64_t offset)
 {
 	struct qcow2_checker *c = w->c;
-	uint64_t n = 1ULL << c->q->l2_bits, next = 0;
-	int rc = image_file_read(c->q->file, offset, w->l2, c->q->cluster_len);
+	uint64_t n = 1ULL << c->q->l2_bits;
+	int rc;
 
+	if (!qcow2_count_now(c, n))
+		return count_l2_later(w, offset);
+	rc = image_file_read(c->q->file, offset, w->l2, c->q->cluster_len);
 	if (rc < 0) {
 		c->result->n_check_errors += c->is_first;
 		qcow2_found(c, "ERROR: I/O error in check_refcounts_l2");
 		return rc;
 	}
 	w->l2_offset = offset;
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t entry;
-
-		qcow2_load_entry(c->q, w->l2, i, &entry, &w->bitmap);
-		if (entry == 0 && w->bitmap == 0)
-			continue;
-		check_bitmap(w, i, entry);
-		if (entry & QCOW2_COMPRESSED)
-			count_compressed(w, i, entry);
-		else
-			count_standard(w, i, entry, &next);
-	}
+	w->next = 0;
+	count_entries(w, 0, n);
 	return 0;
 }
 
@@ -235,29 +282,68 @@ static int count_l1_entry(struct walk *w, uint64_t entry)
 	return count_l2(w, offset);
 }
 
+static int count_l1_entries(void *context, uint64_t offset, size_t len)
+{
+	struct walk *w = context;
+	int rc = 0;
+
+	(void)offset;
+	for (size_t i = 0; rc == 0 && i < len / sizeof(*w->l1); i++) {
+		rc = count_l1_entry(w, be64toh(w->l1[i]));
+		w->guest_index += 1ULL << w->c->q->l2_bits;
+	}
+	return rc;
+}
+
+static int count_l1_now(struct walk *w, uint64_t offset, uint64_t size)
+{
+	int rc = 0;
+
+	while (rc == 0 && size > 0) {
+		uint64_t n = size < TABLE_CHUNK ? size : TABLE_CHUNK;
+		size_t len = n * sizeof(*w->l1);
+
+		rc = image_file_read(w->c->q->file, offset, w->l1, len);
+		if (rc == 0)
+			rc = count_l1_entries(w, offset, len);
+		offset += len;
+		size -= n;
+	}
+	return rc;
+}
+
 int qcow2_count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
 		   bool is_active)
 {
 	_cleanup_free_ uint64_t *l2 = malloc(c->q->cluster_len);
 	_cleanup_free_ uint64_t *l1 = malloc(TABLE_CHUNK * sizeof(*l1));
-	struct walk w = { .c = c, .is_active = is_active, .l2 = l2 };
+	struct walk w = { .c = c, .is_active = is_active, .l1 = l1, .l2 = l2 };
+	uint64_t len = size * sizeof(*l1);
+	int rc;
 
 	if (l1 == NULL || l2 == NULL)
 		return -ENOMEM;
-	qcow2_count_range(c, offset, size * sizeof(*l1));
-	while (size > 0) {
-		uint64_t n = size < TABLE_CHUNK ? size : TABLE_CHUNK;
-		int rc = image_file_read(c->q->file, offset, l1,
-					 n * sizeof(*l1));
-
-		for (uint64_t i = 0; rc == 0 && i < n; i++) {
-			rc = count_l1_entry(&w, be64toh(l1[i]));
-			w.guest_index += 1ULL << c->q->l2_bits;
-		}
-		if (rc < 0)
-			return rc;
-		offset += n * sizeof(*l1);
-		size -= n;
+	if (qcow2_count_now(c, size)) {
+		qcow2_count_range(c, offset, len);
+		return count_l1_now(&w, offset, size);
 	}
-	return 0;
+	rc = qcow2_count_clusters_later(c, offset, len);
+	/* Of 65536 snapshots at most: they have room. */
+	return rc == 0 ? qcow2_spans_add(&c->l1_tables, offset, len, 1) : rc;
+}
+
+int qcow2_count_collected(struct qcow2_checker *c, bool is_active)
+{
+	_cleanup_free_ uint64_t *l2 = malloc(c->q->cluster_len);
+	_cleanup_free_ uint64_t *l1 = malloc(TABLE_CHUNK * sizeof(*l1));
+	struct walk w = { .c = c, .is_active = is_active, .l1 = l1, .l2 = l2 };
+	int rc;
+
+	if (l1 == NULL || l2 == NULL)
+		return -ENOMEM;
+	rc = qcow2_count_spans(c, &c->l1_tables, l1, TABLE_CHUNK * sizeof(*l1),
+			       count_l1_entries, &w);
+	if (rc == 0)
+		rc = count_l2_tables(&w);
+	return rc == 0 ? qcow2_count_clusters(c) : rc;
 }

@@ -89,7 +89,7 @@ static int walk(struct qcow2 *q, bool *is_readable, struct error *err)
 
 	if (rc == 0)
 		rc = qcow2_check_windows(&c, compare_window, err);
-	free(c.counts);
+	qcow2_checker_deinit(&c);
 	*is_readable = result.n_check_errors == 0;
 	if (rc == 0 && c.shared_block != 0)
 		return qcow2_corruption(q, err,

@@ -671,4 +671,40 @@ test_shrink_with_an_empty_block() {
 	assertEquals 'it is gone' 0 "$(peek64 "$image" $((table + 8)))"
 }
 
+# double FILE LEN: its content again and again, up to LEN.
+double() {
+	while [ "$(stat -c %s "$1")" -lt "$2" ]; do
+		cat "$1" "$1" >"$dir/more"
+		mv "$dir/more" "$1"
+	done
+}
+
+# As many snapshots as there can be share the largest L1 table, all of whose
+# entries refer to one L2 table, and those to one cluster: 2^51 references.
+test_tables_that_many_refer_to() {
+	qemu-img create -q -f qcow2 "$image" 64k
+	qemu-io -c 'write 0 64k' "$image" >"$dir/out"
+	l2=$(peek_entry "$image" "$(peek64 "$image" 40)")
+	printf %b "$(be64 "$(peek_entry "$image" "$l2")")" >"$dir/table"
+	double "$dir/table" 65536
+	dd if="$dir/table" of="$image" bs=64k oflag=seek_bytes seek="$l2" \
+		conv=notrunc status=none
+	printf %b "$(be64 "$l2")" >"$dir/table"
+	double "$dir/table" $((32 << 20))
+	at=$(stat -c %s "$image")
+	cat "$dir/table" >>"$image"
+	printf %b "$(be64 "$at")$(be32 $((4 << 20)))$(be64 0)$(be64 0)$(
+		be64 0)$(be32 24)$(be64 0)$(be64 65536)$(be64 0)" >"$dir/table"
+	double "$dir/table" $((64 * 65536))
+	poke "$image" 60 "$(be32 65536)$(be64 "$(stat -c %s "$image")")"
+	cat "$dir/table" >>"$image"
+	# shellcheck disable=SC2086 # none, or two words
+	timeout 300 ${limit:+prlimit --as=67108864 --cpu=10} vm-img check \
+		"$image" >"$dir/out" 2>"$dir/err"
+	assertEquals 'status' 2 $?
+	assertContains 'references' "$(cat "$dir/out")" ' errors were found'
+	assertEquals 'lines' 65537 "$(wc -l <"$dir/err")"
+	assertContains 'lines' "$(tail -n 1 "$dir/err")" 'more lines'
+}
+
 . shunit2
