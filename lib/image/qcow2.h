@@ -620,6 +620,10 @@ int qcow2_zero_subclusters(struct qcow2 *q, uint64_t unit, uint64_t n,
  * refer to, L2 tables and clusters; what is zero then is free. */
 int qcow2_count_tables(struct qcow2 *q, const uint64_t *l1, uint64_t l1_size,
 		       int delta, struct error *err);
+/* -EIO with the corrupt bit set: an L1 table refers to more L2 tables than the
+ * file has room for, and so to some again and again. */
+int qcow2_check_room(struct qcow2 *q, const uint64_t *l1, uint64_t l1_size,
+		     struct error *err);
 
 /* qcow2_compress.c: len bytes of one cluster, from skip on. Pauses. */
 int qcow2_decompress(struct qcow2 *q, uint64_t entry, size_t skip, void *buf,

@@ -133,7 +133,7 @@ static int expand_table(struct expansion *x, struct error *err)
 static int expand_tables(struct expansion *x, const uint64_t *l1,
 			 uint64_t l1_size, struct error *err)
 {
-	int rc = 0;
+	int rc = qcow2_check_room(x->q, l1, l1_size, err);
 
 	for (uint64_t i = 0; rc == 0 && i < l1_size; i++) {
 		x->offset = l1[i] & QCOW2_OFFSET_MASK;

@@ -295,6 +295,8 @@ int qcow2_change_run(struct qcow2 *q, struct qcow2_change *c, struct error *err)
 	if (rc == 0)
 		rc = qcow2_verify_few(q, err);
 	if (rc == 0)
+		rc = qcow2_check_room(q, c->l1, c->to.l1_size, err);
+	if (rc == 0)
 		rc = find_places(q, c, &table_len, err);
 	if (rc == 0)
 		rc = count_all(q, c, err);

@@ -41,6 +41,9 @@ int qcow2_drop_tables(struct qcow2 *q, uint64_t first, struct error *err)
 	if (n == 0)
 		return 0;
 	memcpy(old, q->l1 + first, n * sizeof(*old));
+	rc = qcow2_check_room(q, old, n, err);
+	if (rc < 0)
+		return rc;
 	rc = clear_l1(q, first, err);
 	if (rc < 0)
 		return rc;

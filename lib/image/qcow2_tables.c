@@ -114,14 +114,32 @@ static int count_l2(struct qcow2 *q, uint64_t offset, uint64_t *l2, int delta,
 	return rc < 0 ? rc : count(q, &table, delta, err);
 }
 
+int qcow2_check_room(struct qcow2 *q, const uint64_t *l1, uint64_t l1_size,
+		     struct error *err)
+{
+	uint64_t file_len, n = 0;
+	int rc = image_file_size(q->file, &file_len);
+
+	if (rc < 0)
+		return error_set_errno(err, rc, "Could not get file size");
+	for (uint64_t i = 0; i < l1_size; i++)
+		n += (l1[i] & QCOW2_OFFSET_MASK) != 0;
+	if (n > qcow2_n_clusters(q, file_len))
+		return qcow2_corruption(q, err,
+					"L1 table refers to more L2 tables "
+					"than there can be");
+	return 0;
+}
+
 int qcow2_count_tables(struct qcow2 *q, const uint64_t *l1, uint64_t l1_size,
 		       int delta, struct error *err)
 {
 	_cleanup_free_ uint64_t *l2 = malloc(q->cluster_len);
-	int rc = 0;
+	int rc;
 
 	if (l2 == NULL)
 		return -ENOMEM;
+	rc = qcow2_check_room(q, l1, l1_size, err);
 	for (uint64_t i = 0; rc == 0 && i < l1_size; i++)
 		if (l1[i] & QCOW2_OFFSET_MASK)
 			rc = count_l2(q, l1[i] & QCOW2_OFFSET_MASK, l2, delta,

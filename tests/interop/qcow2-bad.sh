@@ -705,6 +705,13 @@ test_tables_that_many_refer_to() {
 	assertContains 'references' "$(cat "$dir/out")" ' errors were found'
 	assertEquals 'lines' 65537 "$(wc -l <"$dir/err")"
 	assertContains 'lines' "$(tail -n 1 "$dir/err")" 'more lines'
+	for line in 'snapshot -c a' 'amend -o compat=0.10' compact; do
+		poke "$image" 72 "$(be64 0)"
+		# shellcheck disable=SC2086 # several words
+		timeout 300 ${limit:+prlimit --cpu=10} vm-img $line "$image" \
+			2>"$dir/err"
+		assertEquals "$line" 1 $?
+	done
 }
 
 . shunit2
