@@ -103,6 +103,14 @@ test_character_devices() {
 	EOF
 }
 
+# Who has a stranger's image looked at gets no device opened by it: some do
+# things when they are.
+test_character_device_that_an_image_names() {
+	qemu-img create -q -u -f qcow2 -b /dev/zero -F raw a 1M
+	refused "Could not open 'a': Could not open backing file: 'file' driver requires '/dev/zero' to be a regular file" \
+		map a
+}
+
 # The driver under a format is one for what is there.
 test_drivers_by_name() {
 	compare_lines <<-'EOF'

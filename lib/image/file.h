@@ -59,8 +59,8 @@ enum image_file_flags {
 	IMAGE_FILE_NO_LOCK = 1 << 2,
 	IMAGE_FILE_CREATE = 1 << 3, /* make it, or empty what is there */
 	IMAGE_FILE_UNSAFE = 1 << 4, /* image_file_flush() does nothing */
-	/* The path is the user's own, and may be an NBD URI; as a new one's
-	 * always is. */
+	/* The path is the user's own, and may be an NBD URI or a character
+	 * device's; as a new one's always is. */
 	IMAGE_FILE_NBD = 1 << 5,
 	/* The same, of blkdebug:CONFIG:PATH; a new one's never is. */
 	IMAGE_FILE_BLKDEBUG = 1 << 6,
@@ -70,7 +70,8 @@ enum image_file_flags {
 };
 
 /*
- * Regular files and devices; anything else is -EINVAL by name.
+ * Regular files, block devices and, by a path that is the user's own, character
+ * devices; anything else is -EINVAL by name.
  * Takes QEMU's locks (lock.h) unless told not to: -EAGAIN with
  * QEMU's text where another process holds them.
  */

@@ -41,11 +41,15 @@ static uint32_t find_alignment(int fd, bool is_block_device)
 	return DEFAULT_ALIGNMENT;
 }
 
-/* QEMU's order and texts: its users' scripts know them. */
-static int check_type(const struct stat *st, const char *path,
+/* QEMU's order and texts: its users' scripts know them. Character devices are
+ * for who names them: opening one that an image names may do anything. */
+static int check_type(const struct stat *st, const char *path, unsigned flags,
 		      struct error *err)
 {
-	if (S_ISREG(st->st_mode) || image_file_is_device(st->st_mode))
+	bool is_own = flags & (IMAGE_FILE_NBD | IMAGE_FILE_CREATE);
+
+	if (S_ISREG(st->st_mode) || S_ISBLK(st->st_mode) ||
+	    (S_ISCHR(st->st_mode) && is_own))
 		return 0;
 	return error_set(err, -EINVAL,
 			 "'file' driver requires '%s' to be a regular file",
@@ -57,8 +61,14 @@ static int open_path(const char *path, unsigned flags, struct error *err)
 	/* A FIFO would wait for its other end before it can be refused. */
 	int how = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	const char *doing = "open";
-	int fd;
+	struct stat st;
+	int fd, rc;
 
+	if (stat(path, &st) == 0 && S_ISCHR(st.st_mode)) {
+		rc = check_type(&st, path, flags, err);
+		if (rc < 0)
+			return rc;
+	}
 	how |= flags & IMAGE_FILE_READ_ONLY ? O_RDONLY : O_RDWR;
 	if (flags & IMAGE_FILE_DIRECT)
 		how |= O_DIRECT;
@@ -153,7 +163,7 @@ int image_file_open_fd(struct image_file **file, int fd, const char *path,
 	if (how < 0 || fstat(fd, &st) < 0)
 		return error_set_errno(err, -errno, "Could not open '%s'",
 				       path);
-	rc = check_type(&st, path, err);
+	rc = check_type(&st, path, flags, err);
 	if (rc < 0)
 		return rc;
 	if ((how & O_ACCMODE) == O_RDONLY && !(flags & IMAGE_FILE_READ_ONLY))

@@ -145,7 +145,7 @@ int raw_create_on_device(const char *path,
 			  "character or block device",
 			  path);
 	else
-		return create(path, 0, options, err);
+		return create(path, IMAGE_FILE_NBD, options, err);
 	return refuse_name(options->format, err);
 }
 
