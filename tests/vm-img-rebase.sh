@@ -92,15 +92,19 @@ test_zeroes() {
 			awk '$4 == "top.qcow2" { print $1, $2, $4 }')"
 	assertTrue 'the others take nothing' \
 		"[ $(stat -c %s top.qcow2) -lt 4000000 ]"
-	# Where there was no backing file none is data.
-	for program in qemu-img vm-img; do
-		rm -f a.qcow2
-		qemu-img create -q -f qcow2 a.qcow2 1M
-		qemu-io -c 'write 0 64k' a.qcow2 >/dev/null
-		$program rebase -b new.qcow2 -F qcow2 a.qcow2
-		qemu-img map --output=json a.qcow2 >$program.map
+	# Where there was no backing file, or none any more, none is data.
+	truncate -s 64k short.raw
+	for old in '' short.raw; do
+		for program in qemu-img vm-img; do
+			rm -f a.qcow2
+			qemu-img create -q -f qcow2 ${old:+-b $old -F raw} \
+				a.qcow2 1M
+			qemu-io -c 'write 0 64k' a.qcow2 >/dev/null
+			$program rebase -b new.qcow2 -F qcow2 a.qcow2
+			qemu-img map --output=json a.qcow2 >$program.map
+		done
+		assertTrue "from '$old'" 'diff qemu-img.map vm-img.map'
 	done
-	assertTrue 'from nothing' 'diff qemu-img.map vm-img.map'
 }
 
 # Sizes in all orders: what is beyond an end reads as zeroes, before and after.

@@ -201,16 +201,16 @@ static int read_padded(struct image *image, uint64_t start, uint8_t *buf,
 }
 
 /*
- * Zeroes of an old backing image are written as qemu-img writes them, as data,
- * unless they fill a piece: then there may be any number of those. A filter
- * does not tell the image under it that they must be there whatever is under
- * that.
+ * Zeroes that an old backing image has, and not only since it ends before, are
+ * written as qemu-img writes them, as data, unless they fill a piece: then
+ * there may be any number of those. A filter does not tell the image under it
+ * that they must be there whatever is under that.
  */
-static bool are_zeroes_marked(const struct run *run, size_t len)
+static bool are_zeroes_marked(const struct run *run, uint64_t start, size_t len)
 {
 	struct image *image = run->copy->image;
 
-	return (run->copy->old == NULL || len == run->piece_len) &&
+	return (start >= size_of(run->copy->old) || len == run->piece_len) &&
 	       image_unfiltered(image) == image;
 }
 
@@ -221,7 +221,7 @@ static int write_range(const struct run *run, uint64_t start,
 	size_t cluster = image_cluster_size(run->copy->image);
 	int rc = 0;
 
-	if (are_zeroes_marked(run, len) && is_zero(buf, len))
+	if (are_zeroes_marked(run, start, len) && is_zero(buf, len))
 		return image_write_zeroes(run->copy->image, start, len,
 					  IMAGE_ZERO_EXPLICIT, err);
 	if (!run->copy->is_compressed || start % cluster != 0)
