@@ -44,13 +44,18 @@ check-long-%: all units
 	@B=$(B) PATH=$(abspath $(B)/bin):$$PATH tests/long-$* \
 		$$(($(OPS_SEQUENCES) / $(or $(OPS_SHARE),1)))
 
-# The same tests with every address and every shift checked.
+# The same tests with every address and every shift checked. A program with the
+# sanitizers' libraries in it, as clang's always are, starts in three quarters
+# of the time.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all \
 	  -fno-omit-frame-pointer
+STATIC_SANITIZE = $(if $(findstring clang,$(CC)),,\
+	  -static-libasan -static-libubsan)
 check-asan:
 	@+ASAN_OPTIONS=detect_leaks=1 $(MAKE) --no-print-directory \
 		B=$(B)/asan CFLAGS='-O1 -g $(SANITIZE)' \
-		LDFLAGS='$(SANITIZE)' check-asan-built
+		LDFLAGS='$(SANITIZE) $(STATIC_SANITIZE)' \
+		check-asan-built
 check-asan-built: all units
 	@B=$(B) tests/run $(filter-out %/vhost_inflight,$(UNITS)) \
 		$(ASAN_TESTS) $(KVM_TESTS_HERE)
