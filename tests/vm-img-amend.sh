@@ -97,6 +97,21 @@ test_size_that_is_there() {
 	assertTrue 'the disk' 'qemu-img compare -q orig a.qcow2'
 }
 
+# Another size is there before snapshots forbid another version.
+test_size_and_version_with_snapshots() {
+	make_image compat=1.1
+	qemu-img snapshot -c one orig
+	cp orig theirs.qcow2
+	same amend -o compat=0.10,size=5M a.qcow2
+	qemu-img amend -o compat=0.10,size=5M theirs.qcow2 2>err
+	before
+	vm-img amend -o compat=0.10,size=5M a.qcow2 2>err
+	assertEquals 'header' "$(head -c 104 theirs.qcow2 | cksum)" \
+		"$(head -c 104 a.qcow2 | cksum)"
+	assertTrue 'sound' 'qemu-img check -q a.qcow2'
+	assertTrue 'the disk' 'qemu-img compare -q theirs.qcow2 a.qcow2'
+}
+
 test_zeroes() {
 	make_zeroes
 	like_theirs -o compat=0.10 a.qcow2

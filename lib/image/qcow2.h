@@ -701,10 +701,12 @@ extern const struct image_option_spec qcow2_amend_specs[];
 /* With the lock, and nobody else at work. Refcounts of 1 << order bits.
  * Pauses. qcow2_amend_refcount.c */
 int qcow2_amend_refcounts(struct qcow2 *q, uint32_t order, struct error *err);
-/* May it be of version 2, with that refcount width and size of the disk?
+/* May it be of version 2, with that refcount width, and its snapshots unless
+ * another size comes first? May it with these and the size that it has?
  * qcow2_amend_expand.c */
 int qcow2_check_down(const struct qcow2 *q, uint32_t refcount_order,
-		     uint64_t size, struct error *err);
+		     bool keeps_size, struct error *err);
+int qcow2_check_down_snapshots(const struct qcow2 *q, struct error *err);
 /* As qcow2_amend_refcounts(); no cluster is marked as zero afterwards. Is any
  * compressed, of the disk or a snapshot?
  * qcow2_amend_expand.c */

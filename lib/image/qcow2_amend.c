@@ -433,10 +433,16 @@ static int alone(struct qcow2 *q, const struct wish *w,
 	return rc;
 }
 
+/* Who asks for another size as well has that before snapshots are looked at, as
+ * in QEMU. */
 static int finish(struct qcow2 *q, const struct wish *w, struct error *err)
 {
-	return w->version < q->header.version ? go_down(q, w->progress, err)
-					      : 0;
+	int rc;
+
+	if (w->version >= q->header.version)
+		return 0;
+	rc = qcow2_check_down_snapshots(q, err);
+	return rc == 0 ? go_down(q, w->progress, err) : rc;
 }
 
 int qcow2_amend(struct image *image, const struct image_amend_options *options,
@@ -453,9 +459,8 @@ int qcow2_amend(struct image *image, const struct image_amend_options *options,
 
 	wish.progress = &options->progress;
 	if (rc == 0 && wish.version < q->header.version)
-		rc = qcow2_check_down(
-			q, wish.refcount_order,
-			wish.has_size ? wish.size : q->header.size, err);
+		rc = qcow2_check_down(q, wish.refcount_order, !wish.has_size,
+				      err);
 	/* Its header is nobody else's. */
 	if (rc == 0 && has_prefix(&o, "encrypt."))
 		rc = qcow2_crypt_amend(q, options, err);

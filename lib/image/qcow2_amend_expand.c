@@ -189,8 +189,21 @@ int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
 	return rc == 0 ? barrier(q, err) : rc;
 }
 
+int qcow2_check_down_snapshots(const struct qcow2 *q, struct error *err)
+{
+	const struct qcow2_header *h = &q->header;
+
+	for (uint32_t i = 0; i < h->n_snapshots; i++)
+		if (q->snapshot_infos[i].vm_state_size > UINT32_MAX ||
+		    q->snapshot_infos[i].disk_size != h->size)
+			return error_set(err, -ENOTSUP,
+					 "Internal snapshots prevent downgrade "
+					 "of image");
+	return 0;
+}
+
 int qcow2_check_down(const struct qcow2 *q, uint32_t refcount_order,
-		     uint64_t size, struct error *err)
+		     bool keeps_size, struct error *err)
 {
 	const struct qcow2_header *h = &q->header;
 	/* Another compression matters where something is compressed. */
@@ -204,12 +217,8 @@ int qcow2_check_down(const struct qcow2 *q, uint32_t refcount_order,
 	if (h->incompatible & QCOW2_INCOMPATIBLE_DATA_FILE)
 		return error_set(err, -ENOTSUP,
 				 "Cannot downgrade an image with a data file");
-	for (uint32_t i = 0; i < h->n_snapshots; i++)
-		if (q->snapshot_infos[i].vm_state_size > UINT32_MAX ||
-		    q->snapshot_infos[i].disk_size != size)
-			return error_set(err, -ENOTSUP,
-					 "Internal snapshots prevent downgrade "
-					 "of image");
+	if (keeps_size && qcow2_check_down_snapshots(q, err) < 0)
+		return -ENOTSUP;
 	if (others != 0)
 		return error_set(err, -ENOTSUP,
 				 "Cannot downgrade an image with incompatible "
