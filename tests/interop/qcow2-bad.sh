@@ -412,13 +412,21 @@ test_check_says_what_qemu_img_check_says() {
 # A line with both programs, each on its own copy of the image, called a: what
 # they print, and their statuses.
 # In files: a check may say 16 MiB, and a shell that has once held them takes
-# long to fork.
+# long to fork. Ours stops earlier, and says so.
 same_on_copies() { # LINE
 	cp "$image" "$dir/1/a"
 	cp "$image" "$dir/2/a"
 	(cd "$dir/1" && eval "$1"; echo $?) >"$dir/theirs" 2>&1
 	(cd "$dir/2" && PATH=$dir/link:$PATH eval "$1"; echo $?) \
 		>"$dir/ours" 2>&1
+	if grep -q '^[0-9]* more lines are left out$' "$dir/ours"; then
+		for side in theirs ours; do
+			sed -e '/ more lines are left out$/d' \
+				-e '65537,${/^\(ERROR\|Leaked\)/d}' \
+				"$dir/$side" >"$dir/kept"
+			mv "$dir/kept" "$dir/$side"
+		done
+	fi
 	assertEquals "$1" '' "$(diff "$dir/theirs" "$dir/ours" 2>&1 |
 		head -n 60)"
 }
