@@ -2,6 +2,8 @@
 
 UNITS	= $(UNIT_SRCS:%.c=$(B)/%)
 TOOLS	= $(TOOL_SRCS:%.c=$(B)/%)
+PRELOAD_SRCS = $(wildcard tests/preload/*.c)
+PRELOADS = $(PRELOAD_SRCS:%.c=$(B)/%.so)
 # Small guests of our own, which any KVM runs.
 KVM_TESTS = tests/vm-cpu.sh tests/vm-run-tiny.sh
 KVM_TESTS_HERE = $(if $(wildcard /dev/kvm),$(KVM_TESTS))
@@ -20,7 +22,12 @@ HEADERS	= $(wildcard protocols/*.h lib/*/*.h vm-*/*.h tests/support/*.h)
 
 include tests/guests/build.mk
 
-units: $(UNITS) $(TOOLS) $(GUESTS)
+units: $(UNITS) $(TOOLS) $(PRELOADS) $(GUESTS)
+
+# Into programs that are not ours, so without any sanitizer.
+$(PRELOADS): $(B)/%.so: %.c
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(CPPFLAGS) -std=c11 -O2 -Wall -Wextra -Werror -fPIC -shared -o $@ $<
 
 check:
 	@tests/install-packages build test
@@ -110,7 +117,8 @@ $(FUZZERS:$(B)/fuzz/%=fuzz-%): fuzz-%: $(B)/fuzz/%
 
 SCRIPTS	= $(shell grep -rlE '^\#!/bin/(ba)?sh' .ci tests 2>/dev/null)
 C_FILES	= $(LIB_SRCS) $(PROG_SRCS) $(UNIT_SRCS) $(SUPPORT_SRCS) \
-	  $(FUZZ_SRCS) $(FUZZ_LIMIT).c $(BENCH_SRCS) $(TOOL_SRCS) $(HEADERS)
+	  $(FUZZ_SRCS) $(FUZZ_LIMIT).c $(BENCH_SRCS) $(TOOL_SRCS) \
+	  $(PRELOAD_SRCS) $(HEADERS)
 format:
 	clang-format -i $(C_FILES)
 lint: | $(GENERATED)

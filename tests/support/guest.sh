@@ -43,6 +43,9 @@ guests=$(cd "${top:-.}/tests/guests" && pwd)
 dir=
 started=
 
+# Debian's qemu-img, but for a clock.
+PATH=${guests%/guests}/support/bin:$PATH
+
 test_dir() {
 	dir=$(mktemp -d "${TMPDIR:-/tmp}/pipevisor.XXXXXX")
 }
