@@ -17,7 +17,10 @@ REPLAYS = $(wildcard tests/interop/*-crash.sh tests/interop/*-crash-do.sh) \
 	tests/interop/disk-kill.sh
 ASAN_TESTS = $(filter-out tests/vm-lab.sh tests/interop/guests.sh \
 	tests/interop/readme.sh $(REPLAYS),$(HOST_TESTS))
-LAB_TESTS = $(wildcard tests/lab/test-*.sh)
+# The longest first, so that the end is not one alone.
+LAB_LONGEST = $(patsubst %,tests/lab/test-%.sh,devices run cpu net)
+LAB_TESTS = $(LAB_LONGEST) $(filter-out $(LAB_LONGEST),\
+	$(wildcard tests/lab/test-*.sh))
 HEADERS	= $(wildcard protocols/*.h lib/*/*.h vm-*/*.h tests/support/*.h)
 
 include tests/guests/build.mk
