@@ -30,11 +30,12 @@ both() {
 	assertEquals "$*" '' "$(head -n 60 difference)"
 }
 
-# Folders, UUIDs, names of temporary files, times, and blocks on disk.
+# Folders, UUIDs, names of temporary files, times, blocks on disk, and what
+# libvirt finds or not (same_image() has it).
 of_any_run() {
 	sed -E "s,[^ (]*/qemu-img ,qemu-img ,; s,$dir/,,g; s,\<(theirs|ours)/,,g
 		s/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/UUID/g
-		s/secret\.\w{6}/secret/; /<(.time|allocation)\>/d
+		s/secret\.\w{6}/secret/; /<(.time|allocation|clusterSize)\>/d
 		/^ *(disk size|cid|iters|master key iters):/d"
 }
 
