@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Refcounts of another width: counted anew from what there is, put behind the
- * end of the file with new blocks and a new table, and switched to by one
+ * Refcounts of another width: counted anew from what there is, put where
+ * nothing is in use with new blocks and a new table, and switched to by one
  * write to the header (qcow2_rebuild.c). The old structure is leaked then, and
  * given back as a leak; a kill on the way leaves it, or the new one, leaked.
  *
@@ -67,13 +67,11 @@ static void set_width(struct qcow2 *q, uint32_t order)
 	q->refcount_block_bits = q->cluster_bits + 3 - order;
 }
 
-/* The width is set; so much was in use. */
-static int rebuild(struct qcow2 *q, uint64_t end, struct error *err)
+/* The width is set. */
+static int rebuild(struct qcow2 *q, struct error *err)
 {
 	struct image_check result = { .found = NULL };
-	struct qcow2_checker c = { .q = q,
-				   .result = &result,
-				   .n_used = end >> q->cluster_bits };
+	struct qcow2_checker c = { .q = q, .result = &result };
 	int rc = qcow2_checker_look(&c, err);
 
 	if (rc == 0)
@@ -94,7 +92,7 @@ int qcow2_amend_refcounts(struct qcow2 *q, uint32_t order, struct error *err)
 	if (rc < 0)
 		return rc;
 	set_width(q, order);
-	rc = rebuild(q, before.image_end_offset, err);
+	rc = rebuild(q, err);
 	/* Whichever the header says now. */
 	set_width(q, q->header.refcount_order);
 	if (rc < 0)

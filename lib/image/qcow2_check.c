@@ -219,19 +219,24 @@ static bool is_touched(const struct qcow2_checker *c, uint64_t window)
 	return c->touched[window % QCOW2_CHECK_TOUCHED / 64] >> window % 64 & 1;
 }
 
-/* What begins at cluster i is neither counted by a block nor referred to. */
-static bool is_empty(const struct qcow2_checker *c, uint64_t i, uint64_t end,
-		     bool has_counts)
+bool qcow2_counted_none(const struct qcow2_checker *c, uint64_t i, uint64_t end)
 {
-	uint64_t block = i >> c->q->refcount_block_bits;
-	size_t len = (end - i) * c->width;
 	const uint8_t *counts =
 		(const uint8_t *)c->counts + (i - c->first) * c->width;
+
+	return !is_touched(c, c->first / c->per_window) ||
+	       is_zero(counts, (end - i) * c->width);
+}
+
+/* What begins at cluster i is neither counted by a block nor referred to. */
+static bool is_empty(const struct qcow2_checker *c, uint64_t i, uint64_t end)
+{
+	uint64_t block = i >> c->q->refcount_block_bits;
 
 	if (block < c->q->refcount_table_size &&
 	    c->q->refcount_table[block] != 0)
 		return false;
-	return !has_counts || is_zero(counts, len);
+	return qcow2_counted_none(c, i, end);
 }
 
 static int compare_window(struct qcow2_checker *c, struct error *err)
@@ -251,7 +256,7 @@ static int compare_window(struct qcow2_checker *c, struct error *err)
 			return 0;
 		if (next > end)
 			next = end;
-		if (is_empty(c, first, next, has_counts)) {
+		if (is_empty(c, first, next)) {
 			i = next;
 			continue;
 		}

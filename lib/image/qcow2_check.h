@@ -6,6 +6,8 @@
 #include "lib/image/qcow2.h"
 #include "lib/image/qcow2_spans.h"
 
+struct qcow2_rebuild;
+
 enum {
 	QCOW2_CHECK_TOUCHED = 4096, /* windows told apart, modulo this */
 	QCOW2_CHECK_LINES_MAX = 1 << 16,
@@ -61,6 +63,7 @@ struct qcow2_checker {
 	/* The refcount block looked at last. */
 	uint64_t block_index;
 	const uint8_t *block;
+	struct qcow2_rebuild *rebuild; /* qcow2_rebuild.c, meanwhile */
 };
 
 void qcow2_found(struct qcow2_checker *c, const char *format, ...)
@@ -97,6 +100,9 @@ int qcow2_count_l1(struct qcow2_checker *c, uint64_t offset, uint64_t size,
 /* And what was collected meanwhile. */
 int qcow2_count_collected(struct qcow2_checker *c, bool is_active);
 uint64_t qcow2_counted(const struct qcow2_checker *c, uint64_t host_index);
+/* Is nothing of [i, end), which is in the window, referred to? */
+bool qcow2_counted_none(const struct qcow2_checker *c, uint64_t i,
+			uint64_t end);
 /* The refcount on disk; -EIO: it cannot be read. */
 int qcow2_checked_refcount(struct qcow2_checker *c, uint64_t host_index,
 			   uint64_t *value);

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * New refcount blocks and a new table, behind all that is in use if the file
- * has room there already, as a block device has, or else behind the end of the
- * file, from what a walk counts:
+ * New refcount blocks and a new table, from what walks count, in clusters that
+ * nothing refers to. One walk finds the places, another writes the blocks:
  *
- *	| ... what there is ... | block | ... | block |  table  |
- *	                        ^ start               ^ blocks  ^ end
+ * - A range of the file, as one block counts it, has a block if something in it
+ *   is in use: the first free cluster of the range, or if there is none, of
+ *   what comes behind. With a block in it, that is in use, too.
+ * - The table comes where it first fits, whose ranges may want blocks then;
+ *   they lie behind it:
  *
- * The blocks count themselves and the table too. Nothing refers to any of it
- * until all is on the disk and one write to the header switches over; the old
- * structure, counted like the rest, is then leaked and given back as such.
+ *	| block | in use | ... |  table  | blocks | ...
+ *	^ range                ^ place   ^ place + n_table
+ *
+ * The file grows only where there is no room in it: a device cannot. Nothing
+ * refers to any of it until all is on the disk and one write to the header
+ * switches over; the old structure, counted like the rest, is then leaked and
+ * given back as such.
  *
  * Where no more is wrong than that a block lies beyond the end of the file, the
  * file is made longer instead.
@@ -23,98 +29,309 @@
 #include <errno.h>
 #include <string.h>
 
-struct layout {
-	uint64_t start, n_blocks, n_table, end;
+enum {
+	N_RANGES_MAX = QCOW2_REFCOUNT_TABLE_LEN_MAX / sizeof(uint64_t),
 };
 
-static int lay_out_at(const struct qcow2_checker *c, uint64_t start,
-		      struct layout *l, struct error *err)
+static const uint64_t NO_PLACE = UINT64_MAX; /* a block is needed */
+
+struct qcow2_rebuild {
+	uint64_t *blocks;   /* of each range, the cluster of its block, or 0 */
+	uint64_t n_ranges;  /* up to the last with a block */
+	uint64_t n_waiting; /* blocks without a place */
+	uint64_t next;	    /* the first of them is not before this range */
+	uint64_t from;	    /* no place is before this cluster */
+	/* The free clusters that were seen last, and of each length up to
+	 * longest where so many were seen first. */
+	uint64_t run, run_end;
+	uint64_t *first_run, longest, longest_max;
+	uint64_t place, n_table; /* of the table */
+	uint64_t area_end;	 /* of that, and of the blocks behind it */
+	uint64_t end;		 /* of all */
+	uint8_t *block;
+};
+
+static void rebuild_deinit(struct qcow2_rebuild *r)
+{
+	free(r->blocks);
+	free(r->first_run);
+	free(r->block);
+}
+
+static int rebuild_init(struct qcow2_rebuild *r, const struct qcow2_checker *c)
 {
 	const struct qcow2 *q = c->q;
-	uint64_t per_block = 1ULL << q->refcount_block_bits;
-	uint64_t per_cluster = q->cluster_len / sizeof(uint64_t), before;
 
-	*l = (struct layout){ .start = start, .n_blocks = 1, .n_table = 1 };
-	do {
-		before = l->n_blocks + l->n_table;
-		l->end = l->start + before;
-		l->n_blocks = (l->end + per_block - 1) / per_block;
-		l->n_table = (l->n_blocks + per_cluster - 1) / per_cluster;
-	} while (l->n_blocks + l->n_table != before);
-	if (l->n_table << q->cluster_bits > QCOW2_REFCOUNT_TABLE_LEN_MAX)
-		return error_set(err, -EFBIG,
-				 "Refcount table would be larger than 8 MiB");
+	*r = (struct qcow2_rebuild){
+		/* What was lost may be in what is counted. */
+		.from = c->has_lost ? c->n_used : 1,
+		/* The largest table and a block for each range it is in. */
+		.longest_max =
+			2 * (QCOW2_REFCOUNT_TABLE_LEN_MAX >> q->cluster_bits) +
+			2,
+	};
+	r->blocks = calloc(N_RANGES_MAX, sizeof(*r->blocks));
+	r->first_run = calloc(r->longest_max + 1, sizeof(*r->first_run));
+	r->block = malloc(q->cluster_len);
+	return r->blocks == NULL || r->first_run == NULL || r->block == NULL
+		       ? -ENOMEM
+		       : 0;
+}
+
+static int too_large(struct error *err)
+{
+	return error_set(err, -EFBIG,
+			 "Refcount table would be larger than 8 MiB");
+}
+
+/* Something in this range is in use. */
+static int need_block(struct qcow2_rebuild *r, uint64_t range,
+		      struct error *err)
+{
+	if (range >= N_RANGES_MAX)
+		return too_large(err);
+	if (r->blocks[range] != 0)
+		return 0;
+	r->blocks[range] = NO_PLACE;
+	r->n_waiting++;
+	if (r->n_ranges <= range)
+		r->n_ranges = range + 1;
 	return 0;
 }
 
-static int lay_out(const struct qcow2_checker *c, struct layout *l,
-		   struct error *err)
+static void add_free(struct qcow2_rebuild *r, uint64_t first, uint64_t end)
 {
-	uint64_t end = c->n_file > c->n_host ? c->n_file : c->n_host;
-	int rc;
-
-	if (c->n_used > 0 && c->n_used < end) {
-		rc = lay_out_at(c, c->n_used, l, err);
-		if (rc < 0 || l->end <= c->n_file)
-			return rc;
-	}
-	return lay_out_at(c, end, l, err);
+	if (first != r->run_end)
+		r->run = first;
+	r->run_end = end;
+	while (r->longest < end - r->run && r->longest < r->longest_max)
+		r->first_run[++r->longest] = r->run;
 }
 
-static int write_block(struct qcow2_checker *c, const struct layout *l,
-		       uint64_t i, uint8_t *block, struct error *err)
+/* For the block that has waited longest. */
+static int place_block(struct qcow2_checker *c, uint64_t i, struct error *err)
+{
+	struct qcow2_rebuild *r = c->rebuild;
+	int rc = need_block(r, i >> c->q->refcount_block_bits, err);
+
+	if (rc < 0)
+		return rc;
+	while (r->blocks[r->next] != NO_PLACE)
+		r->next++;
+	r->blocks[r->next] = i;
+	r->n_waiting--;
+	if (r->end <= i)
+		r->end = i + 1;
+	return 0;
+}
+
+/* [first, end) is a range, or what the window has of it. */
+static int place_in_range(struct qcow2_checker *c, uint64_t first, uint64_t end,
+			  struct error *err)
+{
+	struct qcow2_rebuild *r = c->rebuild;
+	bool is_empty = qcow2_counted_none(c, first, end);
+	int rc = 0;
+
+	if (is_empty && r->n_waiting == 0 && first >= r->from) {
+		add_free(r, first, end);
+		return 0;
+	}
+	if (!is_empty)
+		rc = need_block(r, first >> c->q->refcount_block_bits, err);
+	for (uint64_t i = first; rc == 0 && i < end; i++) {
+		if (i < r->from || (!is_empty && qcow2_counted(c, i) > 0))
+			continue;
+		if (r->n_waiting > 0)
+			rc = place_block(c, i, err);
+		else
+			add_free(r, i, i + 1);
+	}
+	return rc;
+}
+
+static int each_range(struct qcow2_checker *c,
+		      int (*visit)(struct qcow2_checker *c, uint64_t first,
+				   uint64_t end, struct error *err),
+		      struct error *err)
+{
+	unsigned bits = c->q->refcount_block_bits;
+	uint64_t end = c->first + c->n, next;
+	int rc = 0;
+
+	for (uint64_t i = c->first; rc == 0 && i < end; i = next) {
+		next = ((i >> bits) + 1) << bits;
+		if (next > end)
+			next = end;
+		rc = visit(c, i, next, err);
+	}
+	return rc;
+}
+
+static int place_in_window(struct qcow2_checker *c, struct error *err)
+{
+	return each_range(c, place_in_range, err);
+}
+
+/* Where would n_table clusters and the blocks behind them end? */
+static uint64_t end_of_area(const struct qcow2_checker *c, uint64_t place,
+			    uint64_t n_table)
+{
+	const struct qcow2_rebuild *r = c->rebuild;
+	uint64_t n = n_table, before, first, last;
+
+	do {
+		before = n;
+		first = place >> c->q->refcount_block_bits;
+		last = (place + n - 1) >> c->q->refcount_block_bits;
+		n = n_table;
+		for (uint64_t i = first; i <= last; i++)
+			n += i >= N_RANGES_MAX || r->blocks[i] == 0;
+	} while (n != before);
+	return place + n;
+}
+
+/* Behind the last cluster in use there is no end of free ones. */
+static uint64_t find_area(const struct qcow2_checker *c, uint64_t n_table,
+			  uint64_t *end)
+{
+	const struct qcow2_rebuild *r = c->rebuild;
+	uint64_t n = n_table, place;
+
+	do {
+		place = n <= r->longest ? r->first_run[n] : r->run;
+		*end = end_of_area(c, place, n_table);
+		if (n > r->longest)
+			break;
+		n++;
+	} while (*end - place >= n);
+	return place;
+}
+
+static int place_table(struct qcow2_checker *c, struct error *err)
+{
+	struct qcow2_rebuild *r = c->rebuild;
+	unsigned bits = c->q->refcount_block_bits;
+	uint64_t per_cluster = c->q->cluster_len / sizeof(uint64_t);
+	uint64_t n_ranges = r->n_ranges, next;
+	int rc = 0;
+
+	do {
+		r->n_table = (n_ranges + per_cluster - 1) / per_cluster;
+		if (n_ranges > N_RANGES_MAX)
+			return too_large(err);
+		r->place = find_area(c, r->n_table, &r->area_end);
+		if (n_ranges <= (r->area_end - 1) >> bits)
+			n_ranges = ((r->area_end - 1) >> bits) + 1;
+	} while (r->n_table * per_cluster < n_ranges);
+	next = r->place + r->n_table;
+	if (r->end < r->area_end)
+		r->end = r->area_end;
+	r->next = r->place >> bits;
+	for (uint64_t i = r->place; rc == 0 && i < r->area_end; i++)
+		rc = need_block(r, i >> bits, err);
+	while (rc == 0 && r->n_waiting > 0)
+		rc = place_block(c, next++, err);
+	return rc;
+}
+
+static int find_places(struct qcow2_checker *c, struct error *err)
+{
+	struct qcow2_rebuild *r = c->rebuild;
+	int rc = qcow2_check_windows(c, place_in_window, err);
+	uint64_t i = c->n_host > r->from ? c->n_host : r->from;
+
+	while (rc == 0 && r->n_waiting > 0)
+		rc = place_block(c, i++, err);
+	if (rc < 0)
+		return rc;
+	if (r->run_end != i)
+		r->run = i;
+	return place_table(c, err);
+}
+
+static bool is_in_area(const struct qcow2_rebuild *r, uint64_t i)
+{
+	return i >= r->place && i < r->area_end;
+}
+
+/* Blocks that are not in the area come in the order of their ranges, and each
+ * is in its own or behind it. */
+static void count_places(const struct qcow2_checker *c, uint64_t first,
+			 uint64_t next)
+{
+	struct qcow2_rebuild *r = c->rebuild;
+	unsigned bits = c->q->refcount_bits;
+
+	for (; r->next < r->n_ranges; r->next++) {
+		uint64_t i = r->blocks[r->next];
+
+		if (i == 0 || is_in_area(r, i))
+			continue;
+		if (i >= next)
+			break;
+		qcow2_refcount_store(r->block, bits, i - first, 1);
+	}
+	for (uint64_t i = first > r->place ? first : r->place;
+	     i < r->area_end && i < next; i++)
+		qcow2_refcount_store(r->block, bits, i - first, 1);
+}
+
+static int write_range(struct qcow2_checker *c, uint64_t first, uint64_t end,
+		       struct error *err)
 {
 	struct qcow2 *q = c->q;
-	uint64_t first = i << q->refcount_block_bits;
-	uint64_t next = first + (1ULL << q->refcount_block_bits);
+	const struct qcow2_rebuild *r = c->rebuild;
+	uint64_t range = first >> q->refcount_block_bits;
 	int rc;
 
-	memset(block, 0, q->cluster_len);
-	for (uint64_t j = first; j < next && j < l->end; j++)
-		qcow2_refcount_store(block, q->refcount_bits, j - first,
-				     j < l->start ? qcow2_counted(c, j) : 1);
+	if (range >= r->n_ranges || r->blocks[range] == 0)
+		return 0;
+	memset(r->block, 0, q->cluster_len);
+	for (uint64_t i = first; i < end; i++)
+		qcow2_refcount_store(r->block, q->refcount_bits, i - first,
+				     qcow2_counted(c, i));
+	count_places(c, first, (range + 1) << q->refcount_block_bits);
 	rc = qcow2_cache_write(&q->refcount_cache,
-			       (l->start + i) << q->cluster_bits, block,
+			       r->blocks[range] << q->cluster_bits, r->block,
 			       q->cluster_len);
 	return rc < 0 ? error_set_errno(err, rc,
 					"Could not write refcount block")
 		      : 0;
 }
 
-/* A window begins where a block begins: both are powers of two, and windows
- * the larger ones, unless there is one window alone. */
 static int write_window(struct qcow2_checker *c, struct error *err)
 {
-	unsigned bits = c->q->refcount_block_bits;
-	_cleanup_free_ uint8_t *block = malloc(c->q->cluster_len);
-	uint64_t i = c->first >> bits, end = c->first + c->n;
-	struct layout l;
-	int rc = lay_out(c, &l, err);
+	return each_range(c, write_range, err);
+}
 
-	if (block == NULL)
-		return -ENOMEM;
-	/* Those that only count the new structure go with the last; behind it
-	 * there is nothing. */
-	if (end == c->n_host || end > l.end)
-		end = l.end;
-	for (; rc == 0 && i << bits < end; i++)
-		rc = write_block(c, &l, i, block, err);
+/* Also those that only count the new structure. */
+static int write_blocks(struct qcow2_checker *c, struct error *err)
+{
+	unsigned bits = c->q->refcount_block_bits;
+	uint64_t i = ((c->n_host - 1) >> bits) + 1;
+	int rc;
+
+	c->rebuild->next = 0;
+	rc = qcow2_check_windows(c, write_window, err);
+	for (; rc == 0 && i < c->rebuild->n_ranges; i++)
+		rc = write_range(c, i << bits, i << bits, err);
 	return rc;
 }
 
-static int write_table(struct qcow2 *q, const struct layout *l, uint64_t *table,
+static int write_table(struct qcow2 *q, const struct qcow2_rebuild *r,
 		       struct error *err)
 {
-	uint64_t offset = (l->start + l->n_blocks) << q->cluster_bits;
+	uint64_t offset = r->place << q->cluster_bits;
 	int rc;
 
-	for (uint64_t i = 0; i < l->n_blocks; i++)
-		table[i] = htobe64((l->start + i) << q->cluster_bits);
+	for (uint64_t i = 0; i < r->n_ranges; i++)
+		r->blocks[i] = htobe64(r->blocks[i] << q->cluster_bits);
 	image_file_tell(q->file, IMAGE_EVENT_REFTABLE_UPDATE);
-	rc = image_file_write(q->file, offset, table,
-			      l->n_table << q->cluster_bits);
-	for (uint64_t i = 0; i < l->n_blocks; i++)
-		table[i] = be64toh(table[i]);
+	rc = image_file_write(q->file, offset, r->blocks,
+			      r->n_table << q->cluster_bits);
+	for (uint64_t i = 0; i < r->n_ranges; i++)
+		r->blocks[i] = be64toh(r->blocks[i]);
 	if (rc == 0)
 		rc = qcow2_barrier(q);
 	return rc < 0 ? error_set_errno(err, rc,
@@ -123,50 +340,63 @@ static int write_table(struct qcow2 *q, const struct layout *l, uint64_t *table,
 }
 
 /* The width of the counts may be another one than the header says. */
-static int switch_over(struct qcow2 *q, const struct layout *l,
+static int switch_over(struct qcow2 *q, const struct qcow2_rebuild *r,
 		       struct error *err)
 {
-	uint64_t offset = (l->start + l->n_blocks) << q->cluster_bits;
+	uint64_t offset = r->place << q->cluster_bits;
 	uint32_t order = (uint32_t)__builtin_ctz(q->refcount_bits);
 	int rc;
 
 	if (order == q->header.refcount_order)
-		rc = qcow2_set_refcount_table(q, offset, (uint32_t)l->n_table);
+		rc = qcow2_set_refcount_table(q, offset, (uint32_t)r->n_table);
 	else
-		rc = qcow2_set_refcounts(q, offset, (uint32_t)l->n_table,
+		rc = qcow2_set_refcounts(q, offset, (uint32_t)r->n_table,
 					 order);
 	if (rc == 0)
 		rc = qcow2_barrier(q);
 	return rc < 0 ? error_set_errno(err, rc, "Could not write header") : 0;
 }
 
+/* The new table is in the image: here, too. */
+static void use(struct qcow2_checker *c, struct qcow2_rebuild *r)
+{
+	struct qcow2 *q = c->q;
+	uint64_t *table = realloc(r->blocks, r->n_table << q->cluster_bits);
+
+	if (table == NULL)
+		table = r->blocks;
+	r->blocks = NULL;
+	free(q->refcount_table);
+	q->refcount_table = table;
+	q->refcount_table_size =
+		(uint32_t)(r->n_table << (q->cluster_bits - 3));
+	q->free_hint = 0;
+	if (r->end >= c->n_file && !q->file->is_block_device)
+		q->fresh_from = r->end;
+	q->pack_next = 0;
+}
+
 int qcow2_rebuild_refcounts(struct qcow2_checker *c, struct error *err)
 {
 	struct qcow2 *q = c->q;
-	_cleanup_free_ uint64_t *table = NULL;
-	struct layout l;
-	int rc = lay_out(c, &l, err);
+	_cleanup_(rebuild_deinit) struct qcow2_rebuild r;
+	int rc = rebuild_init(&r, c);
 
 	if (rc < 0)
 		return rc;
-	table = calloc(l.n_table, q->cluster_len);
-	if (table == NULL)
-		return -ENOMEM;
+	c->rebuild = &r;
 	c->is_recount = true;
-	rc = qcow2_check_windows(c, write_window, err);
+	rc = find_places(c, err);
 	if (rc == 0)
-		rc = write_table(q, &l, table, err);
+		rc = write_blocks(c, err);
 	if (rc == 0)
-		rc = switch_over(q, &l, err);
+		rc = write_table(q, &r, err);
+	if (rc == 0)
+		rc = switch_over(q, &r, err);
+	c->rebuild = NULL;
 	if (rc < 0)
 		return rc;
-	free(q->refcount_table);
-	q->refcount_table = steal_ptr(&table);
-	q->refcount_table_size = (uint32_t)(l.n_table << (q->cluster_bits - 3));
-	q->free_hint = 0;
-	if (l.end >= c->n_file && !q->file->is_block_device)
-		q->fresh_from = l.end;
-	q->pack_next = 0;
+	use(c, &r);
 	return qcow2_filters_refill(q);
 }
 

@@ -502,6 +502,25 @@ test_what_a_lost_snapshot_holds_is_kept() {
 	done
 }
 
+# New refcounts are not put there either.
+test_what_a_lost_snapshot_holds_is_not_written_over() {
+	cp "$dir/good" "$image"
+	qemu-img snapshot -c test "$image"
+	qemu-io -c 'write -q 0 2M' "$image"
+	at=$(peek64 "$image" 64)
+	was=$(peek64 "$image" "$at")
+	poke "$image" "$at" "$(be64 0x01000000)"
+	poke "$image" "$(peek64 "$image" "$(peek64 "$image" 48)")" '\0\0'
+	vm-img check -r all "$image" >"$dir/out" 2>&1
+	assertEquals 'errors are left' 2 $?
+	assertContains "$(cat "$dir/out")" 'Rebuilding'
+	poke "$image" "$at" "$(be64 "$was")"
+	qemu-img check -q -r all "$image" >"$dir/out" 2>&1
+	qemu-img convert -l test -O raw "$image" "$dir/raw"
+	qemu-img compare -q -f raw -F qcow2 "$dir/raw" "$dir/good"
+	assertEquals 'as it was' 0 $?
+}
+
 # A table that begins behind the end of the file reads as zeroes.
 test_snapshot_table_past_the_end() {
 	cp "$dir/good" "$image"
