@@ -18,8 +18,8 @@ oneTimeSetUp() {
 	# The address sanitizer's shadow is larger than any limit.
 	mkdir "$dir/link" "$dir/1" "$dir/2"
 	ln -s "$(command -v vm-img)" "$dir/link/qemu-img"
-	limit='prlimit --as=67108864 --cpu=1'
-	[ -z "$ASAN_OPTIONS" ] || limit=
+	bounded='prlimit --as=67108864 --cpu=1'
+	[ -z "$ASAN_OPTIONS" ] || bounded=
 }
 
 oneTimeTearDown() {
@@ -38,7 +38,7 @@ refused() { # TEXT OFFSET BYTES [OFFSET BYTES]...
 		shift 2
 	done
 	# shellcheck disable=SC2086 # none, or two words
-	timeout 60 $limit vm-img convert -f qcow2 -O raw "$image" \
+	timeout 60 $bounded vm-img convert -f qcow2 -O raw "$image" \
 		"$dir/raw" >"$dir/out" 2>&1
 	assertEquals "$text: status" 1 $?
 	assertContains "$text" "$(cat "$dir/out")" "$text"
@@ -288,7 +288,7 @@ test_bitmaps_larger_than_their_file() {
 	done | dd of="$image" bs=64k oflag=seek_bytes iflag=fullblock \
 		seek="$table" conv=notrunc status=none
 	# shellcheck disable=SC2086 # none, or two words
-	${limit:+prlimit --as=134217728} "$B/tests/tools/image-ops" "$image" 1 1 \
+	${bounded:+prlimit --as=134217728} "$B/tests/tools/image-ops" "$image" 1 1 \
 		>"$dir/out" 2>&1
 	assertEquals 1 $?
 	assertContains "$(cat "$dir/out")" 'Bitmaps are too large'
@@ -527,7 +527,7 @@ test_snapshot_table_past_the_end() {
 	poke "$image" 60 "$(be32 65536)$(be64 0x10000000)"
 	same_on_copies 'qemu-img snapshot -c test a'
 	# shellcheck disable=SC2086 # none, or two words
-	timeout 60 $limit vm-img convert -O raw "$image" "$dir/raw"
+	timeout 60 $bounded vm-img convert -O raw "$image" "$dir/raw"
 	assertEquals 0 $?
 }
 
@@ -702,6 +702,34 @@ test_shrink_with_an_empty_block() {
 	assertEquals 'it is gone' 0 "$(peek64 "$image" $((table + 8)))"
 }
 
+# Counts of what a change has nothing to do with: it is made, as by qemu-io.
+test_counts_elsewhere_cannot_be_read() {
+	qemu-img create -q -f qcow2 -o cluster_size=512 "$image" 1G
+	qemu-io -c 'write -q 0 300k' -c 'discard -q 0 4k' "$image"
+	# What is free is no hole, so that there is doubt.
+	cp --sparse=never "$image" "$dir/full"
+	last=$(peek64 "$dir/full" $(($(peek64 "$dir/full" 48) + 24)))
+	# Not by blkdebug, whose rules are for what a verb does itself.
+	# shellcheck disable=SC2016 # nbdkit's shell has these
+	full=$dir/full bad=$last start server nbdkit -f -U "$dir/sock" eval \
+		get_size='stat -c %s "$full"' flush=: can_write=: can_flush=: \
+		pread='[ "$4" -gt "$bad" ] || [ "$(($4 + $3))" -le "$bad" ] || {
+			echo EIO >&2
+			exit 1
+		}
+		dd if="$full" bs=64k count="$3" skip="$4" status=none \
+			iflag=count_bytes,skip_bytes' \
+		pwrite='dd of="$full" bs=64k seek="$4" oflag=seek_bytes \
+			conv=notrunc status=none'
+	wait_socket "$dir/sock" || fail "$(cat "$dir/server.log")"
+	vm-img bench -w -c 1 -s 512 -f qcow2 "nbd+unix://?socket=$dir/sock" \
+		>"$dir/out" 2>&1
+	assertEquals "$(cat "$dir/out")" 0 $?
+	stop server
+	qemu-img check -q "$dir/full"
+	assertEquals sound 0 $?
+}
+
 # double FILE LEN: its content again and again, up to LEN.
 double() {
 	while [ "$(stat -c %s "$1")" -lt "$2" ]; do
@@ -730,7 +758,7 @@ test_tables_that_many_refer_to() {
 	poke "$image" 60 "$(be32 65536)$(be64 "$(stat -c %s "$image")")"
 	cat "$dir/table" >>"$image"
 	# shellcheck disable=SC2086 # none, or two words
-	timeout 300 ${limit:+prlimit --as=67108864 --cpu=10} vm-img check \
+	timeout 300 ${bounded:+prlimit --as=67108864 --cpu=10} vm-img check \
 		"$image" >"$dir/out" 2>"$dir/err"
 	assertEquals 'status' 2 $?
 	assertContains 'references' "$(cat "$dir/out")" ' errors were found'
@@ -739,7 +767,7 @@ test_tables_that_many_refer_to() {
 	for line in 'snapshot -c a' 'amend -o compat=0.10' compact; do
 		poke "$image" 72 "$(be64 0)"
 		# shellcheck disable=SC2086 # several words
-		timeout 300 ${limit:+prlimit --cpu=10} vm-img $line "$image" \
+		timeout 300 ${bounded:+prlimit --cpu=10} vm-img $line "$image" \
 			2>"$dir/err"
 		assertEquals "$line" 1 $?
 	done
