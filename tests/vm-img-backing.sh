@@ -153,21 +153,21 @@ test_loops_by_names() {
 			'info --backing-chain'; do
 			to=o.raw
 			[ "$verb" = 'convert -O raw' ] || to=
-			said=$(eval "img $verb --allow-protocols n.qcow2 $to" \
-				2>&1)
-			assertEquals "$verb $name: $said" 1 $?
+			for allowed in --allow-protocols ''; do
+				said=$(eval "img $verb $allowed n.qcow2 $to" 2>&1)
+				assertEquals "$verb $name: $said" 1 $?
+			done
 		done
 	done
 }
 
-# The name is stored as it is; it is not followed when it comes out of an image.
+# The name is stored as it is.
 test_create_over_json() {
 	name='json:{"driver":"raw","file":{"driver":"file","filename":"plain.raw"}}'
 	same create -f qcow2 -b "$name" -F raw n.qcow2
 	same info n.qcow2
 	same info --output=json n.qcow2
-	assertEquals "qemu-img: Could not open 'n.qcow2': Backing file name \
-'$name' is not a plain path" "$(img map n.qcow2 2>&1)"
+	same map n.qcow2
 	with map n.qcow2 backing.file.filename=plain.raw
 	qemu-img map n.qcow2 >theirs
 	assertEquals 'allowed' "$(cat theirs)" \
@@ -191,6 +191,106 @@ test_create_over_json() {
 	same create -f qcow2 --object $one -F qcow2 -b \
 		'json:{"driver":"qcow2","file.filename":"base.qcow2","encrypt.key-secret":"s1"}' \
 		n.qcow2
+}
+
+# What is no more than a path, in other words, is followed as one.
+test_json_names_of_files() {
+	qemu-img create -q -f qcow2 b.qcow2 1M
+	qemu-io -c 'write -P 7 0 64k' b.qcow2 >.io
+	mkdir sub
+	while read -r format name; do
+		qemu-img create -q -u -f qcow2 -F "$format" -b "json:{$name}" \
+			sub/n.qcow2 64k
+		qemu-io -c 'write -P 9 0 4k' --image-opts \
+			driver=qcow2,file.filename=sub/n.qcow2,backing= >.io 2>&1
+		cp b.qcow2 sub/n.qcow2 kept
+		before() {
+			cp kept/b.qcow2 .
+			cp kept/n.qcow2 sub
+		}
+		same info --output=json --backing-chain sub/n.qcow2
+		same map --output=json sub/n.qcow2
+		same commit sub/n.qcow2
+	done <<-'EOF'
+		qcow2 "driver":"qcow2","file":{"driver":"file","filename":"b.qcow2"}
+		qcow2 "file.filename":"b.qcow2"
+		qcow2 "driver":"qcow2","read-only":true,"file":{"filename":"b.qcow2"}
+		qcow2 "driver":"qcow2","backing":null,"file":{"driver":"file","filename":"./b.qcow2"}
+		qcow2 "driver":"qcow2","file":{"driver":"host_device","filename":"b.qcow2"}
+		qcow2 "driver":"qcow2","file":{"driver":"file","filename":"none"}
+		qcow2 "driver":"qcow2","file":{"driver":"blkdebug","inject-error":[{"event":"write_aio","errno":28,"once":true}],"image":{"driver":"file","filename":"b.qcow2"}}
+		raw "driver":"raw","offset":4096,"size":65536,"file":{"driver":"file","filename":"b.qcow2"}
+		raw "driver":"raw"
+	EOF
+	qemu-img create -q -f qcow2 -b "$dir/b.qcow2" -F qcow2 mid.qcow2
+	qemu-img create -q -f qcow2 -F qcow2 -b 'json:{"driver":"qcow2","file":{"driver":"file","filename":"mid.qcow2"}}' top.qcow2
+	before() {
+		rm -f n.*
+	}
+	same info top.qcow2
+	same info --backing-chain top.qcow2
+	same compare top.qcow2 b.qcow2
+	same convert -O raw top.qcow2 n.raw
+	same commit -b "$dir/b.qcow2" top.qcow2
+	same rebase -b '' top.qcow2
+	img convert -O qcow2 -B mid.qcow2 -F qcow2 top.qcow2 n.qcow2
+	assertEquals 'convert -B' 0 $?
+}
+
+# All else is for who says so. Nothing of it is opened, not even to be read.
+test_json_names_of_more() {
+	touch rules
+	file='"driver":"file","filename":"plain.raw"'
+	while read -r name; do
+		name="json:{$name}"
+		qemu-img create -q -u -f qcow2 -F raw -b "$name" n.qcow2 1M
+		why="Backing file name '$name' is not a plain path"
+		assertEquals "vm-img: Could not open 'n.qcow2': Could not open \
+backing file: $why" "$(strace -f -o trace -e trace=%file,connect \
+			vm-img map n.qcow2 2>&1)"
+		assertEquals "$name" '' "$(grep -e '"plain.raw"' -e '"rules"' \
+			-e connect trace)"
+	done <<-EOF
+		bad
+		"driver":"nbd","host":"127.0.0.1","port":"1"
+		"driver":"raw","file":{"driver":"nbd","path":"plain.raw"}
+		"driver":"raw","file":{"filename":"nbd://127.0.0.1/"}
+		"driver":"raw","file":{"filename":"json:{}"}
+		"driver":"raw","file":{"filename":"null-co://"}
+		"driver":"null-co"
+		"driver":"file","filename":"plain.raw"
+		"driver":"raw","file":{$file,"locking":"off"}
+		"driver":"raw","force-share":true,"file":{$file}
+		"driver":"raw","file":"plain.raw"
+		"driver":"raw","file":{"driver":"qcow2","file":{$file}}
+		"driver":"raw","file":{"driver":"blkdebug","config":"rules","image":{$file}}
+		"driver":"raw","file":{"driver":"blkdebug","align":1073741824,"image":{$file}}
+		"driver":"raw","file":{"driver":"throttle","throttle-group":"t","file":{$file}}
+		"driver":"raw","file":{"driver":"blklogwrites","file":{$file},"log":{$file}}
+		"driver":"quorum","vote-threshold":1,"children":[{$file}]
+		"driver":"luks","key-secret":"s1","file":{$file}
+		"driver":"luks","file":{$file},"header":{$file}
+		"driver":"qcow2","file":{$file},"data-file":{$file}
+		"driver":"qcow2","file":{$file},"backing":{"driver":"raw","file":{$file}}
+		"driver":"qcow2","file":{$file},"backing":"plain.raw"
+	EOF
+	name=${why#*"'"} name=${name%"'"*}
+	refused "Could not open '$name': $why" info --backing-chain n.qcow2
+	why="Could not open 'n.qcow2': Could not open backing file: $why"
+	refused "$why" commit n.qcow2
+	refused "$why" rebase -b '' n.qcow2
+}
+
+# A character device is none of the files that an image may name.
+test_json_name_of_a_character_device() {
+	qemu-img create -q -u -f qcow2 -F raw -b \
+		'json:{"driver":"raw","file":{"driver":"host_device","filename":"/dev/zero"}}' \
+		n.qcow2 1M
+	for verb in map 'info --backing-chain' commit; do
+		# shellcheck disable=SC2086 # words
+		assertContains "$verb" "$(vm-img $verb n.qcow2 2>&1)" \
+			"requires '/dev/zero' to be a regular file"
+	done
 }
 
 # shellcheck disable=SC1091 # found in PATH

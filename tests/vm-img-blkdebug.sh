@@ -85,9 +85,9 @@ test_names_in_images() {
 	qemu-img create -q -f qcow2 -b ../r.raw -F raw sub/over.qcow2
 	same map blkdebug::sub/over.qcow2
 	qemu-img rebase -u -b blkdebug::r.raw -F raw x.qcow2
-	refused "Could not open 'x.qcow2': Backing file name 'blkdebug::r.raw' \
+	refused "Could not open 'x.qcow2': Could not open backing file: Backing file name 'blkdebug::r.raw' \
 is not a plain path" map x.qcow2
-	refused "Could not open 'blkdebug::x.qcow2': Backing file name \
+	refused "Could not open 'blkdebug::x.qcow2': Could not open backing file: Backing file name \
 'blkdebug::r.raw' is not a plain path" map blkdebug::x.qcow2
 }
 

@@ -145,10 +145,10 @@ test_verbs() {
 
 # Names inside an image never come to be anything but paths.
 test_names_inside() {
-	qemu-img create -q -f qcow2 -u -F qcow2 -b \
-		'json:{"driver":"qcow2","file.filename":"x.qcow2"}' y.qcow2 1M
-	assertFalse 'vm-img map y.qcow2 >out 2>&1'
-	assertFalse 'vm-img info --backing-chain y.qcow2 >out 2>&1'
+	qemu-img create -q -f qcow2 -u -F raw -b \
+		'json:{"driver":"raw","file.driver":"null-co"}' y.qcow2 1M
+	assertFalse 'map' 'vm-img map y.qcow2 >out 2>&1'
+	assertFalse 'info' 'vm-img info --backing-chain y.qcow2 >out 2>&1'
 	same info --image-opts --backing-chain driver=qcow2,file.filename=x.qcow2
 	qemu-img create -q -f qcow2 -F qcow2 -b x.qcow2 z.qcow2
 	same info --image-opts --backing-chain driver=qcow2,file.filename=z.qcow2

@@ -293,7 +293,7 @@ test_images_do_not_name_it() {
 "file","filename":"a.raw"}]}'
 	json=$(echo "$json" | tr -d '\n')
 	qemu-img create -q -u -f qcow2 -b "$json" -F raw x.qcow2 1M
-	refused "Could not open 'x.qcow2': Backing file name '$json' is not a \
+	refused "Could not open 'x.qcow2': Could not open backing file: Backing file name '$json' is not a \
 plain path" map x.qcow2
 	qemu-img create -q -u -f qcow2 -b a.raw -F quorum x.qcow2 1M
 	same map x.qcow2

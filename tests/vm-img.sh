@@ -287,10 +287,10 @@ test_backing_loop() {
 
 # Only the file's own maker knows what "nbd:" is; nobody connects to it here.
 test_backing_protocols_are_not_followed() {
-	for name in nbd://127.0.0.1/x 'json:{"driver":"raw"}' \
+	for name in nbd://127.0.0.1/x 'json:{"driver":"nbd"}' \
 		ssh://host/x; do
 		qemu-img create -q -u -f qcow2 -b "$name" -F raw a.qcow2 1M
-		refused "Could not open 'a.qcow2': Backing file name '$name' is not a plain path" \
+		refused "Could not open 'a.qcow2': Could not open backing file: Backing file name '$name' is not a plain path" \
 			convert a.qcow2 b
 		assertFalse '[ -e b ]'
 	done

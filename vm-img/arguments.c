@@ -276,7 +276,7 @@ static int open_source(struct image **image, struct source *source,
 {
 	const struct image_open_options options = {
 		.format = source->format,
-		.flags = flags | source->flags | IMAGE_NBD | IMAGE_BLKDEBUG,
+		.flags = flags | source->flags | source_path_flags(source),
 		.cache_size = flags & IMAGE_READ_ONLY ? CACHE_ONE_PASS : 0,
 		.secrets = object_secrets(),
 		.key_secret = source->key_secret,
@@ -289,7 +289,7 @@ static int open_source(struct image **image, struct source *source,
 		.quorum = source_quorum(source),
 		.found = report_found,
 		.under = source_under(source),
-		.protocol = protocols_policy(),
+		.protocol = protocols_policy,
 	};
 	int rc;
 
@@ -420,6 +420,23 @@ int open_backing(struct image **image, const char *of, const char *name,
 	return rc;
 }
 
+struct image *open_inside_or_report(const char *name, const char *format,
+				    unsigned flags)
+{
+	struct source source = { .path = NULL };
+	struct error err = ERROR_INIT;
+	struct image *image = NULL;
+	int rc = protocols_parse(&source, name, format, &err);
+
+	if (rc == 0)
+		rc = open_source(&image, &source, flags, &err);
+	if (rc < 0)
+		report_error("Could not open '%s': %s", name,
+			     error_text(&err, rc));
+	source_deinit(&source);
+	return rc < 0 ? NULL : image;
+}
+
 /* uri: what name stands for; NULL: a path, which name is. */
 static struct image *open_plain(const char *name, const char *uri,
 				const struct image_open_options *options)
@@ -443,7 +460,7 @@ struct image *open_new_or_report(const char *name, const char *format,
 		.secrets = object_secrets(),
 		.key_secret = key_secret,
 		.found = report_found,
-		.protocol = protocols_policy(),
+		.protocol = protocols_policy,
 	};
 	_cleanup_free_ char *uri = NULL;
 	struct error err = ERROR_INIT;

@@ -129,6 +129,9 @@ int close_or_report(struct image *image);
 /* The same of a path that came out of an image: nothing but a path. */
 struct image *open_path_or_report(const char *path, const char *format,
 				  unsigned flags);
+/* And of a name that is no path. */
+struct image *open_inside_or_report(const char *name, const char *format,
+				    unsigned flags);
 /* Of a name that --image-opts does not mean. */
 struct image *open_target_or_report(const char *name, const char *format,
 				    unsigned flags, bool is_options);

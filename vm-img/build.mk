@@ -56,6 +56,7 @@ vm-img_SRCS := \
 	vm-img/source_nbd.c \
 	vm-img/source_node.c \
 	vm-img/source_null.c \
+	vm-img/source_plain.c \
 	vm-img/source_qcow2.c \
 	vm-img/source_quorum.c \
 	vm-img/standard.c \

@@ -331,7 +331,7 @@ static struct image_open_options options_of(const struct request *request,
 		.format = info->backing_format,
 		.flags = request->flags,
 		.secrets = object_secrets(),
-		.protocol = protocols_policy(),
+		.protocol = protocols_policy,
 	};
 
 	if (under != NULL)

@@ -10,7 +10,6 @@
 #include "lib/base/error.h"
 #include "vm-img/arguments.h"
 #include "vm-img/json.h"
-#include "vm-img/protocols.h"
 #include "vm-img/report.h"
 #include "vm-img/verb.h"
 
@@ -87,7 +86,7 @@ static int look_at(struct link *link, const struct request *request,
 	if (path == request->path)
 		link->image = open_or_report(path, format, flags);
 	else if (image_backing_name_check(path, NULL) < 0)
-		link->image = open_target_or_report(path, format, flags, false);
+		link->image = open_inside_or_report(path, format, flags);
 	else
 		link->image = open_path_or_report(path, format, flags);
 	if (link->image == NULL)
@@ -153,9 +152,6 @@ static int find_next(const struct link *link, const struct request *request,
 		     const char **path)
 {
 	const char *name = link->info.backing_name;
-	const struct image_under *under;
-	struct error err = ERROR_INIT;
-	int rc;
 
 	*path = NULL;
 	if (name == NULL ||
@@ -168,11 +164,7 @@ static int find_next(const struct link *link, const struct request *request,
 			     name);
 		return -EINVAL;
 	}
-	rc = protocols_find(name, link->info.backing_format, &under, &err);
-	if (rc < 0)
-		report_error("Could not open '%s': %s", image_path(link->image),
-			     error_text(&err, rc));
-	return rc;
+	return 0;
 }
 
 /* The chain is followed here, image by image, each opened alone: the last

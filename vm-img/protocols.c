@@ -2,6 +2,7 @@
 #include "vm-img/protocols.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/error.h"
 #include "vm-img/source.h"
 
 #include <errno.h>
@@ -21,16 +22,31 @@ void protocols_allow(void)
 	are_allowed = true;
 }
 
-static int take(void *context, const char *name, const char *format,
-		const struct image_under **under, struct error *err)
+int protocols_parse(struct source *source, const char *name, const char *format,
+		    struct error *err)
 {
-	_cleanup_free_ struct named *named = calloc(1, sizeof(*named));
+	int rc = are_allowed ? source_parse(source, name, format, false, err)
+			     : source_parse_inside(source, name, format, err);
+
+	/* All under an image are read from alone, but for the base of commit;
+	 * QEMU writes to that, too. */
+	source->flags &= ~(unsigned)IMAGE_READ_ONLY;
+	return rc;
+}
+
+int protocols_find(const char *name, const char *format,
+		   const struct image_under **under, struct error *err)
+{
+	_cleanup_free_ struct named *named = NULL;
 	int rc;
 
-	(void)context;
+	*under = NULL;
+	if (image_backing_name_check(name, NULL) == 0)
+		return 0;
+	named = calloc(1, sizeof(*named));
 	if (named == NULL)
 		return -ENOMEM;
-	rc = source_parse(&named->source, name, format, false, err);
+	rc = protocols_parse(&named->source, name, format, err);
 	if (rc < 0)
 		return rc;
 	*under = source_how(&named->source);
@@ -39,17 +55,12 @@ static int take(void *context, const char *name, const char *format,
 	return 0;
 }
 
-image_protocol_policy *protocols_policy(void)
+int protocols_policy(void *context, const char *name, const char *format,
+		     const struct image_under **under, struct error *err)
 {
-	return are_allowed ? take : NULL;
-}
+	int rc = protocols_find(name, format, under, err);
 
-int protocols_find(const char *name, const char *format,
-		   const struct image_under **under, struct error *err)
-{
-	*under = NULL;
-	if (image_backing_name_check(name, NULL) == 0)
-		return 0;
-	return are_allowed ? take(NULL, name, format, under, err)
-			   : image_backing_name_check(name, err);
+	(void)context;
+	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
+		      : 0;
 }

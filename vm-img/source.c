@@ -152,6 +152,13 @@ static int take_keys(struct source_reader *r, const char *format,
 	return rc == 0 ? source_refuse_left(r, err) : rc;
 }
 
+unsigned source_path_flags(const struct source *source)
+{
+	return source->is_inside || source->path == NULL
+		       ? 0
+		       : IMAGE_NBD | IMAGE_BLKDEBUG;
+}
+
 static void link_under(struct source *source)
 {
 	const struct source *under = source->under;
@@ -166,11 +173,9 @@ static void link_under(struct source *source)
 		.nbd_context = source->nbd_context,
 		.null = source->null,
 		.quorum = source_quorum(source),
-		.flags = source->flags,
+		.flags = source->flags | source_path_flags(source),
 		.under = under != NULL ? &under->how : NULL,
 	};
-	if (source->path != NULL)
-		source->how.flags |= IMAGE_NBD | IMAGE_BLKDEBUG;
 }
 
 /* What the image above says of the file and the format need not be said. */

@@ -3,7 +3,7 @@
  * What a name on the command line stands for: a path; "file:PATH";
  * "blkdebug:CONFIG:PATH"; an NBD export; with --image-opts
  * "driver=qcow2,file.filename=PATH"; or the same as "json:{…}".
- * Names inside images never come here.
+ * Names inside images come here as source_parse_inside() alone.
  */
 #ifndef VM_IMG_SOURCE_H
 #define VM_IMG_SOURCE_H
@@ -51,6 +51,7 @@ struct source {
 	bool has_l2_cache_entry;
 	unsigned flags;	       /* enum image_open_flags, to be added */
 	bool is_backing_empty; /* "backing=", which QEMU warns of */
+	bool is_inside;	       /* an image: not the user's own word */
 	/* "backing.NAME=…": of the image under it, ours; how is what it says
 	 * for the engine. */
 	struct source *under;
@@ -62,6 +63,12 @@ struct source {
  * QEMU's words. */
 int source_parse(struct source *source, const char *name, const char *format,
 		 bool is_options, struct error *err);
+/* The same of a name inside an image that is no path: -ENOTSUP unless it is
+ * "json:{…}" and no more than one. source_plain.c */
+int source_parse_inside(struct source *source, const char *name,
+			const char *format, struct error *err);
+/* What image_open() may take its path for: enum image_open_flags. */
+unsigned source_path_flags(const struct source *source);
 /* May an image be made by this name? "ftp:…" is not that of a file. -EINVAL
  * in QEMU's words. */
 int source_check_new(const char *name, struct error *err);

@@ -225,10 +225,10 @@ test_image_in_an_export() {
 	# A name inside an image is no URI.
 	qemu-img create -q -f qcow2 -u -b "$uri" -F raw b.qcow2 1M
 	why="Backing file name '$uri' is not a plain path"
-	refused "Could not open 'b.qcow2': $why" convert -O raw b.qcow2 c.raw
-	refused "Could not open 'b.qcow2': $why" info --backing-chain b.qcow2
-	refused "Could not open 'b.qcow2': Could not open backing file: $why" \
-		commit b.qcow2
+	refused "Could not open '$uri': $why" info --backing-chain b.qcow2
+	why="Could not open 'b.qcow2': Could not open backing file: $why"
+	refused "$why" convert -O raw b.qcow2 c.raw
+	refused "$why" commit b.qcow2
 	# Whoever types the command may lead there.
 	serve_qemu -f raw src
 	silent convert -O raw --image-opts driver=qcow2,file.filename=b.qcow2,\
