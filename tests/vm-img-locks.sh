@@ -127,6 +127,17 @@ test_luks() {
 	return 0
 }
 
+# One that is said, and not the one that the image names.
+test_data_file() {
+	qemu-img create -q -f qcow2 -o data_file=b.raw d.qcow2 4M
+	said=driver=qcow2,file.filename=d.qcow2,data-file.filename=a.raw
+	hold_byte 101 a.raw
+	refused "Could not open '$said': Failed to get shared \"write\" lock" \
+		map --image-opts $said
+	stop byte101
+	assertTrue free "vm-img map --image-opts $said >out"
+}
+
 # What a server has open for writing.
 test_beside_a_server() {
 	start holder qemu-nbd -t -f raw -k "$dir/nbd" a.raw

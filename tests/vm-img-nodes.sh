@@ -174,6 +174,7 @@ test_throttled_files_take_their_time() {
 	assertTrue "not at once" "[ $((end - start)) -gt 300000000 ]"
 }
 
+# shellcheck disable=SC2317 # before() is called by same()
 test_data_files() {
 	qemu-img create -q -f qcow2 -o data_file=d.data d.qcow2 1M
 	qemu-io -c 'write -P 7 0 64k' d.qcow2 >/dev/null
@@ -194,6 +195,45 @@ driver=qcow2,data-file.filename=e.data,file.filename=d.qcow2
 END
 	assertTrue "of the other one" "cmp -n 64k -i 0:64k o.raw r.raw"
 	same info --image-opts data-file.filename=e.data,file.filename=d.qcow2
+	same map --image-opts data-file.filename=./e.data,file.filename=d.qcow2
+	# Whatever may stand under a format.
+	qemu-img create -q -f raw wide.raw 2M
+	dd if=e.data of=wide.raw bs=64k seek=1 conv=notrunc status=none
+	qemu-img convert -O qcow2 e.data f.qcow2
+	while read -r options; do
+		options=driver=qcow2,file.filename=d.qcow2,data-file.$options
+		same compare --object throttle-group,id=g,x-bps-read=9999999 \
+			--image-opts "$options" driver=raw,file.filename=e.data
+	done <<'END'
+driver=blkdebug,data-file.image.filename=e.data
+driver=raw,data-file.offset=64k,data-file.file.filename=wide.raw
+driver=raw,data-file.offset=64k,data-file.size=512,data-file.file.filename=wide.raw
+driver=qcow2,data-file.file.filename=f.qcow2
+driver=blkdebug,data-file.config=zz,data-file.image.filename=e.data
+driver=blkdebug,data-file.inject-error.event=none,data-file.image.filename=e.data
+driver=blkdebug,data-file.image.driver=nbd,data-file.image.path=zz
+driver=nbd,data-file.path=zz
+driver=null-co,data-file.size=1M,data-file.read-zeroes=on
+driver=throttle,data-file.throttle-group=g,data-file.file.filename=e.data
+driver=throttle,data-file.throttle-group=zz,data-file.file.filename=e.data
+driver=file,data-file.locking=off,data-file.filename=e.data
+END
+	options=driver=qcow2,file.filename=d.qcow2,data-file.driver=blkdebug
+	before() {
+		cp d.data f.data
+	}
+	for rule in '' 'inject-error.event=none,data-file.inject-error.iotype=write,'; do
+		same convert -n --target-image-opts e.data \
+			"$options,data-file.${rule}image.filename=f.data"
+	done
+	qemu-img convert -n --target-image-opts e.data \
+		driver=qcow2,file.filename=d.qcow2,data-file.filename=d.data
+	img convert -n --target-image-opts e.data \
+		"$options,data-file.image.filename=f.data"
+	assertTrue 'written to' 'cmp d.data f.data && cmp -n 64k f.data e.data'
+	before() {
+		:
+	}
 	# Of the image that it is said of, and not of the one that holds that.
 	qemu-img create -q -f qcow2 outer.qcow2 1M
 	qemu-io -c "write -q -s d.qcow2 0 $(stat -c %s d.qcow2)" outer.qcow2

@@ -34,26 +34,14 @@ static const char *truth(bool value)
 	return value ? "true" : "false";
 }
 
-/* The name of the file that the data is in; to be freed. */
-static char *file_of(const struct status *s)
+/* The name of the file that the data is in. */
+static const char *file_of(const struct status *s)
 {
-	struct image_info info;
-
-	if (s->file_path != NULL)
-		return strdup(s->file_path);
-	if (!s->is_external || image_get_info(s->layer, &info, NULL) < 0)
-		return strdup(image_path(s->layer));
-	for (unsigned i = 0; i < info.n_rows; i++)
-		if (strcmp(info.rows[i].json_name, "data-file") == 0)
-			return image_backing_resolve(image_path(s->layer),
-						     info.rows[i].text);
-	return strdup(image_path(s->layer));
+	return s->file_path != NULL ? s->file_path : image_path(s->layer);
 }
 
 static int print_human(const struct status *s)
 {
-	_cleanup_free_ char *file = NULL;
-
 	if (!s->is_data)
 		return 0;
 	if (!s->has_offset) {
@@ -63,11 +51,8 @@ static int print_human(const struct status *s)
 	}
 	if (s->is_zero)
 		return 0;
-	file = file_of(s);
-	if (file == NULL)
-		return -ENOMEM;
 	printf("%#-16llx%#-16llx%#-16llx%s\n", number(s->start), number(s->len),
-	       number(s->offset), file);
+	       number(s->offset), file_of(s));
 	return 0;
 }
 

@@ -168,7 +168,7 @@ static void link_under(struct source *source)
 		.format = source->format,
 		.key_secret = source->key_secret,
 		.layers = source_layers(source),
-		.data_path = source->data_path,
+		.data_file = source_data_file(source),
 		.header_path = source->header_path,
 		.nbd_context = source->nbd_context,
 		.null = source->null,
@@ -404,6 +404,11 @@ const struct image_quorum *source_quorum(const struct source *source)
 	return source->quorum != NULL ? &source->quorum->how : NULL;
 }
 
+const struct image_under *source_data_file(const struct source *source)
+{
+	return source->data_file != NULL ? &source->data_how : NULL;
+}
+
 static void free_quorum(struct source_quorum *quorum)
 {
 	for (unsigned i = 0; quorum != NULL && i < IMAGE_QUORUM_MAX; i++) {
@@ -436,7 +441,7 @@ int source_finish(struct source *source, struct image *image, struct error *err)
 	_cleanup_free_ char *shown = NULL;
 
 	unknown = source->unknown;
-	if (source->has_no_driver && source->data_path != NULL &&
+	if (source->has_no_driver && source->data_file != NULL &&
 	    strcmp(format, "qcow2") != 0)
 		unknown = "data-file.filename";
 	if (source->vpc_size != NULL && strcmp(format, "vpc") != 0)
@@ -462,7 +467,6 @@ void source_deinit(struct source *source)
 	free(source->path);
 	free(source->format);
 	free(source->key_secret);
-	free(source->data_path);
 	free(source->header_path);
 	free(source->vpc_size);
 	free(source->nbd_context);
@@ -472,6 +476,9 @@ void source_deinit(struct source *source)
 	pop_all(source);
 	source_name_deinit(&source->name);
 	free(source->under_name);
+	if (source->data_file != NULL)
+		source_deinit(source->data_file);
+	free(source->data_file);
 	if (source->under != NULL)
 		source_deinit(source->under);
 	free(source->under);

@@ -36,12 +36,14 @@ struct source_quorum {
 
 struct source {
 	/* Ours, NULL: not said. */
-	char *path, *format, *key_secret, *data_path, *header_path;
+	char *path, *format, *key_secret, *header_path;
 	char *nbd_context;
 	char *vpc_size;
 	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;
 	struct source_quorum *quorum;
+	struct source *data_file; /* NULL: not said; and what that is to be */
+	struct image_under data_how;
 	struct source_name name;
 	bool has_name;
 	bool has_no_driver;   /* and name does not say which it is */
@@ -101,9 +103,10 @@ int source_parse_old_nbd(const char *name, char **uri, struct error *err);
 /* One more under those there are; NULL: out of memory. */
 struct source_layer *source_push(struct source *source,
 				 enum image_layer_kind kind);
-/* These two for image_open_options, as long as source lives. */
+/* These three for image_open_options, as long as source lives. */
 const struct image_quorum *source_quorum(const struct source *source);
 const struct image_layer *source_layers(const struct source *source);
+const struct image_under *source_data_file(const struct source *source);
 /* What was opened: its name, and whether it is what the options are for. */
 int source_finish(struct source *source, struct image *image,
 		  struct error *err);

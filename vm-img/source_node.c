@@ -478,8 +478,17 @@ int source_read_data_file(struct source_reader *r, struct error *err)
 {
 	_cleanup_(source_name_deinit) struct source_name name = { .n = 0 };
 
-	return read_file_child(r, "data-file", &r->source->data_path, &name,
-			       err);
+	struct source *source = r->source;
+
+	if (!keys_has_prefix(r->keys, "data-file"))
+		return 0;
+	if (keys_has_prefix(r->keys, "data-file.") &&
+	    !keys_has_prefix(r->keys, "data-file.driver") &&
+	    !keys_has_prefix(r->keys, "data-file.filename"))
+		return error_set(err, -EINVAL,
+				 "Must specify either driver or file");
+	return source_read_apart(r, "", "data-file", &source->data_file,
+				 &source->data_how, &name, err);
 }
 
 int source_read_header(struct source_reader *r, struct error *err)

@@ -73,9 +73,9 @@ int source_read_apart(struct source_reader *r, const char *prefix,
 		      const char *child, struct source **apart,
 		      struct image_under *how, struct source_name *name,
 		      struct error *err);
-/* "data-file.": a plain file. */
+/* "data-file.": a file, and what is over it. */
 int source_read_data_file(struct source_reader *r, struct error *err);
-/* "header.", of LUKS: the same. */
+/* "header.", of LUKS: a plain file. */
 int source_read_header(struct source_reader *r, struct error *err);
 /*
  * What says of a node whose options begin with prefix, or of a file, how work

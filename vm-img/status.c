@@ -26,13 +26,6 @@ static void look_for_hole(int fd, struct status *status)
 		status->len = (uint64_t)(end - start);
 }
 
-/* A file beside a qcow2 image. */
-static bool is_external(const struct image_extent *extent)
-{
-	return extent->has_own_fd &&
-	       strcmp(image_format_name(extent->layer), "qcow2") == 0;
-}
-
 /* A hole in a file that is the disk as it is: QEMU's drivers of these formats
  * call it data. */
 static bool is_flat_hole(const struct image_extent *extent)
@@ -73,7 +66,6 @@ int status_get(struct image *image, uint64_t start, uint64_t len,
 			      extent.kind != IMAGE_EXTENT_COMPRESSED,
 		.offset = extent.host_offset,
 		.layer = extent.layer,
-		.is_external = is_external(&extent),
 		.is_by_blocks = is_by_blocks(&extent),
 		.file_path = extent.host_path,
 		.has_marks = extent.has_marks,

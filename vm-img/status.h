@@ -20,7 +20,6 @@ struct status {
 	bool is_zero, is_data;
 	bool is_present; /* in the layer at depth, not just nowhere */
 	bool is_compressed;
-	bool is_external;  /* in a qcow2 image's data file */
 	bool is_by_blocks; /* QEMU would tell of one block of layer only */
 	bool has_offset;
 	uint64_t offset;       /* in layer's file */

@@ -155,7 +155,7 @@ void image_under_apply(const struct image_under *under,
 	options->flags |= under->flags;
 	options->key_secret = under->key_secret;
 	options->layers = under->layers;
-	options->data_path = under->data_path;
+	options->data_file = under->data_file;
 	options->header_path = under->header_path;
 	options->nbd_context = under->nbd_context;
 	options->null = under->null;
@@ -199,7 +199,7 @@ static int open_under(struct image *image,
 		under.flags &= ~(unsigned)IMAGE_UNSHARED_RESIZE;
 	under.key_secret = NULL;
 	under.layers = NULL;
-	under.data_path = NULL;
+	under.data_file = NULL;
 	under.header_path = NULL;
 	under.vpc_size = NULL;
 	under.nbd_context = NULL;

@@ -235,7 +235,7 @@ int disk_put_over(struct image_file **file, const char *path,
 
 	under.format = layer->format;
 	under.key_secret = layer->key_secret;
-	under.data_path = NULL;
+	under.data_file = NULL;
 	under.header_path = NULL;
 	under.vpc_size = NULL;
 	under.layers = NULL;

@@ -140,7 +140,8 @@ struct image {
 	void *policy_context;
 	/* While it is being opened: the caller's, or NULL. */
 	const struct secrets *secrets;
-	const char *key_secret, *data_path, *header_path, *vpc_size;
+	const char *key_secret, *header_path, *vpc_size;
+	const struct image_under *data_file;
 	void (*found)(void *context, const char *line); /* or NULL */
 	void *found_context;
 	/* Names as stored, and the path they resolve to; or NULL. */

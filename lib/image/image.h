@@ -93,8 +93,9 @@ struct image_under {
 	 * _BLKDEBUG. */
 	unsigned flags;
 	const char *key_secret;
-	const struct image_layer *layers;		   /* as below */
-	const char *data_path, *header_path, *nbd_context; /* as below */
+	const struct image_layer *layers;      /* as below */
+	const struct image_under *data_file;   /* as below */
+	const char *header_path, *nbd_context; /* as below */
 	const struct image_null *null;
 	const struct image_quorum *quorum;
 	const struct image_under *under; /* NULL: as they say themselves */
@@ -146,9 +147,10 @@ struct image_open_options {
 	/* Of a VHD image: which of the two sizes in it is the disk's, "chs" or
 	 * "current_size". NULL: as who made it has it. */
 	const char *vpc_size;
-	/* Of the file with its data, instead of the one that it names; the
-	 * caller's own, so no policy is asked. NULL: as the image says. */
-	const char *data_path;
+	/* The file with its data, instead of the one that it names, and what
+	 * is over that: as one of image_quorum's children, and the caller's
+	 * own, so no policy is asked. NULL: as the image says. */
+	const struct image_under *data_file;
 	/* Of a LUKS volume, the file with its header, which is then not in
 	 * front of the data; no policy is asked. NULL: there it is. */
 	const char *header_path;

@@ -166,7 +166,7 @@ int image_open_file(struct image **opened, struct image_file *file,
 	image->path = strdup(path);
 	if (image->path == NULL)
 		return -ENOMEM;
-	image->data_path = options->data_path;
+	image->data_file = options->data_file;
 	image->header_path = options->header_path;
 	image->vpc_size = options->vpc_size;
 	rc = choose_format(image, options->format, err);
@@ -183,7 +183,7 @@ int image_open_file(struct image **opened, struct image_file *file,
 		rc = chain_open_backing(image, options, above, err);
 	image->secrets = NULL;
 	image->key_secret = NULL;
-	image->data_path = NULL;
+	image->data_file = NULL;
 	image->header_path = NULL;
 	image->vpc_size = NULL;
 	if (rc == 0)

@@ -92,7 +92,7 @@ int layer_open_child(struct image_file **child, const struct image_under *how,
 	int rc;
 
 	under.format = NULL;
-	under.data_path = NULL;
+	under.data_file = NULL;
 	under.header_path = NULL;
 	under.layers = how->layers;
 	under.nbd_context = how->nbd_context;
@@ -103,8 +103,10 @@ int layer_open_child(struct image_file **child, const struct image_under *how,
 	    how->flags & IMAGE_NO_LOCK)
 		return rc;
 	rc = image_file_lock(*child, how->path, &locks, err);
-	if (rc < 0)
+	if (rc < 0) {
 		image_file_close(*child);
+		*child = NULL;
+	}
 	return rc;
 }
 

@@ -151,6 +151,7 @@ struct qcow2 {
 	 * owned here, unless metadata alone is looked at. */
 	const struct image_file *data_file;
 	struct image_file *own_data_file;
+	char *data_path; /* of that */
 	/* Of an encrypted image; NULL: opened without its key. */
 	struct crypt *crypt;
 	struct qcow2_luks *luks; /* or NULL */

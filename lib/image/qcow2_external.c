@@ -12,9 +12,11 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/companions.h"
+#include "lib/image/layer.h"
 #include "lib/image/qcow2.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -38,48 +40,64 @@ static bool is_same_file(const struct image_file *a, const struct image_file *b)
 	       x.st_ino == y.st_ino;
 }
 
-/* What the user says comes before what the image does. */
-static int find(const struct qcow2 *q, char **path, struct error *err)
+/* What the image names. */
+static int open_named(struct qcow2 *q, struct error *err)
 {
 	const struct image *image = q->image;
-	int rc = 0;
+	int rc = image_folder_check(image, q->header.data_file, err);
 
-	if (image->data_path == NULL)
-		rc = image_folder_check(image, q->header.data_file, err);
+	if (rc == 0)
+		rc = resolve(image->path, q->header.data_file, &q->data_path,
+			     err);
 	if (rc < 0)
 		return rc;
-	if (image->data_path == NULL)
-		return resolve(image->path, q->header.data_file, path, err);
-	*path = strdup(image->data_path);
-	return *path == NULL ? -ENOMEM : 0;
+	if (image->may_open != NULL &&
+	    !image->may_open(image->policy_context, q->data_path))
+		return error_set(err, -EACCES, "Data file '%s' is not allowed",
+				 q->data_path);
+	return image_file_open(&q->own_data_file, q->data_path,
+			       image_other_file_flags(image), err);
 }
 
-static int open_file(struct qcow2 *q, struct error *err)
+/* What the user says. */
+static int open_said(struct qcow2 *q, struct error *err)
 {
 	const struct image *image = q->image;
-	_cleanup_free_ char *path = NULL;
-	int rc = find(q, &path, err);
+	const struct image_open_options options = {
+		.flags = image->flags,
+		.may_open = image->may_open,
+		.policy_context = image->policy_context,
+		.secrets = image->secrets,
+	};
+	unsigned flags = image_other_file_flags(image) | IMAGE_FILE_NO_LOCK |
+			 IMAGE_FILE_NBD | IMAGE_FILE_BLKDEBUG;
 
-	if (rc < 0)
-		return rc;
-	if (image->data_path == NULL && image->may_open != NULL &&
-	    !image->may_open(image->policy_context, path))
-		return error_set(err, -EACCES, "Data file '%s' is not allowed",
-				 path);
-	rc = image_file_open(&q->own_data_file, path,
-			     image_other_file_flags(image), err);
+	q->data_path = strdup(image->data_file->path);
+	if (q->data_path == NULL)
+		return -ENOMEM;
+	return layer_open_child(&q->own_data_file, image->data_file, &options,
+				flags, err);
+}
+
+/* That comes before what the image does. */
+static int open_file(struct qcow2 *q, struct error *err)
+{
+	int rc = q->image->data_file != NULL ? open_said(q, err)
+					     : open_named(q, err);
+
 	if (rc < 0)
 		return rc;
 	if (is_same_file(q->own_data_file, q->file))
 		return error_set(err, -EINVAL,
-				 "Data file '%s' is the image itself", path);
+				 "Data file '%s' is the image itself",
+				 q->data_path);
 	q->data_file = q->own_data_file;
 	return 0;
 }
 
 static int refuse_path(const struct image *image, struct error *err)
 {
-	if (image->data_path == NULL || image->flags & IMAGE_METADATA_ONLY)
+	if (image->data_file == NULL || image->flags & IMAGE_METADATA_ONLY)
 		return 0;
 	return error_set(err, -EINVAL,
 			 "'data-file' can only be set for images with an "
@@ -95,7 +113,7 @@ int qcow2_external_open(struct qcow2 *q, struct error *err)
 	q->is_data_raw = q->header.autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 	if (q->image->flags & IMAGE_METADATA_ONLY)
 		return 0;
-	if (q->header.data_file == NULL && q->image->data_path == NULL)
+	if (q->header.data_file == NULL && q->image->data_file == NULL)
 		return error_set(err, -EINVAL,
 				 "'data-file' is required for this image");
 	return open_file(q, err);
@@ -105,6 +123,8 @@ void qcow2_external_close(struct qcow2 *q)
 {
 	image_file_close(q->own_data_file);
 	q->own_data_file = NULL;
+	free(q->data_path);
+	q->data_path = NULL;
 }
 
 int qcow2_external_create(const char *image_path, const char *name,

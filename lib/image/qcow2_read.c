@@ -284,6 +284,7 @@ int qcow2_map(struct image *image, uint64_t offset, uint64_t len,
 		.layer = image,
 		.host_fd = q->data_file->fd,
 		.has_own_fd = q->has_data_file,
+		.host_path = q->data_path,
 	};
 	if (!nowait)
 		pthread_mutex_lock(&q->lock);
