@@ -228,6 +228,11 @@ void blocks_forget_len(struct blocks *blocks);
  */
 int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
 		  struct block_place *place, struct error *err);
+/* Where what is new can be at the earliest: the end of the file, less what was
+ * made longer than needed. */
+int blocks_used_len(struct blocks *blocks, uint64_t *len);
+/* Make the file as long as that at least, which it is not yet. */
+int blocks_grow(struct blocks *blocks, uint64_t end);
 /* On closing: what the file is longer than it has to be goes. */
 int blocks_end_append(struct blocks *blocks, struct error *err);
 

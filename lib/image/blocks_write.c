@@ -50,8 +50,7 @@ int blocks_begin_writing(struct blocks *blocks, struct error *err)
 	return 0;
 }
 
-/* Where the next block can be at the earliest. */
-static int find_used_len(struct blocks *blocks, uint64_t *len)
+int blocks_used_len(struct blocks *blocks, uint64_t *len)
 {
 	*len = blocks->used_len;
 	return *len > 0 ? 0 : image_file_size(blocks->file, len);
@@ -79,11 +78,18 @@ static int grow_stably(struct blocks *blocks, uint64_t end)
 	return 0;
 }
 
+int blocks_grow(struct blocks *blocks, uint64_t end)
+{
+	if (blocks->is_len_stable && !blocks->file->is_block_device)
+		return grow_stably(blocks, end);
+	return image_file_truncate(blocks->file, end);
+}
+
 int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
 		  struct block_place *place, struct error *err)
 {
 	uint64_t used, at, end;
-	int rc = find_used_len(blocks, &used);
+	int rc = blocks_used_len(blocks, &used);
 
 	if (rc < 0)
 		return error_set_errno(err, rc,
@@ -94,10 +100,7 @@ int blocks_append(struct blocks *blocks, uint64_t alignment, uint64_t len,
 	end = at + len;
 	if (end > INT64_MAX)
 		return error_set(err, -EFBIG, "Image file is too big");
-	if (blocks->is_len_stable && !blocks->file->is_block_device)
-		rc = grow_stably(blocks, end);
-	else
-		rc = image_file_truncate(blocks->file, end);
+	rc = blocks_grow(blocks, end);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not grow the file");
 	place->host_offset = at;

@@ -13,7 +13,6 @@
 #include "lib/image/blocks.h"
 #include "lib/image/format.h"
 #include "lib/image/guid.h"
-#include "lib/image/iov.h"
 
 #include <endian.h>
 #include <string.h>
@@ -186,23 +185,11 @@ static int begin_writing(struct blocks *blocks, struct error *err)
 	return 0;
 }
 
-/* A file that is shorter than its map says has lost something: its length is
- * stable before the entry is made. */
-static int grow(struct vdi *vdi, uint64_t end)
-{
-	int rc = image_file_truncate(vdi->blocks.file, end);
-
-	return rc < 0 ? rc
-		      : image_file_write_durable(vdi->blocks.file,
-						 end - IMAGE_SECTOR, iov_zeroes,
-						 IMAGE_SECTOR);
-}
-
 static int allocate(struct blocks *blocks, uint64_t index,
 		    struct block_place *place, struct error *err)
 {
 	struct vdi *vdi = container_of(blocks, struct vdi, blocks);
-	uint64_t size, end;
+	uint64_t used, end;
 	int rc;
 
 	(void)index;
@@ -210,12 +197,13 @@ static int allocate(struct blocks *blocks, uint64_t index,
 		return error_set(err, -ENOSPC, "No number of a block is left");
 	place->host_offset = place_of(vdi, vdi->next);
 	end = place->host_offset + VDI_BLOCK_LEN;
-	rc = image_file_size(blocks->file, &size);
+	rc = blocks_used_len(blocks, &used);
 	/* What a crash left there belongs to nobody, but is not zero. */
-	place->is_zero = rc == 0 && size <= place->host_offset &&
+	place->is_zero = rc == 0 && used <= place->host_offset &&
 			 !blocks->file->is_block_device;
-	if (rc == 0 && size < end)
-		rc = grow(vdi, end);
+	/* A file that is shorter than its map says has lost something. */
+	if (rc == 0 && used < end)
+		rc = blocks_grow(blocks, end);
 	return rc < 0 ? error_set_errno(err, rc, "Could not grow the file") : 0;
 }
 
@@ -281,7 +269,7 @@ static int vdi_open(struct image *image, struct error *err)
 	vdi->n_blocks = le32toh(w->n_blocks);
 	blocks_image_attach(image, &vdi->blocks, &ops, VDI_BLOCK_LEN);
 	vdi->blocks.has_file_holes = le32toh(w->type) == VDI_STATIC;
-	vdi->blocks.is_whole = true;
+	vdi->blocks.is_whole = vdi->blocks.is_len_stable = true;
 	rc = check_map(vdi, err);
 	vdi = NULL; /* the image has it */
 	return rc;
