@@ -56,7 +56,7 @@ test_kvm_runs_debians_kernel() {
 		-machine microvm -nodefaults -no-user-config -display none \
 		-no-reboot -serial stdio -m 256 \
 		-kernel "$(guest_kernel --vmlinux)" -initrd "$initramfs" \
-		-append 'console=ttyS0 quiet panic=-1 reboot=t guest.end=reboot' </dev/null
+		-append "$guest_append reboot=t guest.end=reboot" </dev/null
 	assertEquals 0 $?
 	assertEquals 9 "$(guest_status "$dir/out")"
 }

@@ -22,8 +22,8 @@ console() {
 
 guest() {
 	start guest timeout 240 "$B/bin/vm-cpu" --kernel="$(guest_kernel)" \
-		--initrd="$initramfs" --append="quiet panic=-1 $1" \
-		--console="$dir/v" --serial="$2"
+		--initrd="$initramfs" --append="$guest_append" \
+		--console="$dir/v" --serial="$1"
 }
 
 shows() {
@@ -56,7 +56,7 @@ test_virtio_console_survives_kill9() {
 		done
 	END
 	)
-	guest console=ttyS0 none
+	guest none
 	terminal
 	wait_until 180 shows 'guest is ready'
 	for i in 1 2 3; do
@@ -94,7 +94,7 @@ test_kernel_messages_on_both_sides() {
 		sleep 1
 	END
 	)
-	guest console=ttyS0 "$dir/s"
+	guest "$dir/s"
 	status_of guest 240
 	assertEquals 0 $?
 	assertTrue "file_has '$dir/log' 'from hvc0'"

@@ -8,7 +8,6 @@
 
 oneTimeSetUp() {
 	test_dir
-	console='console=ttyS0 quiet panic=-1'
 	vmlinux=$(guest_kernel --vmlinux)
 	initramfs=$(guest_initramfs - "$(evdev)=evdev.ko" <<-'END'
 		# The test's words follow on the command line after "do:".
@@ -61,7 +60,7 @@ boot() {
 	words=$1
 	shift
 	timeout -k 5 100 vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
-		--append="$console $words" "$@" >"$dir/out" 2>"$dir/err"
+		--append="$guest_append $words" "$@" >"$dir/out" 2>"$dir/err"
 }
 
 control() {
@@ -84,7 +83,7 @@ test_four_processors_and_a_16550a() {
 # The bzImage as Debian ships it, compressed: the 64-bit entry.
 test_bzimage() {
 	timeout -k 5 100 vm-cpu --kernel="$(guest_kernel)" \
-		--initrd="$initramfs" --append="$console" \
+		--initrd="$initramfs" --append="$guest_append" \
 		</dev/null >"$dir/out" 2>"$dir/err"
 	assertEquals 0 $?
 	assertEquals 7 "$(guest_status "$dir/out")"
@@ -112,7 +111,7 @@ test_panic_is_34() {
 test_reboot_in_place() {
 	: >"$dir/again.in"
 	start again vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
-		--append="$console guest.end=reboot" --reboot \
+		--append="$guest_append guest.end=reboot" --reboot \
 		--control="$dir/control"
 	twice() {
 		[ "$(grep -c GUEST-STATUS "$dir/again.log")" -ge 2 ]
@@ -126,7 +125,7 @@ test_reboot_in_place() {
 # start_button: a guest that waits for its power button
 start_button() {
 	start button vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
-		--append="$console do:button" --control="$dir/control"
+		--append="$guest_append do:button" --control="$dir/control"
 	button=$pid
 	wait_for "$dir/button.log" '^ready' 60
 }
@@ -151,7 +150,7 @@ test_powerdown_by_sigterm() {
 test_pipeline() {
 	printf 'uname -sr\necho sum $((40 + 2))\nexit 3\n' |
 		timeout -k 5 100 vm-cpu --kernel="$vmlinux" \
-			--initrd="$initramfs" --append="$console do:shell" |
+			--initrd="$initramfs" --append="$guest_append do:shell" |
 		tee "$dir/tee" >"$dir/out"
 	assertEquals 3 "$(guest_status "$dir/out")"
 	assertTrue "file_has '$dir/out' '^Linux [0-9]'"
@@ -173,7 +172,7 @@ test_pause_and_resume() {
 	mkfifo "$dir/clock.in"
 	exec 8<>"$dir/clock.in"
 	start clock vm-cpu --kernel="$vmlinux" --initrd="$initramfs" \
-		--append="$console do:clock" --cpus=2 --control="$dir/control"
+		--append="$guest_append do:clock" --cpus=2 --control="$dir/control"
 	wait_for "$dir/clock.log" '^ready' 60
 	before=$(at one)
 	host_before=$(date +%s)

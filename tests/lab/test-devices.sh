@@ -19,7 +19,7 @@ guest() {
 	# Both ends open here, so that neither side waits for the other.
 	exec 9<>"$dir/guest.in"
 	start guest timeout 180 "$B/bin/vm-cpu" --kernel="$(guest_kernel)" \
-		--initrd="$initramfs" --append="console=ttyS0 quiet panic=-1" \
+		--initrd="$initramfs" --append="$guest_append" \
 		--control="$dir/control" "$@"
 }
 

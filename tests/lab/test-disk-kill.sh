@@ -43,7 +43,7 @@ test_killed_disk_is_no_error_to_the_guest() {
 	wait_socket "$socket"
 	start guest vm-cpu --kernel="$(guest_kernel --vmlinux)" \
 		--initrd="$initramfs" --memory=256M --cpus=2 \
-		--append='console=ttyS0 quiet panic=-1' --blk="$socket"
+		--append="$guest_append" --blk="$socket"
 	wait_for "$dir/guest.log" 'disk-writer: begins' 120
 	i=0
 	while [ $i -lt $RESTARTS ]; do

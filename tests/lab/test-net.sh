@@ -21,7 +21,7 @@ start_switch() {
 # boot NAME INITRAMFS MAC
 boot() {
 	start "$1" vm-cpu --kernel="$(guest_kernel --vmlinux)" --initrd="$2" \
-		--append='console=ttyS0 quiet panic=-1' --memory=160M \
+		--append="$guest_append" --memory=160M \
 		--net="$dir/net,mac=$3"
 }
 

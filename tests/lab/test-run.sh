@@ -69,7 +69,7 @@ test_debian_with_each_server_killed() {
 	kernel  $(guest_kernel --vmlinux)
 	initrd  $(guest_initramfs "$dir/script" "$dir/lease=lease" \
 		--program=/sbin/mke2fs)
-	append  console=ttyS0 quiet panic=-1
+	append  $guest_append
 	disk    disk.qcow2
 	net     slirp://
 	console attach=viewers log=console.log
@@ -124,7 +124,7 @@ test_reboot() {
 	cat >"$dir/debian.vm" <<-END
 	kernel $(guest_kernel --vmlinux)
 	initrd $(guest_initramfs "$dir/script")
-	append console=ttyS0 quiet
+	append $guest_append
 	disk disk.raw format=raw
 	on-reboot restart
 	END

@@ -24,6 +24,7 @@
 #	wait_gone PATH [S]	... until nothing is at PATH.
 #	free_port		Prints a TCP port of 127.0.0.1 that nobody uses.
 #
+#	$guest_append		What guests have on the kernel's command line.
 #	guest_kernel [--vmlinux]	Prints the path of Debian's cloud kernel: its
 #				bzImage, or the ELF file cut out of it.
 #	guest_initramfs SCRIPT [SOURCE=PATH]... [--program=FILE]...
@@ -160,6 +161,10 @@ free_port() {
 s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+# Without the kernel's tests of its cryptography, which take a second of a
+# guest's boot in the lab.
+guest_append='console=ttyS0 quiet panic=-1 cryptomgr.notests'
+
 guest_kernel() {
 	"$guests/kernel" "${1:---image}" cloud-amd64
 }
@@ -199,5 +204,5 @@ qemu_guest() {
 		-object memory-backend-memfd,id=memory,size=256M,share=on \
 		-serial stdio -kernel "$(guest_kernel --vmlinux)" \
 		-initrd "$initrd" \
-		-append "console=ttyS0 quiet panic=-1 reboot=t $append" "$@"
+		-append "$guest_append reboot=t $append" "$@"
 }
