@@ -71,7 +71,8 @@ start() {
 
 # A zombie has ended: kill -0 would still find it.
 is_running() {
-	read -r stat 2>/dev/null <"/proc/$(cat "$dir/$1.pid")/stat" || return 1
+	read -r number <"$dir/$1.pid"
+	read -r stat 2>/dev/null <"/proc/$number/stat" || return 1
 	case ${stat##*) } in Z* | X*) return 1 ;; esac
 }
 
@@ -106,7 +107,7 @@ uptime_s() {
 patience=4
 
 # In the lab each process costs what a hundred cost here.
-poll_s=${IN_LAB:+0.2}
+poll_s=${IN_LAB:+0.5}
 
 wait_until() {
 	limit=30
