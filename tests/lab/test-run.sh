@@ -38,7 +38,7 @@ test_debian_with_each_server_killed() {
 	udhcpc -i eth0 -n -q -f -s /lease >/dev/null 2>&1 || exit 2
 	echo "address $(cat /address)"
 	i=0
-	while [ $i -lt 40 ]; do
+	while [ $i -lt 24 ]; do
 		i=$((i + 1))
 		dd if=/dev/urandom of=/mnt/$i bs=64k count=4 conv=fsync \
 			2>/dev/null || exit 3
@@ -79,14 +79,14 @@ test_debian_with_each_server_killed() {
 	run_pid=$pid
 	wait_for "$dir/run.log" '^address 10\.0\.2\.' 120 || fail 'no address'
 
-	wait_for "$dir/run.log" '^round 8' 120
+	wait_for "$dir/run.log" '^round 6' 120
 	kill_server vm-disk
-	wait_for "$dir/run.log" '^round 16' 120
+	wait_for "$dir/run.log" '^round 12' 120
 	kill_server vm-net
-	wait_for "$dir/run.log" '^round 24' 120
+	wait_for "$dir/run.log" '^round 18' 120
 	kill_server vm-console
-	wait_for "$dir/run.log" '^round 40' 120
-	wait_for "$dir/console.log" 'console 40'
+	wait_for "$dir/run.log" '^round 24' 120
+	wait_for "$dir/console.log" 'console 24'
 	wait_until has_server vm-console
 	echo 'a word' | socat -t 5 - UNIX-CONNECT:"$dir/viewers" \
 		>"$dir/viewer"
@@ -99,7 +99,7 @@ test_debian_with_each_server_killed() {
 		assertTrue "$server" "file_has '$dir/run.log' \
 			'^vm-run: $server was killed by signal 9; starting'"
 	done
-	assertTrue 'a viewer saw it' "file_has '$dir/viewer' 'console 40'"
+	assertTrue 'a viewer saw it' "file_has '$dir/viewer' 'console 24'"
 	assertEquals 'no socket' '' "$(find "$dir" -type s)"
 	assertEquals 'no folder' '' "$(find "$dir" -name 'vm-run.*')"
 
