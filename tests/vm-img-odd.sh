@@ -85,6 +85,18 @@ test_sizes() {
 	same convert -O raw -F qcow2 a x
 }
 
+# No time for hashing a password is the least that there is.
+test_encryption() {
+	secret=secret,id=s,data=x
+	same create --object $secret -q -f luks -o key-secret=s,iter-time=0 x 1M
+	for number in -1 4294967296 x; do
+		assertFalse "vm-img create --object $secret -q -f luks \
+			-o key-secret=s,iter-time=$number x 1M 2>err"
+	done
+	same create -f qcow -o encrypt.format=luks x 1M
+	same create -f qcow -o encrypt.format=foo x 1M
+}
+
 # Whoever may write to it is told that it was taken for raw.
 test_guesses() {
 	for line in 'commit r' 'rebase -u -b a -F qcow2 r' \

@@ -123,10 +123,10 @@ static int find_iter_time(const struct image_create_options *o,
 	const char *text = find(o, prefix, "iter-time", NULL);
 
 	*ms = LUKS_ITER_TIME_MS;
-	if (text == NULL || number_parse(text, 1, UINT32_MAX, ms) == 0)
+	if (text == NULL || number_parse(text, 0, UINT32_MAX, ms) == 0)
 		return 0;
 	return error_set(err, -EINVAL,
-			 "Parameter '%siter-time' expects a number from 1 to "
+			 "Parameter '%siter-time' expects a number from 0 to "
 			 "%u",
 			 prefix, UINT32_MAX);
 }

@@ -71,6 +71,8 @@ static int check_encryption(const struct image_create_options *o,
 		return error_set(err, -EINVAL,
 				 "'encrypt.format' and its alias 'encryption' "
 				 "can't be used at the same time");
+	if (format != NULL && strcmp(format, "luks") == 0)
+		return error_set(err, -EINVAL, "Unsupported encryption format");
 	if (format != NULL && strcmp(format, "aes") != 0)
 		return error_set(err, -EINVAL,
 				 "Parameter 'format' does not accept value "
