@@ -163,6 +163,7 @@ test_vdi() {
 	truncate -s 512 a.img
 	refused "Could not open 'a.img': The block map is beyond the file's \
 end" convert -f vdi -O raw a.img b.img
+	same info a.img
 }
 
 test_vmdk() {
