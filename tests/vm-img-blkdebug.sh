@@ -174,6 +174,16 @@ both() { # EVENT COMMAND...
 	}
 }
 
+test_failures_of_other_formats() {
+	random in.raw 1M
+	rules '[inject-error]\nevent = "write_aio"\nerrno = "28"\n'
+	for format in qcow qed raw; do
+		qemu-img create -q -f $format new.$format 1M
+		same convert -n -O $format in.raw blkdebug:rules:new.$format
+		assertEquals "$format" 1 "$(tail -n 1 .err)"
+	done
+}
+
 test_same_failures() {
 	make_chain
 	name=blkdebug:rules:over.qcow2

@@ -123,6 +123,7 @@ int blocks_write_file(struct blocks *blocks, uint64_t offset,
 		      uint64_t host_offset, uint64_t len,
 		      struct iov_cursor *cursor, struct error *err)
 {
+	image_file_tell(blocks->file, IMAGE_EVENT_WRITE_AIO);
 	while (len > 0) {
 		struct iovec parts[IOV_PARTS_MAX];
 		unsigned n_parts;
