@@ -110,6 +110,24 @@ int layer_open_child(struct image_file **child, const struct image_under *how,
 	return rc;
 }
 
+/* As in QEMU a child's rules hear of no step; but their requests come in some
+ * order, and that matters (image_is_heard()). */
+static void hear_nothing(const struct image_file *file, enum image_event event)
+{
+	(void)file;
+	(void)event;
+}
+
+void layer_add_child(struct image_file *file, const struct image_file *child)
+{
+	if (layer_is_heard(child))
+		file->hear = hear_nothing;
+	file->is_read_only |= child->is_read_only;
+	file->is_direct |= child->is_direct;
+	if (child->alignment > file->alignment)
+		file->alignment = child->alignment;
+}
+
 struct image *layer_disk(const struct image_file *file)
 {
 	const struct file_ops *ops = file_state_of(file)->ops;

@@ -71,6 +71,9 @@ int layer_open(struct image_file **file, const char *path,
 int layer_open_child(struct image_file **child, const struct image_under *how,
 		     const struct image_open_options *options, unsigned flags,
 		     struct error *err);
+/* A file over several children, this one among them, does what all of them can
+ * bear. */
+void layer_add_child(struct image_file *file, const struct image_file *child);
 
 /* The image whose disk it is, or a part of it; NULL: it is another file.
  * Borrowed. */

@@ -340,27 +340,6 @@ bool quorum_is(const struct image_file *file)
 	return file_state_of(file)->ops == &ops;
 }
 
-/* As in QEMU a child's rules hear of no step; but their requests come in some
- * order, and that matters (image_is_heard()). */
-static void hear_nothing(const struct image_file *file, enum image_event event)
-{
-	(void)file;
-	(void)event;
-}
-
-static void add_child(struct quorum_file *q, struct image_file *child)
-{
-	struct image_file *own = &q->state.file;
-
-	q->children[q->n++] = child;
-	if (layer_is_heard(child))
-		own->hear = hear_nothing;
-	own->is_read_only |= child->is_read_only;
-	own->is_direct |= child->is_direct;
-	if (child->alignment > own->alignment)
-		own->alignment = child->alignment;
-}
-
 int quorum_open(struct image_file **file, const struct image_quorum *how,
 		const struct image_open_options *options, unsigned flags,
 		struct error *err)
@@ -391,7 +370,8 @@ int quorum_open(struct image_file **file, const struct image_quorum *how,
 				      err);
 		if (rc < 0)
 			return rc;
-		add_child(q, child);
+		q->children[q->n++] = child;
+		layer_add_child(made, child);
 	}
 	rc = image_file_size(made, &size);
 	if (rc < 0)

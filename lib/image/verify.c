@@ -197,27 +197,6 @@ static const struct file_ops ops = {
 	.close = verified_close,
 };
 
-/* As in QEMU rules of either hear of no step; but their requests come in some
- * order, and that matters (image_is_heard()). */
-static void hear_nothing(const struct image_file *file, enum image_event event)
-{
-	(void)file;
-	(void)event;
-}
-
-static void add(struct verified_file *v, unsigned i, struct image_file *file)
-{
-	struct image_file *own = &v->state.file;
-
-	v->files[i] = file;
-	if (layer_is_heard(file))
-		own->hear = hear_nothing;
-	own->is_read_only |= file->is_read_only;
-	own->is_direct |= file->is_direct;
-	if (file->alignment > own->alignment)
-		own->alignment = file->alignment;
-}
-
 int verify_open(struct image_file **file, const struct image_quorum *how,
 		const struct image_open_options *options, unsigned flags,
 		struct error *err)
@@ -245,7 +224,8 @@ int verify_open(struct image_file **file, const struct image_quorum *how,
 
 		if (rc < 0)
 			return rc;
-		add(v, i, child);
+		v->files[i] = child;
+		layer_add_child(made, child);
 	}
 	*file = steal_ptr(&made);
 	return 0;
