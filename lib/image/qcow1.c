@@ -384,17 +384,9 @@ static int check_header(const struct qcow1_wire_header *w, struct error *err)
 }
 
 /* An image without its L1 table is not an empty one. */
-static int check_l1(const struct qcow1_wire_header *w,
-		    const struct image_file *file, struct error *err)
+static int check_l1(struct qcow1 *q, struct error *err)
 {
-	unsigned shift = (unsigned)w->cluster_bits + w->l2_bits;
-	uint64_t len = qcow1_l1_len(be64toh(w->size), shift), size = 0;
-	int rc = image_file_size(file, &size);
-
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not get the file's size");
-	return be64toh(w->l1_offset) + len <= size
+	return blocks_reaches(&q->blocks, q->l1_offset + q->l1_len)
 		       ? 0
 		       : error_set(err, -EINVAL,
 				   "L1 table is beyond the file's end");
@@ -442,8 +434,6 @@ static int qcow1_open(struct image *image, struct error *err)
 		return error_set_errno(err, rc, "Could not read the header");
 	rc = check_header(&w, err);
 	if (rc == 0)
-		rc = check_l1(&w, image->file, err);
-	if (rc == 0)
 		rc = read_backing_name(&w, image, err);
 	if (rc < 0)
 		return rc;
@@ -459,8 +449,9 @@ static int qcow1_open(struct image *image, struct error *err)
 	q->blocks.is_encrypted = be32toh(w.crypt_method) != 0;
 	blocks_image_attach(image, &q->blocks, &ops, q->cluster_len);
 	q->blocks.is_whole = q->blocks.is_len_stable = true;
+	rc = check_l1(q, err);
 	q = NULL; /* the image has it */
-	return unlock(image, err);
+	return rc < 0 ? rc : unlock(image, err);
 }
 
 static int qcow1_get_info(struct image *image, struct image_info *info,
