@@ -4,6 +4,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/text.h"
+#include "lib/image/file.h"
 #include "vm-img/format_options.h"
 #include "vm-img/keys.h"
 #include "vm-img/source_name.h"
@@ -164,7 +165,7 @@ static int check_kind(const char *path, const char *driver, struct error *err)
 
 	if (driver == NULL || stat(path, &st) < 0)
 		return 0;
-	is_device = S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode);
+	is_device = image_file_is_device(st.st_mode);
 	if (is(driver, "host_device") && !is_device)
 		return error_set(err, -EINVAL,
 				 "'host_device' driver requires '%s' to be "

@@ -156,7 +156,6 @@ static int open_for_writing(struct qcow2 *q, struct error *err)
 
 	if (rc == 0)
 		rc = qcow2_trust_init(q);
-
 	if (rc == 0)
 		rc = image_file_size(q->file, &file_size);
 	if (rc < 0)
