@@ -293,5 +293,49 @@ test_json_name_of_a_character_device() {
 	done
 }
 
+# Inside its descriptor a VMDK disk says which state of its parent it is over,
+# so that is read when it is made, whatever the name.
+test_json_name_of_a_vmdk_parent() {
+	qemu-img create -q -f vmdk b.vmdk 1M
+	qemu-img create -q -f raw b.raw 1M
+	qemu-io -f vmdk -c 'write -P 5 64k 64k' b.vmdk >.io
+	mkdir -p sub
+	cp b.vmdk kept
+	before() {
+		rm -f sub/*
+		cp kept/b.vmdk .
+	}
+	while read -r name; do
+		same create -f vmdk -F vmdk -b "$name" sub/n.vmdk
+		same create -u -f vmdk -F vmdk -b "$name" sub/n.vmdk 2M
+	done <<-EOF
+		json:{'driver':'vmdk','file':{'driver':'file','filename':'b.vmdk'}}
+		json:{'driver':'vmdk','file':{'driver':'blkdebug','image':{'driver':'file','filename':'b.vmdk'}}}
+		json:{'driver':'raw','file':{'driver':'file','filename':'b.raw'}}
+		json:{'driver':'vmdk','file':{'driver':'file','filename':'none'}}
+		file:b.vmdk
+		null-co://
+	EOF
+	name="json:{'driver':'vmdk','file':{'driver':'file','filename':'b.vmdk'}}"
+	img create -q -f vmdk -F vmdk -b "$name" n.vmdk
+	assertContains "$(qemu-img info n.vmdk)" "backing file: $name"
+	cp n.vmdk kept
+	before() {
+		cp kept/?.vmdk .
+		qemu-io -f vmdk -c 'write -P 6 0 64k' n.vmdk >.io
+	}
+	same compare n.vmdk b.vmdk
+	same commit n.vmdk
+	qemu-io -f vmdk -c 'write 0 64k' b.vmdk >.io
+	assertContains "$(vm-img convert -O raw n.vmdk n.raw 2>&1)" \
+		"'$name' has been changed since"
+	name='json:{"driver":"vmdk","file":{"driver":"file","filename":"b.vmdk"}}'
+	refused "n.vmdk: '$name' cannot stand in a VMDK descriptor" \
+		create -q -f vmdk -F vmdk -b "$name" n.vmdk
+	name="json:{'driver':'vmdk','file':{'driver':'nbd','host':'::1'}}"
+	refused "n.vmdk: Could not open backing file: Backing file name \
+'$name' is not a plain path" create -q -u -f vmdk -F vmdk -b "$name" n.vmdk 1M
+}
+
 # shellcheck disable=SC1091 # found in PATH
 . shunit2

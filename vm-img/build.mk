@@ -72,5 +72,5 @@ vm-img_SRCS := \
 vm-img_LIBS = $(IMAGE_LIBS)
 json_read_FUZZ_SRCS := vm-img/json_read.c
 source_plain_FUZZ_SRCS := $(filter vm-img/format_options.c vm-img/json% \
-	vm-img/keys.c vm-img/object% vm-img/report.c vm-img/source%, \
-	$(vm-img_SRCS))
+	vm-img/keys.c vm-img/object% vm-img/protocols.c vm-img/report.c \
+	vm-img/source%,$(vm-img_SRCS))

@@ -8,6 +8,7 @@
 #include "lib/image/image.h"
 #include "vm-img/format_options.h"
 #include "vm-img/keys.h"
+#include "vm-img/protocols.h"
 #include "vm-img/source_node.h"
 
 #include <errno.h>
@@ -296,11 +297,13 @@ static int check_backing_format(const struct image_create_options *create,
 int source_create(const char *name, const struct image_create_options *options,
 		  struct error *err)
 {
+	struct image_create_options create = *options;
 	_cleanup_free_ char *uri = NULL;
 	int rc = check_backing_format(options, err);
 
 	if (rc < 0)
 		return rc;
+	create.protocol = protocols_policy;
 	if (source_is_old_nbd(name))
 		rc = source_parse_old_nbd(name, &uri, err);
 	if (rc < 0)
@@ -308,7 +311,7 @@ int source_create(const char *name, const struct image_create_options *options,
 				    "Protocol driver 'nbd' does not support "
 				    "image creation, and opening the image "
 				    "failed");
-	return image_create(uri != NULL ? uri : name, options, err);
+	return image_create(uri != NULL ? uri : name, &create, err);
 }
 
 static int take_name(struct source *source, const char *name, struct error *err)

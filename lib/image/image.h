@@ -404,6 +404,10 @@ struct image_create_options {
 	bool has_size;
 	const char *backing_path, *backing_format; /* may be NULL */
 	bool is_backing_unchecked;		   /* -u */
+	/* As for image_open(): a VMDK disk writes down what its parent is at
+	 * the moment, whatever backing_path is. */
+	image_protocol_policy *protocol;
+	void *policy_context;
 	const struct image_option *options;
 	unsigned n_options;
 	/* Where an option that ends in "key-secret" finds it; may be NULL. */

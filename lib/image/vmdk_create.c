@@ -140,28 +140,51 @@ static int take_options(struct plan *p, const struct image_create_options *o,
 	return 0;
 }
 
-/* The parent's identity, which the new disk will ask for. */
-static int look_at_parent(struct plan *p, const char *path, struct error *err)
+static int refuse_name(const char *name, struct error *err)
 {
-	const struct image_open_options how = {
+	return error_set(err, -EINVAL, "'%s' cannot stand in a VMDK descriptor",
+			 name);
+}
+
+/* The parent alone, by a name as it will be read from the descriptor. */
+static int open_parent(const struct plan *p, const char *path,
+		       struct image **parent, struct error *err)
+{
+	const struct image_create_options *o = p->options;
+	struct image_open_options how = {
 		.flags = IMAGE_READ_ONLY | IMAGE_NO_BACKING,
 	};
+	const struct image_under *under = NULL;
 	_cleanup_free_ char *resolved = NULL;
-	const struct vmdk *parent;
-	struct image *backing;
-	int rc = 0;
+	int rc = image_backing_name_check(p->backing_name, err);
 
-	if (p->backing_name == NULL)
-		return 0;
-	if (image_name_has_protocol(p->backing_name) ||
-	    strpbrk(p->backing_name, "\"\r\n") != NULL)
-		return error_set(err, -ENOTSUP,
-				 "Backing file name '%s' is not a plain path",
-				 p->backing_name);
+	if (rc < 0 && o->protocol != NULL)
+		rc = o->protocol(o->policy_context, p->backing_name, NULL,
+				 &under, err);
+	if (rc < 0)
+		return rc;
+	if (under != NULL) {
+		image_under_apply(under, &how);
+		return image_open(parent, under->path, &how, err);
+	}
 	resolved = image_backing_resolve(path, p->backing_name);
 	if (resolved == NULL)
 		return -ENOMEM;
-	rc = image_open(&backing, resolved, &how, err);
+	return image_open(parent, resolved, &how, err);
+}
+
+/* The parent's identity, which the new disk will ask for. */
+static int look_at_parent(struct plan *p, const char *path, struct error *err)
+{
+	const struct vmdk *parent;
+	struct image *backing;
+	int rc;
+
+	if (p->backing_name == NULL)
+		return 0;
+	if (strpbrk(p->backing_name, "\"\r\n") != NULL)
+		return refuse_name(p->backing_name, err);
+	rc = open_parent(p, path, &backing, err);
 	if (rc < 0)
 		return rc;
 	if (backing->format == &image_format_vmdk) {
@@ -341,10 +364,7 @@ static int create_extents(const struct plan *p, const char *path, FILE *lines,
 		if (file == NULL)
 			return -ENOMEM;
 		if (strpbrk(name, "\"\r\n") != NULL)
-			return error_set(err, -EINVAL,
-					 "'%s' cannot stand in a VMDK "
-					 "descriptor",
-					 name);
+			return refuse_name(name, err);
 		if (p->is_split && size > SPLIT_LEN)
 			size = SPLIT_LEN;
 		rc = create_extent(p, file, size, err);
