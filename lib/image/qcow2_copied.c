@@ -23,14 +23,17 @@ static bool may_fix(const struct qcow2_checker *c)
 		r->n_check_errors + r->n_corruptions + r->n_leaks == 0);
 }
 
-/* Is the flag of an entry that refers to a cluster wrong? */
+/* Is the flag of an entry wrong? One that refers to nothing has none. */
 static bool is_wrong(struct qcow2_checker *c, uint64_t entry,
 		     uint64_t *refcount)
 {
 	uint64_t i = (entry & QCOW2_OFFSET_MASK) >> c->q->cluster_bits;
+	int rc = 0;
 
-	return qcow2_checked_refcount(c, i, refcount) == 0 &&
-	       (*refcount == 1) != !!(entry & QCOW2_COPIED);
+	*refcount = 0;
+	if (entry & QCOW2_OFFSET_MASK)
+		rc = qcow2_checked_refcount(c, i, refcount);
+	return rc == 0 && (*refcount == 1) != !!(entry & QCOW2_COPIED);
 }
 
 static int fix_l1(struct qcow2_checker *c, uint64_t i, struct error *err)
@@ -175,10 +178,8 @@ int qcow2_check_copied(struct qcow2_checker *c, struct error *err)
 	for (uint64_t i = 0; rc == 0 && i < q->header.l1_size; i++) {
 		uint64_t offset = q->l1[i] & QCOW2_OFFSET_MASK;
 
-		if (offset == 0)
-			continue;
 		rc = check_l1(c, i, w.is_fixed, err);
-		if (rc == 0)
+		if (rc == 0 && offset != 0)
 			rc = check_table(&w, offset);
 	}
 	return rc == 0 ? check_collected(&w) : rc;

@@ -267,8 +267,11 @@ static int count_l1_entry(struct walk *w, uint64_t entry)
 			    "%llx",
 			    (unsigned long long)entry);
 	}
-	if (offset == 0)
+	/* QEMU takes one with the flag alone for a table in the header. */
+	if (offset == 0) {
+		c->has_wrong_copied |= w->is_active && entry & QCOW2_COPIED;
 		return 0;
+	}
 	qcow2_count_range(c, offset, c->q->cluster_len);
 	if (offset & (c->q->cluster_len - 1)) {
 		qcow2_found_corrupt(c);

@@ -157,6 +157,21 @@ test_copied_flags() {
 	repair 'copied flag' copied_flag
 }
 
+# QEMU's check takes the header for a table then, and cannot repair that.
+test_copied_flag_of_no_table() {
+	make_image cluster_size=512
+	l1=$(peek64 "$image" 40)
+	poke "$image" $((l1 + 8 * 60)) '\0200'
+	vm-img check "$image" >"$dir/out" 2>"$dir/err"
+	assertEquals 2 $?
+	assertEquals "ERROR OFLAG_COPIED L2 cluster: l1_index=60 \
+l1_entry=8000000000000000 refcount=0" "$(cat "$dir/err")"
+	vm-img check -q -r all "$image" >"$dir/out" 2>&1
+	assertEquals 0 $?
+	assertEquals 0 "$(peek64 "$image" $((l1 + 8 * 60)))"
+	assertTrue "qemu-img check -q '$image'"
+}
+
 everything() {
 	leak
 	count_as_free
