@@ -11,6 +11,11 @@
  *
  * The driver polls for what libnbd wanted when it looked. Who sends more than
  * the socket takes at once tells it so through wake_fd.
+ *
+ * What is read goes from the socket to the caller's memory, which libnbd does
+ * not clear before: it takes a fifth of the time of reading. Chunks of a reply
+ * may come in any order; what a server leaves out is cleared when that shows,
+ * as what was there before is nobody's to see.
  */
 #include "lib/image/file_nbd.h"
 
@@ -32,7 +37,14 @@ enum {
 		16, /* of one flight at a time: as many as nbdkit's threads */
 };
 
+struct nbd_part {
+	struct nbd_flight *flight; /* NULL: it is over */
+	uint8_t *buf;		   /* of a read; else NULL */
+	size_t len, n_set;	   /* n_set bytes at least have come */
+};
+
 struct nbd_flight {
+	struct nbd_part parts[PARTS_MAX];
 	unsigned n_pending;
 	unsigned n_allowed; /* its thread goes on when no more are pending */
 	int result;
@@ -54,11 +66,39 @@ static bool is_over(const struct nbd_link *link)
 	       libnbd->nbd_aio_is_closed(link->nbd);
 }
 
+/* Nothing of what is beyond n_set has come: clear it, as far as end. */
+static void clear_gap(struct nbd_part *part, size_t end)
+{
+	if (end > part->n_set)
+		memset(part->buf + part->n_set, 0, end - part->n_set);
+}
+
+/* Called by libnbd, with the lock: len bytes have been read to data. */
+static int came(void *context, const void *data, size_t len, uint64_t offset,
+		unsigned status, int *error)
+{
+	struct nbd_part *part = context;
+	size_t start = (size_t)((const uint8_t *)data - part->buf);
+
+	(void)offset;
+	(void)error;
+	if (status == LIBNBD_READ_ERROR)
+		return 0;
+	clear_gap(part, start);
+	if (part->n_set < start + len)
+		part->n_set = start + len;
+	return 0;
+}
+
 /* Called by libnbd, with the lock: from notify, or when a part is sent. */
 static int ended(void *context, int *error)
 {
-	struct nbd_flight *flight = context;
+	struct nbd_part *part = context;
+	struct nbd_flight *flight = part->flight;
 
+	if (part->buf != NULL)
+		clear_gap(part, part->len);
+	part->flight = NULL;
 	/* The connection's end has several numbers: as QEMU, say EIO. */
 	if (*error != 0 && flight->result == 0)
 		flight->result = *error == ENOTCONN ? -EIO : -*error;
@@ -68,11 +108,22 @@ static int ended(void *context, int *error)
 	return 1; /* libnbd forgets it */
 }
 
-static int send_part(struct nbd_link *link, struct nbd_flight *flight,
+static struct nbd_part *find_free(struct nbd_flight *flight)
+{
+	unsigned i = 0;
+
+	while (flight->parts[i].flight != NULL)
+		i++;
+	return &flight->parts[i];
+}
+
+static int send_part(struct nbd_link *link, struct nbd_part *part,
 		     const struct nbd_request *r, uint64_t done, uint64_t len)
 {
+	const nbd_chunk_callback chunk = { .callback = came,
+					   .user_data = part };
 	const nbd_completion_callback end = { .callback = ended,
-					      .user_data = flight };
+					      .user_data = part };
 	uint8_t *buf = r->buf != NULL ? r->buf + done : NULL;
 	struct nbd_handle *nbd = link->nbd;
 	uint64_t offset = r->offset + done;
@@ -80,8 +131,8 @@ static int send_part(struct nbd_link *link, struct nbd_flight *flight,
 
 	switch (r->operation) {
 	case NBD_READ:
-		cookie = libnbd->nbd_aio_pread(nbd, buf, len, offset, end,
-					       r->flags);
+		cookie = libnbd->nbd_aio_pread_structured(nbd, buf, len, offset,
+							  chunk, end, r->flags);
 		break;
 	case NBD_WRITE:
 		cookie = libnbd->nbd_aio_pwrite(nbd, buf, len, offset, end,
@@ -121,15 +172,20 @@ static void submit(struct nbd_link *link, struct nbd_flight *flight,
 		   const struct nbd_request *request, uint64_t done,
 		   uint64_t len)
 {
+	struct nbd_part *part = find_free(flight);
 	int rc;
 
 	if (is_over(link)) {
 		flight->result = -EIO;
 		return;
 	}
+	*part = (struct nbd_part){ .flight = flight, .len = len };
+	if (request->operation == NBD_READ)
+		part->buf = request->buf + done;
 	flight->n_pending++;
-	rc = send_part(link, flight, request, done, len);
+	rc = send_part(link, part, request, done, len);
 	if (rc < 0) {
+		part->flight = NULL;
 		flight->n_pending--;
 		flight->result = is_over(link) ? -EIO : last_error();
 		return;
@@ -294,7 +350,8 @@ static int connect_to(struct nbd_link *link, const char *uri,
 	struct nbd_handle *nbd = link->nbd;
 
 	/* The user names the files of keys and certificates, too. */
-	if (libnbd->nbd_set_uri_allow_local_file(nbd, true) < 0 ||
+	if (libnbd->nbd_set_pread_initialize(nbd, false) < 0 ||
+	    libnbd->nbd_set_uri_allow_local_file(nbd, true) < 0 ||
 	    libnbd->nbd_add_meta_context(nbd, context) < 0 ||
 	    libnbd->nbd_aio_connect_uri(nbd, uri) < 0)
 		return last_error();

@@ -51,7 +51,7 @@ struct error;
 	X(nbd_aio_is_ready) \
 	X(nbd_aio_notify_read) \
 	X(nbd_aio_notify_write) \
-	X(nbd_aio_pread) \
+	X(nbd_aio_pread_structured) \
 	X(nbd_aio_pwrite) \
 	X(nbd_aio_trim) \
 	X(nbd_aio_zero) \
@@ -71,6 +71,7 @@ struct error;
 	X(nbd_poll) \
 	X(nbd_set_debug) \
 	X(nbd_set_debug_callback) \
+	X(nbd_set_pread_initialize) \
 	X(nbd_set_uri_allow_local_file)
 
 #define LIBNETTLE_FUNCTIONS(X) \

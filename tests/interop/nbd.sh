@@ -426,6 +426,20 @@ test_garbage() {
 	rm sock
 }
 
+# Memory that no data has come to is not told to whoever reads the copy. One
+# worker reads to where the data of before has been.
+test_data_left_out() {
+	rm -f sock
+	start bad "$top/tests/support/nbd_bad.py" "$dir/sock" twice
+	wait_socket "$dir/sock"
+	silent convert -m 1 -f raw -O raw "$uri" b.raw
+	assertEquals 'sent' 3145728 "$(head -c 3145728 b.raw | tr -dc x | wc -c)"
+	assertEquals 'left out' 524288 \
+		"$(tail -c 1048576 b.raw | tr -d '\0' | wc -c)"
+	kill9 bad
+	rm sock
+}
+
 # The most requests of KIND that were with the server at once.
 most() { # KIND
 	awk -v kind="$1" '
