@@ -66,6 +66,40 @@ END
 	same info --image-opts 'driver=raw,offset=512,file.filename=ä"\.raw'
 }
 
+# It goes round the page cache or not at all; other kinds do not mind.
+test_native_aio() {
+	for aio in native io_uring threads foo ''; do
+		for direct in '' ,cache.direct=on ,file.cache.direct=on \
+			,file.cache.direct=off; do
+			same info --image-opts \
+				driver=raw,file.driver=file,file.filename=r.raw,file.aio=$aio$direct
+		done
+	done
+	same info --image-opts driver=file,filename=r.raw,aio=native
+	same info --image-opts driver=file,filename=none.raw,aio=native
+	same info 'json:{"file": {"driver": "file", "filename": "a.qcow2", "aio": "native"}}'
+	over=driver=qcow2,file.driver=blkdebug,file.image.driver=file
+	over=$over,file.image.filename=a.qcow2,file.image.aio=native
+	same info --image-opts $over
+	same info --image-opts $over,file.image.cache.direct=on
+	same info --image-opts \
+		driver=qcow2,file.filename=b.qcow2,file.aio=native,cache.direct=on
+	same compare --image-opts \
+		driver=qcow2,file.filename=b.qcow2,backing.file.filename=a.qcow2,backing.file.aio=native \
+		driver=qcow2,file.filename=a.qcow2
+	quorum=driver=quorum,vote-threshold=1,children.0.filename=r.raw
+	quorum=$quorum,children.0.driver=file,children.0.aio=native
+	same info --image-opts $quorum
+	same info --image-opts $quorum,children.0.cache.direct=on
+	same bench -c 1 -n -f raw r.raw
+	same bench -c 1 -n -f raw none.raw
+	assertTrue 'no file' 'img bench -c 1 -n -f raw null-co:// >/dev/null'
+	same convert -O raw -T none --image-opts \
+		driver=raw,file.filename=r.raw,file.aio=native o.raw
+	same convert -O raw --image-opts \
+		driver=raw,file.filename=r.raw,file.aio=native o.raw
+}
+
 test_windows() {
 	for w in offset=512,size=1000 offset=100 offset=1M offset=2M size=2M \
 		offset=512,size=1M size=0 offset=abc offset=-1 size= \

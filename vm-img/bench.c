@@ -50,7 +50,7 @@ struct request {
 	const char *path, *format;
 	uint64_t count, depth, offset, buffer_len, step, pattern;
 	uint64_t flush_interval;
-	bool is_write, has_no_drain, is_native;
+	bool is_write, has_no_drain;
 	unsigned flags;
 };
 
@@ -267,13 +267,6 @@ static int run_request(const struct request *r)
 		report_error("Flush interval can't be smaller than depth");
 		return EXIT_FAILURE;
 	}
-	if (r->is_native && !(r->flags & IMAGE_DIRECT)) {
-		report_error("Could not open '%s': aio=native was specified, "
-			     "but it requires cache.direct=on, which was not "
-			     "specified.",
-			     r->path);
-		return EXIT_FAILURE;
-	}
 	image = open_or_report(r->path, r->format,
 			       r->is_write ? r->flags
 					   : r->flags | IMAGE_READ_ONLY);
@@ -313,12 +306,15 @@ static int take_cache(struct request *r, const char *mode)
 
 static int take_aio(struct request *r, const char *name)
 {
-	r->is_native = strcmp(name, "native") == 0;
-	if (r->is_native || strcmp(name, "threads") == 0 ||
-	    strcmp(name, "io_uring") == 0)
-		return 0;
-	report_error("Invalid aio option: %s", name);
-	return -EINVAL;
+	r->flags &= ~(unsigned)IMAGE_NATIVE_AIO;
+	if (strcmp(name, "native") == 0) {
+		r->flags |= IMAGE_NATIVE_AIO;
+	} else if (strcmp(name, "threads") != 0 &&
+		   strcmp(name, "io_uring") != 0) {
+		report_error("Invalid aio option: %s", name);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 static int take_value(struct request *r, int id, const char *value)
@@ -359,7 +355,8 @@ static bool take_flag(struct request *r, int id)
 {
 	switch (id) {
 	case 'n':
-		return r->is_native = true;
+		r->flags |= IMAGE_NATIVE_AIO;
+		return true;
 	case OPTION_NO_DRAIN:
 		return r->has_no_drain = true;
 	case 'q':

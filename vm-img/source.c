@@ -28,7 +28,6 @@ static int take_flags(struct keys *keys, struct source *source,
 	} flags[] = {
 		{ "", "read-only", IMAGE_READ_ONLY },
 		{ "", "cache.direct", IMAGE_DIRECT },
-		{ "file.", "cache.direct", IMAGE_DIRECT },
 		{ "", "force-share", IMAGE_FORCE_SHARE },
 		{ "file.", "force-share", IMAGE_FORCE_SHARE },
 	};

@@ -78,7 +78,7 @@ int source_take_how(struct keys *keys, const char *prefix, struct error *err)
 }
 
 int source_take_how_of_file(struct keys *keys, const char *prefix,
-			    struct error *err)
+			    unsigned *flags, struct error *err)
 {
 	static const char *const switches[] = { "drop-cache",
 						"x-check-cache-dropped", NULL };
@@ -94,5 +94,7 @@ int source_take_how_of_file(struct keys *keys, const char *prefix,
 		rc = image_number_parse("aio-max-batch", batch, &number, err);
 	if (rc == 0 && aio != NULL && !is_listed(aio, kinds))
 		rc = refuse_value(aio, err);
+	if (aio != NULL && strcmp(aio, "native") == 0)
+		*flags |= IMAGE_NATIVE_AIO;
 	return rc;
 }

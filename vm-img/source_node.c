@@ -190,7 +190,7 @@ static int read_file(struct source_reader *r, const char *prefix,
 		return error_set(err, -EINVAL,
 				 "The 'file' block driver requires a file "
 				 "name");
-	rc = source_take_how_of_file(r->keys, prefix, err);
+	rc = source_take_how_of_file(r->keys, prefix, &r->source->flags, err);
 	if (rc == 0)
 		rc = take_locking(r, prefix, err);
 	if (rc == 0)
@@ -360,6 +360,21 @@ static int add_node(struct source_reader *r, const char *prefix,
 	return 0;
 }
 
+/* What is above the file cannot be asked for another way to it than that. */
+static int take_how(struct source_reader *r, const char *prefix,
+		    struct error *err)
+{
+	bool is_direct = false;
+	int rc = source_take_how(r->keys, prefix, err);
+
+	if (rc == 0)
+		rc = keys_take_bool_of(r->keys, prefix, "cache.direct",
+				       &is_direct, err);
+	if (is_direct)
+		r->source->flags |= IMAGE_DIRECT;
+	return rc;
+}
+
 int source_read_node(struct source_reader *r, const char *prefix,
 		     const char *driver, struct source_name *name,
 		     struct error *err)
@@ -369,7 +384,7 @@ int source_read_node(struct source_reader *r, const char *prefix,
 	if (rc == 0)
 		rc = add_node(r, prefix, driver, err);
 	if (rc == 0)
-		rc = source_take_how(r->keys, prefix, err);
+		rc = take_how(r, prefix, err);
 	if (rc < 0)
 		return rc;
 	name->is_protocol = is_protocol(driver);

@@ -80,12 +80,13 @@ int source_read_header(struct source_reader *r, struct error *err);
 /*
  * What says of a node whose options begin with prefix, or of a file, how work
  * is to be done: -EINVAL for a value that is none. source_how_names are the
- * former. source_how.c
+ * former. What makes a difference, of a file, is added to flags, which are enum
+ * image_open_flags. source_how.c
  */
 extern const char *const source_how_names[SOURCE_N_HOW];
 int source_take_how(struct keys *keys, const char *prefix, struct error *err);
 int source_take_how_of_file(struct keys *keys, const char *prefix,
-			    struct error *err);
+			    unsigned *flags, struct error *err);
 /* Options that nobody took. */
 int source_refuse_left(const struct source_reader *r, struct error *err);
 

@@ -192,7 +192,8 @@ static int open_under(struct image *image,
 		return rc;
 	under.format = image->backing_format;
 	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NO_LOCK |
-				   IMAGE_NBD | IMAGE_BLKDEBUG | IMAGE_RESIZE);
+				   IMAGE_NBD | IMAGE_BLKDEBUG | IMAGE_RESIZE |
+				   IMAGE_NATIVE_AIO);
 	under.flags |= IMAGE_READ_ONLY;
 	/* As in QEMU: who bears writes bears another size as well. */
 	if (!(under.flags & IMAGE_UNSHARED_WRITE))

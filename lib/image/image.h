@@ -69,6 +69,10 @@ enum image_open_flags {
 	/* Open no file that the image names in another folder (info): what is
 	 * in there cannot be read. */
 	IMAGE_ALONE = 1 << 14,
+	/* The user asks for Linux's own asynchronous I/O, which works without
+	 * the page cache alone: a file of this host is -EINVAL without
+	 * IMAGE_DIRECT. It makes no other difference. */
+	IMAGE_NATIVE_AIO = 1 << 15,
 };
 
 /* QEMU's null-co and null-aio: no file, but a size; writes are forgotten. */
@@ -89,8 +93,8 @@ struct image_under {
 	const char *path; /* the caller's own, so no policy is asked; NULL: the
 			     name in the image */
 	const char *format; /* NULL: as the image says */
-	/* IMAGE_DIRECT, _FORCE_SHARE, _NO_BACKING, _NO_LOCK; of a path, _NBD and
-	 * _BLKDEBUG. */
+	/* IMAGE_DIRECT, _FORCE_SHARE, _NATIVE_AIO, _NO_BACKING, _NO_LOCK; of a
+	 * path, _NBD and _BLKDEBUG. */
 	unsigned flags;
 	const char *key_secret;
 	const struct image_layer *layers;      /* as below */
@@ -118,7 +122,8 @@ enum {
 
 /* QEMU's quorum: several files, each of which is to hold the same. */
 struct image_quorum {
-	/* path, layers, nbd_context, null, quorum, and IMAGE_NO_LOCK. */
+	/* path, layers, nbd_context, null, quorum; of the flags IMAGE_DIRECT,
+	 * _NATIVE_AIO and _NO_LOCK. */
 	struct image_under children[IMAGE_QUORUM_MAX];
 	unsigned n;
 	unsigned threshold; /* so many must agree: 1 to n */

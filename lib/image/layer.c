@@ -1,18 +1,37 @@
 /* SPDX-License-Identifier: ISC */
 #include "lib/image/layer.h"
 
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
 #include "lib/image/blkdebug.h"
 #include "lib/image/file_internal.h"
 #include "lib/image/lock.h"
 #include "lib/image/null.h"
 #include "lib/image/quorum.h"
 
+static int open_file(struct image_file **file, const char *path,
+		     const struct image_open_options *options, unsigned flags,
+		     struct error *err)
+{
+	int rc = image_file_open(file, path, flags, err);
+
+	/* No O_DIRECT here. */
+	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)
+		rc = image_file_open(file, path,
+				     flags & ~(unsigned)IMAGE_FILE_DIRECT, err);
+	if (rc < 0 || flags & IMAGE_FILE_DIRECT || (*file)->fd < 0 ||
+	    !(options->flags & IMAGE_NATIVE_AIO))
+		return rc;
+	image_file_close(steal_ptr(file));
+	return error_set(err, -EINVAL,
+			 "aio=native was specified, but it requires "
+			 "cache.direct=on, which was not specified.");
+}
+
 static int open_lowest(struct image_file **file, const char *path,
 		       const struct image_open_options *options, unsigned flags,
 		       struct error *err)
 {
-	int rc;
-
 	if (options->null != NULL)
 		return null_open(file, path, options->null, flags, err);
 	if (options->quorum != NULL && options->quorum->is_verify)
@@ -22,12 +41,7 @@ static int open_lowest(struct image_file **file, const char *path,
 	if (options->nbd_context != NULL)
 		return image_file_open_nbd(file, path, options->nbd_context,
 					   flags, err);
-	rc = image_file_open(file, path, flags, err);
-	/* No O_DIRECT here. */
-	if (rc == -EINVAL && flags & IMAGE_FILE_DIRECT)
-		rc = image_file_open(file, path,
-				     flags & ~(unsigned)IMAGE_FILE_DIRECT, err);
-	return rc;
+	return open_file(file, path, options, flags, err);
 }
 
 static int put_over(struct image_file **file, const char *path,
@@ -91,6 +105,10 @@ int layer_open_child(struct image_file **child, const struct image_under *how,
 	struct image_open_options under = *options;
 	int rc;
 
+	under.flags &= ~(unsigned)IMAGE_NATIVE_AIO;
+	under.flags |= how->flags & IMAGE_NATIVE_AIO;
+	if (how->flags & IMAGE_DIRECT)
+		flags |= IMAGE_FILE_DIRECT;
 	under.format = NULL;
 	under.data_file = NULL;
 	under.header_path = NULL;

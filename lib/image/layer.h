@@ -67,7 +67,8 @@ int layer_open(struct image_file **file, const char *path,
 	       struct error *err);
 
 /* Another file that stands beside such a one, with locks of its own; how has no
- * more than a path and what is in its place or over it, and IMAGE_NO_LOCK. */
+ * more than a path and what is in its place or over it, and the flags that one
+ * of image_quorum's children can have. */
 int layer_open_child(struct image_file **child, const struct image_under *how,
 		     const struct image_open_options *options, unsigned flags,
 		     struct error *err);
