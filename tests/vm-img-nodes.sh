@@ -337,6 +337,54 @@ test_cache_sizes() {
 	done
 }
 
+# Of version 2, and of images that are encrypted in another way or not at all.
+test_what_an_image_cannot_have() {
+	secret='--object secret,id=s,data=x'
+	key=encrypt.key-secret=s
+	qemu-img create -q -f qcow2 -o compat=0.10 v2.qcow2 1M
+	qemu-img create -q -f qcow o.qcow 1M
+	# shellcheck disable=SC2086 # words
+	qemu-img create -q $secret -f qcow -o encrypt.format=aes,$key e.qcow 1M
+	# shellcheck disable=SC2086 # words
+	qemu-img create -q $secret -f qcow2 -o encrypt.format=aes,$key \
+		aes.qcow2 1M
+	# shellcheck disable=SC2086 # words
+	qemu-img create -q $secret -f qcow2 \
+		-o encrypt.format=luks,encrypt.iter-time=10,$key luks.qcow2 1M
+	for image in a.qcow2 v2.qcow2; do
+		for lazy in on off; do
+			same map --image-opts \
+				lazy-refcounts=$lazy,file.filename=$image
+			same snapshot -c s --image-opts \
+				driver=qcow2,lazy-refcounts=$lazy,file.filename=$image
+		done
+		same map --image-opts driver=qcow2,encrypt.format=luks,file.filename=$image
+	done
+	for image in aes.qcow2 luks.qcow2 e.qcow o.qcow; do
+		for format in aes luks foo; do
+			# shellcheck disable=SC2086 # words
+			same info $secret --image-opts \
+				driver=${image##*.},encrypt.format=$format,$key,file.filename=$image
+		done
+	done
+}
+
+# What one format has another one has not.
+test_options_of_other_formats() {
+	qemu-img create -q -f vdi o.vdi 1M
+	for o in lazy-refcounts=on cache-size=1M overlap-check=all \
+		overlap-check.template=all encrypt.format=luks \
+		encrypt.key-secret=s cache-clean-interval=1; do
+		same map --image-opts driver=vdi,file.filename=o.vdi,$o
+		same map --image-opts file.filename=o.vdi,$o
+		same map --image-opts driver=raw,file.filename=r.raw,$o
+		same map --image-opts file.filename=r.raw,$o
+	done
+	for template in none all foo; do
+		same map --image-opts driver=qcow2,overlap-check=all,overlap-check.template=$template,file.filename=a.qcow2
+	done
+}
+
 # How to work with any node.
 test_values_without_effect() {
 	qemu-img create -q -f qcow2 o.qcow2 1M

@@ -51,6 +51,7 @@ vm-img_SRCS := \
 	vm-img/source.c \
 	vm-img/source_blkdebug.c \
 	vm-img/source_filter.c \
+	vm-img/source_finish.c \
 	vm-img/source_how.c \
 	vm-img/source_name.c \
 	vm-img/source_nbd.c \

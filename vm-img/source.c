@@ -17,7 +17,6 @@
 #include <string.h>
 
 #define JSON_PREFIX "json:"
-#define VPC_SIZE "force_size_calc"
 
 static int take_flags(struct keys *keys, struct source *source,
 		      struct error *err)
@@ -85,32 +84,55 @@ static int take_backing(struct keys *keys, struct source *source,
 		      : 0;
 }
 
+/* The driver may have to be found out yet. */
+static bool may_be(const char *driver, const char *format)
+{
+	return driver == NULL || strcmp(driver, format) == 0;
+}
+
+/* luks has its own name for it, and is never found out so. */
+static int take_encryption(struct keys *keys, const char *driver,
+			   struct source *source)
+{
+	const char *secret = NULL, *format = NULL;
+
+	if (driver != NULL && strcmp(driver, "luks") == 0) {
+		secret = keys_take(keys, "key-secret");
+	} else if (may_be(driver, "qcow2") || may_be(driver, "qcow")) {
+		secret = keys_take(keys, "encrypt.key-secret");
+		format = keys_take(keys, "encrypt.format");
+	}
+	if (secret != NULL && text_replace(&source->key_secret, secret) < 0)
+		return -ENOMEM;
+	return format != NULL ? text_replace(&source->encrypt_format, format)
+			      : 0;
+}
+
 static int take_format(struct source_reader *r, const char *driver,
 		       struct error *err)
 {
 	bool is_luks = driver != NULL && strcmp(driver, "luks") == 0;
 	struct source *source = r->source;
 	struct keys *keys = r->keys;
-	const char *secret, *vpc_size = NULL;
+	const char *vpc_size = NULL;
 	int rc = source_read_top(r, driver, &source->name, err);
 
 	if (rc == 0)
 		rc = take_backing(keys, source, err);
-	if (rc == 0 && (driver == NULL || strcmp(driver, "qcow2") == 0))
+	if (rc == 0 && may_be(driver, "qcow2"))
 		rc = source_read_data_file(r, err);
 	if (rc == 0 && is_luks)
 		rc = source_read_header(r, err);
-	if (rc == 0 && (driver == NULL || strcmp(driver, "vpc") == 0))
-		vpc_size = keys_take(keys, VPC_SIZE);
+	if (rc == 0 && may_be(driver, "vpc"))
+		vpc_size = keys_take(keys, "force_size_calc");
 	if (vpc_size != NULL)
 		rc = text_replace(&source->vpc_size, vpc_size);
-	if (rc == 0)
+	if (rc == 0 && may_be(driver, "qcow2"))
 		rc = source_take_qcow2(keys, source, err);
+	if (rc == 0)
+		rc = take_encryption(keys, driver, source);
 	if (rc < 0)
 		return rc;
-	secret = keys_take(keys, is_luks ? "key-secret" : "encrypt.key-secret");
-	if (secret != NULL && text_replace(&source->key_secret, secret) < 0)
-		return -ENOMEM;
 	return driver != NULL ? text_replace(&source->format, driver) : 0;
 }
 
@@ -437,33 +459,6 @@ static void pop_all(struct source *source)
 	}
 }
 
-int source_finish(struct source *source, struct image *image, struct error *err)
-{
-	const char *format = image_format_name(image), *unknown;
-	_cleanup_free_ char *shown = NULL;
-
-	unknown = source->unknown;
-	if (source->has_no_driver && source->data_file != NULL &&
-	    strcmp(format, "qcow2") != 0)
-		unknown = "data-file.filename";
-	if (source->vpc_size != NULL && strcmp(format, "vpc") != 0)
-		unknown = VPC_SIZE;
-	if (unknown != NULL)
-		return error_set(err, -EINVAL,
-				 "Block format '%s' does not support the "
-				 "option '%s'",
-				 format, unknown);
-	if (strcmp(format, "qcow2") == 0 &&
-	    source_check_qcow2(source, image, err) < 0)
-		return -EINVAL;
-	if (!source->has_name)
-		return 0;
-	if (source->has_no_driver)
-		source_name_add(&source->name, "driver", format);
-	shown = source_name_show(&source->name);
-	return shown != NULL ? image_set_name(image, shown) : -ENOMEM;
-}
-
 void source_deinit(struct source *source)
 {
 	free(source->path);
@@ -471,6 +466,8 @@ void source_deinit(struct source *source)
 	free(source->key_secret);
 	free(source->header_path);
 	free(source->vpc_size);
+	free(source->qcow2_option);
+	free(source->encrypt_format);
 	free(source->nbd_context);
 	free(source->unknown);
 	free(source->null);

@@ -39,6 +39,8 @@ struct source {
 	char *path, *format, *key_secret, *header_path;
 	char *nbd_context;
 	char *vpc_size;
+	char *qcow2_option;   /* the first of those that qcow2 alone has */
+	char *encrypt_format; /* what the image is to be encrypted by */
 	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;
 	struct source_quorum *quorum;
@@ -50,7 +52,7 @@ struct source {
 	char *unknown;	      /* an option that the format ought to know */
 	bool is_share_denied; /* "force-share=off" */
 	uint64_t l2_cache_entry;
-	bool has_l2_cache_entry;
+	bool has_l2_cache_entry, has_lazy_refcounts;
 	unsigned flags;	       /* enum image_open_flags, to be added */
 	bool is_backing_empty; /* "backing=", which QEMU warns of */
 	bool is_inside;	       /* an image: not the user's own word */
@@ -85,11 +87,11 @@ int source_take_blkdebug(struct keys *keys, const char *prefix,
 bool source_is_null(const char *driver);
 int source_take_null(struct keys *keys, const char *prefix, const char *driver,
 		     struct source *source, struct error *err);
-/* Those of qcow2 that change nothing here, and whether an image can have what
- * they say. source_qcow2.c */
+/* Those of qcow2 alone, which change nothing here, and whether an image can have
+ * what they say. source_qcow2.c */
 int source_take_qcow2(struct keys *keys, struct source *source,
 		      struct error *err);
-int source_check_qcow2(const struct source *source, const struct image *image,
+int source_check_qcow2(const struct source *source, struct image *image,
 		       struct error *err);
 /* An NBD export's options, whose names begin with prefix. plain, to be freed,
  * becomes its URI without what is between the server and us. source_nbd.c */
@@ -107,7 +109,8 @@ struct source_layer *source_push(struct source *source,
 const struct image_quorum *source_quorum(const struct source *source);
 const struct image_layer *source_layers(const struct source *source);
 const struct image_under *source_data_file(const struct source *source);
-/* What was opened: its name, and whether it is what the options are for. */
+/* What was opened: its name, and whether it is what the options are for.
+ * source_finish.c */
 int source_finish(struct source *source, struct image *image,
 		  struct error *err);
 /* As source lives. */

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What was opened by options, and perhaps found to be of some format then: are
+ * they for that, and what is it called?
+ */
+#include "vm-img/source.h"
+
+#include "lib/base/cleanup.h"
+#include "lib/base/error.h"
+#include "lib/image/image.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* An option that is not for the format that was found; NULL: all of them are. */
+static const char *find_unknown(const struct source *source, const char *format)
+{
+	bool is_qcow2 = strcmp(format, "qcow2") == 0;
+	bool is_crypt = is_qcow2 || strcmp(format, "qcow") == 0 ||
+			strcmp(format, "luks") == 0;
+
+	if (source->vpc_size != NULL && strcmp(format, "vpc") != 0)
+		return "force_size_calc";
+	if (source->has_no_driver && source->data_file != NULL && !is_qcow2)
+		return "data-file.filename";
+	if (source->has_no_driver && source->qcow2_option != NULL && !is_qcow2)
+		return source->qcow2_option;
+	if (source->encrypt_format != NULL && !is_crypt)
+		return "encrypt.format";
+	if (source->has_no_driver && source->key_secret != NULL && !is_crypt)
+		return "encrypt.key-secret";
+	return source->unknown;
+}
+
+/* The image's own word counts: this one can be wrong, and no more. */
+static int check_encryption(const char *format, struct image *image,
+			    struct error *err)
+{
+	struct image_info info;
+	const char *own;
+	int rc = format == NULL ? 0 : image_get_info(image, &info, err);
+
+	if (format == NULL || rc < 0)
+		return rc;
+	if (!info.is_encrypted)
+		return error_set(err, -EINVAL,
+				 "No encryption in image header, but options "
+				 "specified format '%s'",
+				 format);
+	/* qcow v1 has one way of it, and says no more. */
+	own = info.encryption != NULL ? info.encryption->format : "aes";
+	if (strcmp(own, format) == 0)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "Header reported '%s' encryption format but options "
+			 "specify '%s'",
+			 own, format);
+}
+
+int source_finish(struct source *source, struct image *image, struct error *err)
+{
+	const char *format = image_format_name(image);
+	const char *unknown = find_unknown(source, format);
+	_cleanup_free_ char *shown = NULL;
+
+	if (unknown != NULL)
+		return error_set(err, -EINVAL,
+				 "Block format '%s' does not support the "
+				 "option '%s'",
+				 format, unknown);
+	if (strcmp(format, "qcow2") == 0 &&
+	    source_check_qcow2(source, image, err) < 0)
+		return -EINVAL;
+	if (check_encryption(source->encrypt_format, image, err) < 0)
+		return -EINVAL;
+	if (!source->has_name)
+		return 0;
+	if (source->has_no_driver)
+		source_name_add(&source->name, "driver", format);
+	shown = source_name_show(&source->name);
+	return shown != NULL ? image_set_name(image, shown) : -ENOMEM;
+}
