@@ -24,6 +24,29 @@ qemu-img create -f vhdx -o subformat=foo x 1M
 EOF
 }
 
+# Differencing images are ours alone; all else about them is as it is there.
+test_no_backing_file() {
+	for format in vpc vhdx vdi parallels luks raw; do
+		compare_lines <<EOF
+qemu-img create -q -f raw in.raw 1M
+qemu-img create -f $format -F raw t.img 1M
+qemu-img create -f $format -F raw t.img
+qemu-img create -f $format -F foo t.img 1M
+qemu-img create -f $format -F '' t.img 1M
+qemu-img create -f $format -u -F raw t.img 1M
+qemu-img create -f $format -b in.raw -F raw t.img
+qemu-img create -f $format -u -b in.raw -F qcow2 t.img 1M
+qemu-img create -f $format -b '' t.img 1M
+qemu-img create -f $format -b '' -F raw t.img 1M
+qemu-img create -f $format -o backing_fmt=raw t.img 1M
+qemu-img create -f $format -o backing_file=in.raw,backing_fmt=raw t.img
+qemu-img convert -O $format -F raw in.raw t.img
+qemu-img convert -O $format -B in.raw -F raw in.raw t.img
+qemu-img convert -O $format -o backing_fmt=raw in.raw t.img
+EOF
+	done
+}
+
 # Two sizes are in the footer.
 test_vpc_size() {
 	compare_lines <<'EOF'

@@ -215,14 +215,46 @@ int format_options_check_or_report(struct format_options *options,
 	return rc;
 }
 
+/*
+ * May name, of format name_format, stand under an image? Differencing images
+ * are not QEMU's: what none of them can have is refused as if they were not
+ * ours either.
+ */
+static bool may_have_backing(const char *format, const char *name,
+			     const char *name_format)
+{
+	const struct image_option_spec *spec =
+		find_spec(image_create_specs(format), "backing_file");
+
+	if ((name == NULL && name_format == NULL) ||
+	    (spec != NULL && spec->help != NULL))
+		return true;
+	return spec != NULL && name != NULL && *name != '\0' &&
+	       (name_format == NULL || strcmp(name_format, format) == 0);
+}
+
+/* The same of what -o says. */
+static int check_backing_options(const struct format_options *options,
+				 const char *format, struct error *err)
+{
+	const char *name = format_options_get(options, "backing_file");
+
+	if (may_have_backing(format, name,
+			     format_options_get(options, "backing_fmt")))
+		return 0;
+	return error_set(err, -EINVAL, "Invalid parameter '%s'",
+			 name != NULL ? "backing_file" : "backing_fmt");
+}
+
 int format_options_set_backing(struct format_options *options,
 			       const char *format, const char *name,
 			       const char *name_format, struct error *err)
 {
-	int rc = 0;
+	int rc = check_backing_options(options, format, err);
 
-	if ((name != NULL || name_format != NULL) &&
-	    find_spec(image_create_specs(format), "backing_file") == NULL)
+	if (rc < 0)
+		return rc;
+	if (!may_have_backing(format, name, name_format))
 		return error_set(err, -ENOTSUP,
 				 "Backing file %snot supported for file format "
 				 "'%s'",

@@ -44,7 +44,8 @@ int format_options_check_or_report(struct format_options *options,
 				   const struct image_option_spec *specs);
 
 /* -b and -F, each of which may be NULL: stronger than the same with -o.
- * -ENOTSUP: the format (which can be created) has no backing files. */
+ * -ENOTSUP: the format (which can be created) has no backing files, or none of
+ * that other format; -EINVAL: and -o wants one. */
 int format_options_set_backing(struct format_options *options,
 			       const char *format, const char *name,
 			       const char *name_format, struct error *err);

@@ -249,7 +249,7 @@ backing file, $(vm-img info --output=json base.img |
 		assertFalse 'nothing is left' '[ -e a.img ]'
 	done
 	qemu-img create -q -f qcow2 other.img 9M
-	refused "a.img: The parent of a 'vhdx' image cannot be of format 'qcow2'" \
+	refused "a.img: Backing file not supported for file format 'vhdx'" \
 		create -q -f vhdx -b other.img -F qcow2 a.img
 	assertContains "$(vm-img commit -f vhdx base.img 2>&1)" \
 		'does not have a backing file'
