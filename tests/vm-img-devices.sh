@@ -51,6 +51,27 @@ test_new_ones() {
 	EOF
 }
 
+# A FIFO would have qemu-img wait.
+test_names_of_devices() {
+	mkdir theirs/folder ours/folder
+	compare_lines <<-'EOF'
+		for d in host_device host_cdrom; do for f in r none /dev/zero folder; do qemu-img info --image-opts driver=$d,filename=$f; qemu-img info --image-opts driver=raw,file.driver=$d,file.filename=$f; qemu-img info $d:$f; qemu-img info -U -f raw $d:$f; done; done
+		for d in host_device host_cdrom; do for f in r none /dev/null; do qemu-img info -f $d $f; qemu-img info --output=json -f host_device $f; qemu-img info --output=json host_device:$f; done; done
+		for d in host_device host_cdrom; do qemu-img info $d:; qemu-img info --image-opts driver=$d; qemu-img info --image-opts driver=$d,filename=/dev/zero,foo=1; qemu-img create -f $d -o help; qemu-img create -f raw -o help $d:x; done
+		for n in x r; do qemu-img create -f raw host_device:$n 1M; qemu-img create -f qcow2 host_cdrom:$n 1M; qemu-img convert -O raw r host_device:$n; qemu-img create -f host_cdrom $n 1M; done
+		qemu-img create -f raw host_device:/dev/null 1M
+		qemu-img create -f raw host_device:/dev/null 0
+		qemu-img convert -n -O raw host_device:r x
+		qemu-img convert -f raw -O raw file:r file:y
+		qemu-img info file:/dev/zero
+		qemu-img convert -O raw file:/dev/null x
+		qemu-img map -f raw host_device:/dev/zero
+		qemu-img compare host_device:/dev/null empty
+		qemu-img dd if=host_device:/dev/null of=z
+		ls
+	EOF
+}
+
 test_exports() {
 	serve 1M
 	for option in preallocation=off preallocation=full preallocation=foo \

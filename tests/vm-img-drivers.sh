@@ -239,7 +239,7 @@ test_blkverify_finds_what_differs() {
 
 # What is for machines that run, or reads no image.
 test_refused_by_name() {
-	for driver in copy-before-write host_cdrom nvme replication \
+	for driver in copy-before-write nvme replication \
 		snapshot-access vvfat; do
 		refused "Could not open 'driver=$driver,file.driver=file,file.filename=in.raw': Driver '$driver' is not supported" \
 			info --image-opts \

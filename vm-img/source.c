@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define JSON_PREFIX "json:"
 
@@ -268,12 +269,31 @@ static int parse_json(struct keys *keys, const char *text, struct error *err)
 		      : error_set(err, -EINVAL, "Invalid JSON object given");
 }
 
+/* "host_device:PATH" and "file:PATH": what is after the colon, and by which
+ * driver; else NULL. */
+static const char *skip_driver(const char *name, const char **driver)
+{
+	static const char *const drivers[] = { "file", "host_device",
+					       "host_cdrom" };
+
+	for (unsigned i = 0; i < array_size(drivers); i++) {
+		size_t len = strlen(drivers[i]);
+
+		if (strncmp(name, drivers[i], len) != 0 || name[len] != ':')
+			continue;
+		*driver = drivers[i];
+		return name + len + 1;
+	}
+	return NULL;
+}
+
 static int check_protocol(const char *name, struct error *err)
 {
 	size_t n = strcspn(name, ":/");
+	const char *driver;
 
 	if (name[n] != ':' || source_is_nbd(name) || image_name_is_null(name) ||
-	    blkdebug_is_name(name) || image_plain_path(name) != name)
+	    blkdebug_is_name(name) || skip_driver(name, &driver) != NULL)
 		return 0;
 	return error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)n, name);
 }
@@ -315,13 +335,35 @@ static int check_backing_format(const struct image_create_options *create,
 			 format);
 }
 
+/* A device that is named as such must be there. */
+static int check_device(const char *path, const char *driver, struct error *err)
+{
+	int rc = 0;
+
+	if (access(path, F_OK) < 0)
+		rc = error_set_errno(err, -errno, "Could not open '%s'", path);
+	if (rc == 0)
+		rc = source_check_file(path, driver, err);
+	return rc == 0 ? 0
+		       : error_prefix(err, rc,
+				      "Protocol driver '%s' does not support "
+				      "image creation, and opening the image "
+				      "failed",
+				      driver);
+}
+
 int source_create(const char *name, const struct image_create_options *options,
 		  struct error *err)
 {
 	struct image_create_options create = *options;
 	_cleanup_free_ char *uri = NULL;
+	const char *driver, *path = skip_driver(name, &driver);
 	int rc = check_backing_format(options, err);
 
+	if (rc == 0 && path != NULL && strcmp(driver, "file") != 0) {
+		name = path;
+		rc = check_device(path, driver, err);
+	}
 	if (rc < 0)
 		return rc;
 	create.protocol = protocols_policy;
@@ -337,7 +379,7 @@ int source_create(const char *name, const struct image_create_options *options,
 
 static int take_name(struct source *source, const char *name, struct error *err)
 {
-	const char *plain;
+	const char *plain, *driver = NULL;
 	int rc;
 
 	if (source_is_old_nbd(name))
@@ -345,11 +387,16 @@ static int take_name(struct source *source, const char *name, struct error *err)
 	rc = check_protocol(name, err);
 	if (rc < 0)
 		return rc;
-	plain = image_plain_path(name);
+	plain = skip_driver(name, &driver);
+	if (plain == NULL)
+		plain = name;
 	if (plain[0] == '\0')
 		return error_set(err, -EINVAL,
-				 "The 'file' block driver requires a file "
-				 "name");
+				 "The '%s' block driver requires a file name",
+				 driver != NULL ? driver : "file");
+	rc = source_check_file(plain, driver, err);
+	if (rc < 0)
+		return rc;
 	/* Now it must not look like something else. */
 	if (plain != name && plain[strcspn(plain, ":/")] == ':' &&
 	    asprintf(&source->path, "./%s", plain) >= 0)

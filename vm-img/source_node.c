@@ -29,10 +29,14 @@ static bool is(const char *driver, const char *name)
 	return driver != NULL && strcmp(driver, name) == 0;
 }
 
+static bool is_device(const char *driver)
+{
+	return is(driver, "host_device") || is(driver, "host_cdrom");
+}
+
 static bool is_host_file(const char *driver)
 {
-	return driver == NULL || is(driver, "file") ||
-	       is(driver, "host_device");
+	return driver == NULL || is(driver, "file") || is_device(driver);
 }
 
 static bool is_protocol(const char *driver)
@@ -53,8 +57,8 @@ int source_check_driver(const char *driver, struct error *err)
 {
 	/* QEMU's, for machines that run or what is no image. */
 	static const char *const others[] = {
-		"copy-before-write", "host_cdrom",	"nvme",
-		"replication",	     "snapshot-access", "vvfat",
+		"copy-before-write", "nvme",  "replication",
+		"snapshot-access",   "vvfat",
 	};
 
 	if (driver == NULL || source_driver_is_file(driver) ||
@@ -157,21 +161,20 @@ static int take_locking(struct source_reader *r, const char *prefix,
 	return 0;
 }
 
-/* What cannot be opened is said when it is. */
-static int check_kind(const char *path, const char *driver, struct error *err)
+int source_check_file(const char *path, const char *driver, struct error *err)
 {
 	struct stat st;
-	bool is_device;
+	bool is_found;
 
 	if (driver == NULL || stat(path, &st) < 0)
 		return 0;
-	is_device = image_file_is_device(st.st_mode);
-	if (is(driver, "host_device") && !is_device)
+	is_found = image_file_is_device(st.st_mode);
+	if (is_device(driver) && !is_found)
 		return error_set(err, -EINVAL,
-				 "'host_device' driver requires '%s' to be "
-				 "either a character or block device",
-				 path);
-	if (!is(driver, "host_device") && is_device)
+				 "'%s' driver requires '%s' to be either a "
+				 "character or block device",
+				 driver, path);
+	if (!is_device(driver) && is_found)
 		return error_set(err, -EINVAL,
 				 "'file' driver requires '%s' to be a regular "
 				 "file",
@@ -188,13 +191,13 @@ static int read_file(struct source_reader *r, const char *prefix,
 
 	if (path == NULL)
 		return error_set(err, -EINVAL,
-				 "The 'file' block driver requires a file "
-				 "name");
+				 "The '%s' block driver requires a file name",
+				 driver != NULL ? driver : "file");
 	rc = source_take_how_of_file(r->keys, prefix, &r->source->flags, err);
 	if (rc == 0)
 		rc = take_locking(r, prefix, err);
 	if (rc == 0)
-		rc = check_kind(path, driver, err);
+		rc = source_check_file(path, driver, err);
 	if (rc == 0)
 		rc = text_replace(&r->source->path, path);
 	source_name_add(name, "driver", driver != NULL ? driver : "file");

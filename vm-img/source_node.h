@@ -37,6 +37,9 @@ bool source_driver_is_file(const char *driver);
 
 /* -EINVAL in QEMU's words, as below. */
 int source_check_driver(const char *driver, struct error *err);
+/* What is at path is for that driver of files, or of devices; NULL: both. What
+ * is not there is found out when it is opened. */
+int source_check_file(const char *path, const char *driver, struct error *err);
 /* The node whose options begin with prefix, and all under it. driver NULL: a
  * file. name, which is empty, becomes what it is called. */
 int source_read_node(struct source_reader *r, const char *prefix,

@@ -226,6 +226,7 @@ extern const struct image_format image_format_null_co;
 extern const struct image_format image_format_null_aio;
 extern const struct image_format image_format_file;
 extern const struct image_format image_format_host_device;
+extern const struct image_format image_format_host_cdrom;
 extern const struct image_format image_format_nbd;
 extern const struct image_format image_format_blkdebug;
 extern const struct image_format image_format_throttle;

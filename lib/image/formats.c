@@ -25,6 +25,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_null_aio,
 	&image_format_file,
 	&image_format_host_device,
+	&image_format_host_cdrom,
 	&image_format_nbd,
 	&image_format_blkdebug,
 	&image_format_throttle,
@@ -80,8 +81,7 @@ const char *image_driver_name(unsigned index)
 
 bool image_driver_is_known(const char *name)
 {
-	return image_format_find(name) != NULL ||
-	       strcmp(name, "host_cdrom") == 0;
+	return image_format_find(name) != NULL;
 }
 
 const struct image_format *image_format_find(const char *name)

@@ -358,9 +358,9 @@ static int open_host_device(struct image *image, struct error *err)
 {
 	if (!image->file->is_block_device)
 		return error_set(err, -EINVAL,
-				 "'host_device' driver requires '%s' to be "
-				 "either a character or block device",
-				 image->path);
+				 "'%s' driver requires '%s' to be either a "
+				 "character or block device",
+				 image->format->name, image->path);
 	return raw_open(image, err);
 }
 
@@ -417,16 +417,24 @@ const struct image_format image_format_file = {
 	RAW_OPERATIONS,
 };
 
-const struct image_format image_format_host_device = {
-	.name = "host_device",
-	.probe = probe_nothing,
-	.open = open_host_device,
-	.create = raw_create_on_device,
-	.preallocates = true,
-	.create_specs = file_options_of_device,
-	.resize = raw_resize,
-	RAW_OPERATIONS,
-};
+/* clang-format off */
+#define DEVICE(driver) { \
+	.name = (driver), \
+	.probe = probe_nothing, \
+	.open = open_host_device, \
+	.create = raw_create_on_device, \
+	.preallocates = true, \
+	.create_specs = file_options_of_device, \
+	.resize = raw_resize, \
+	RAW_OPERATIONS, \
+}
+/* clang-format on */
+
+const struct image_format image_format_host_device = DEVICE("host_device");
+
+/* A disc is read as any device is: what QEMU's driver adds is for guests that
+ * take it out. */
+const struct image_format image_format_host_cdrom = DEVICE("host_cdrom");
 
 const struct image_format image_format_nbd = {
 	.name = "nbd",

@@ -141,9 +141,9 @@ int raw_create_on_device(const char *path,
 		error_set_errno(err, -errno, "Could not open '%s'", path);
 	else if (!image_file_is_device(st.st_mode))
 		error_set(err, -EINVAL,
-			  "'host_device' driver requires '%s' to be either a "
-			  "character or block device",
-			  path);
+			  "'%s' driver requires '%s' to be either a character "
+			  "or block device",
+			  options->format, path);
 	else
 		return create(path, IMAGE_FILE_NBD, options, err);
 	return refuse_name(options->format, err);
