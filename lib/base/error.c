@@ -26,6 +26,18 @@ static void append(char *text, size_t size, const char *more)
 	snprintf(text + len, size - len, "%s", more);
 }
 
+/* ": " and the reason. A name that leaves no room for it is cut instead. */
+static void append_reason(char *text, size_t size, const char *reason)
+{
+	static const char cut[] = "...";
+	size_t len = strlen(cut) + strlen(": ") + strlen(reason);
+
+	if (strlen(text) + strlen(": ") + strlen(reason) >= size && len < size)
+		memcpy(text + size - 1 - len, cut, sizeof(cut));
+	append(text, size, ": ");
+	append(text, size, reason);
+}
+
 int error_set_errno(struct error *err, int code, const char *format, ...)
 {
 	va_list args;
@@ -35,8 +47,7 @@ int error_set_errno(struct error *err, int code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(err->text, sizeof(err->text), format, args);
 	va_end(args);
-	append(err->text, sizeof(err->text), ": ");
-	append(err->text, sizeof(err->text), strerror(-code));
+	append_reason(err->text, sizeof(err->text), strerror(-code));
 	return code;
 }
 
@@ -50,8 +61,7 @@ int error_prefix(struct error *err, int code, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(whole.text, sizeof(whole.text), format, args);
 	va_end(args);
-	append(whole.text, sizeof(whole.text), ": ");
-	append(whole.text, sizeof(whole.text), error_text(err, code));
+	append_reason(whole.text, sizeof(whole.text), error_text(err, code));
 	*err = whole;
 	return code;
 }

@@ -25,11 +25,13 @@ struct error {
 int error_set(struct error *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* As error_set(), followed by ": " and strerror(-code). */
+/* As error_set(), followed by ": " and strerror(-code), for which a text that is
+ * too long is cut. */
 int error_set_errno(struct error *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Put a prefix and ": " before a text already set; returns code. */
+/* Put a prefix and ": " before a text already set; returns code. What is too long
+ * is cut from the prefix. */
 int error_prefix(struct error *err, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -56,8 +56,13 @@ static void test_long(void **state)
 	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
 	error_set_errno(&err, -EIO, "%s", text);
 	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+	/* A long name must not hide what is wrong with it. */
+	assert_non_null(strstr(err.text, "xxx...: Input/output error"));
 	error_prefix(&err, -EIO, "%s", text);
 	assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+	error_set(&err, -EIO, "too long");
+	error_prefix(&err, -EIO, "%s", text);
+	assert_non_null(strstr(err.text, "xxx...: too long"));
 }
 
 int main(void)
