@@ -89,6 +89,25 @@ test_usage() {
 	done
 }
 
+# Names that QEMU makes up differ from run to run, after '#block'.
+test_why_it_is_not_added() {
+	qemu-img create -q -f qcow2 -o compat=0.10 v2.qcow2 1M
+	qemu-img create -q -f qcow2 v3.qcow2 1M
+	qemu-img bitmap --add v3.qcow2 old
+	truncate -s 1M in.raw
+	for image in v2.qcow2 v3.qcow2 in.raw; do
+		same bitmap --add --image-opts \
+			"node-name=node,file.filename=$image" old
+		[ $image = in.raw ] || same bitmap --add -g 3 $image old
+	done
+	assertContains "$(img bitmap --add v3.qcow2 "$(printf '%01024d' 0)" 2>&1)" \
+		'Name length exceeds maximum (1023 characters)'
+	assertContains "$(img bitmap --add v2.qcow2 b 2>&1)" \
+		"Can't make bitmap 'b' persistent in '#block"
+	assertContains "$(img bitmap --add -f raw in.raw b 2>&1)" \
+		"Can't store persistent bitmaps to #block"
+}
+
 test_merge_from_another_image() {
 	qemu-img create -q -f qcow2 other 10M
 	qemu-img bitmap --add -g 128k other b0

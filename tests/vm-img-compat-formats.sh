@@ -47,6 +47,22 @@ EOF
 	done
 }
 
+# Those that QEMU writes and cannot read again, of qcow and QED, are not made.
+test_long_names() {
+	name=$(printf '%01024d' 0)
+	short=$(printf '%0400d' 0)
+	compare_lines <<EOF
+qemu-img create -q -f raw in.raw 1M
+qemu-img create -f qcow2 -u -b $name -F raw t.img 1M 2>&1 | cut -c -400
+qemu-img create -f qcow2 -u -b ${name%0} -F raw t.img 1M
+qemu-img rebase -u -b $name -F raw t.img
+qemu-img rebase -u -b $short -F raw t.img
+qemu-img create -f qcow2 -o cluster_size=512 -u -b $short -F raw t.img 1M
+qemu-img create -q -f qcow2 -o cluster_size=512 t.img 1M
+qemu-img rebase -u -b $short -F raw t.img
+EOF
+}
+
 # Two sizes are in the footer.
 test_vpc_size() {
 	compare_lines <<'EOF'

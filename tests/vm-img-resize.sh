@@ -30,6 +30,9 @@ test_resize_raw() {
 		same resize -f raw --preallocation=$mode a 2M
 	done
 	same resize -f raw --preallocation=falloc --shrink a 512k
+	for mode in off metadata falloc full; do
+		same resize -f raw --preallocation=$mode /dev/null 1M
+	done
 	same resize -f foo a 2M
 	same resize none 2M
 	img resize -q -f raw a +1M

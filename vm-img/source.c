@@ -32,6 +32,8 @@ static int take_flags(struct keys *keys, struct source *source,
 		{ "file.", "force-share", IMAGE_FORCE_SHARE },
 	};
 
+	const char *node;
+
 	for (unsigned i = 0; i < array_size(flags); i++) {
 		bool is_on = false;
 		int rc = keys_take_bool_of(keys, flags[i].prefix, flags[i].name,
@@ -46,6 +48,9 @@ static int take_flags(struct keys *keys, struct source *source,
 			source->is_share_denied =
 				keys_take(keys, "force-share") != NULL;
 	}
+	node = keys_take(keys, "node-name");
+	if (node != NULL && text_replace(&source->node_name, node) < 0)
+		return -ENOMEM;
 	return source_take_how(keys, "", err);
 }
 
@@ -512,6 +517,7 @@ void source_deinit(struct source *source)
 	free(source->format);
 	free(source->key_secret);
 	free(source->header_path);
+	free(source->node_name);
 	free(source->vpc_size);
 	free(source->qcow2_option);
 	free(source->encrypt_format);

@@ -47,6 +47,7 @@ struct source {
 	struct source *data_file; /* NULL: not said; and what that is to be */
 	struct image_under data_how;
 	struct source_name name;
+	char *node_name;
 	bool has_name;
 	bool has_no_driver;   /* and name does not say which it is */
 	char *unknown;	      /* an option that the format ought to know */

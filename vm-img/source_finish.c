@@ -73,6 +73,9 @@ int source_finish(struct source *source, struct image *image, struct error *err)
 		return -EINVAL;
 	if (check_encryption(source->encrypt_format, image, err) < 0)
 		return -EINVAL;
+	if (source->node_name != NULL &&
+	    image_set_node_name(image, source->node_name) < 0)
+		return -ENOMEM;
 	if (!source->has_name)
 		return 0;
 	if (source->has_no_driver)

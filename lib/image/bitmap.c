@@ -38,8 +38,9 @@ int image_bitmap_add(struct image *image, const char *name,
 	int rc;
 
 	if (image->format->bitmaps == NULL)
-		return error_set(err, -ENOTSUP,
-				 "This image format has no bitmaps");
+		return error_set_errno(err, -ENOTSUP,
+				       "Can't store persistent bitmaps to %s",
+				       image_node_name(image));
 	rc = check(image, name, true, err);
 	if (rc == 0 && name[0] == '\0')
 		rc = error_set(err, -EINVAL, "Bitmap name cannot be empty");

@@ -127,7 +127,7 @@ struct image_format {
 struct image {
 	const struct image_format *format;
 	struct image_file *file;
-	char *path, *name;
+	char *path, *name, *node_name; /* NULL: not said, but for path */
 	unsigned flags;
 	struct image_locks disk_locks; /* asked for by who uses the disk */
 	bool is_probed;		       /* format guessed: block 0 is guarded */

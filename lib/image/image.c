@@ -38,6 +38,16 @@ int image_set_name(struct image *image, const char *name)
 	return text_replace(&image->name, name);
 }
 
+const char *image_node_name(const struct image *image)
+{
+	return image->node_name != NULL ? image->node_name : "#block100";
+}
+
+int image_set_node_name(struct image *image, const char *name)
+{
+	return text_replace(&image->node_name, name);
+}
+
 const char *image_format_name(const struct image *image)
 {
 	return image->format->name;

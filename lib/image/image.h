@@ -201,6 +201,10 @@ const char *image_path(const struct image *image);
  * path. */
 const char *image_name(const struct image *image);
 int image_set_name(struct image *image, const char *name);
+/* What QEMU's messages call it where there are several: as the caller says, or
+ * as if QEMU had made the name up. */
+const char *image_node_name(const struct image *image);
+int image_set_node_name(struct image *image, const char *name);
 const char *image_format_name(const struct image *image);
 uint64_t image_size(const struct image *image);
 bool image_is_read_only(const struct image *image);

@@ -262,6 +262,7 @@ int image_close(struct image *image, struct error *err)
 	free(image->backing_path);
 	free(image->path);
 	free(image->name);
+	free(image->node_name);
 	free(image);
 	return rc;
 }

@@ -157,7 +157,7 @@ int qcow2_change_backing(struct image *image, const char *name,
 	int rc;
 
 	if (name != NULL && strlen(name) > QCOW2_BACKING_NAME_MAX)
-		return error_set(err, -EINVAL, "Backing file name too long");
+		return -EINVAL;
 	/* What is in nothing but the data file has to be the whole disk. */
 	if (name != NULL && q->is_data_raw)
 		return -EINVAL;

@@ -47,19 +47,15 @@ static struct qcow2_bitmap *find_good(const struct qcow2 *q, const char *name,
 static int check_new(struct qcow2 *q, const char *name, uint64_t granularity,
 		     struct error *err)
 {
-	if (strlen(name) > QCOW2_BITMAP_NAME_MAX)
-		return error_set(err, -EINVAL,
-				 "Name length exceeds maximum (1023 "
-				 "characters)");
-	if (find(q, name) != NULL)
-		return error_set(err, -EEXIST, "Bitmap already exists: %s",
-				 name);
 	if (granularity < 1ULL << QCOW2_BITMAP_GRANULARITY_BITS_MIN ||
 	    granularity > 1ULL << QCOW2_BITMAP_GRANULARITY_BITS_MAX ||
 	    (granularity & (granularity - 1)) != 0)
 		return error_set(err, -EINVAL,
 				 "Granularity must be power of 2 and at least "
 				 "512");
+	if (find(q, name) != NULL)
+		return error_set(err, -EEXIST, "Bitmap already exists: %s",
+				 name);
 	if (q->header.size == 0)
 		return error_set(err, -ENOTSUP,
 				 "A disk of no size has no bitmaps");
@@ -79,6 +75,9 @@ static int add(struct qcow2 *q, const char *name, uint64_t granularity,
 	struct qcow2_bitmaps_change c;
 	int rc = qcow2_bitmaps_change(q, &c, err);
 
+	if (rc == 0 && strlen(name) > QCOW2_BITMAP_NAME_MAX)
+		rc = error_set(err, -EINVAL,
+			       "Name length exceeds maximum (1023 characters)");
 	if (rc == 0 && n > QCOW2_BITMAP_BITS_MAX)
 		rc = error_set(err, -EFBIG,
 			       "Too much space will be occupied by the bitmap. "
@@ -103,6 +102,7 @@ static int bitmap_add(struct image *image, const char *name,
 {
 	struct qcow2 *q = image->state;
 	struct qcow2_flight flight;
+	bool is_new;
 	int rc;
 
 	if (granularity == 0)
@@ -113,9 +113,14 @@ static int bitmap_add(struct image *image, const char *name,
 	rc = qcow2_check_writable(q, err);
 	if (rc == 0)
 		rc = check_new(q, name, granularity, err);
-	if (rc == 0)
+	is_new = rc == 0;
+	if (is_new)
 		rc = add(q, name, granularity, is_enabled, err);
 	qcow2_end_alone(q, &flight);
+	if (rc < 0 && is_new)
+		error_prefix(err, rc,
+			     "Can't make bitmap '%s' persistent in '%s'", name,
+			     image_node_name(image));
 	return rc;
 }
 

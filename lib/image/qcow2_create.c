@@ -230,6 +230,8 @@ static int write_file(struct qcow2_plan *p, const char *path,
 		return -ENOMEM;
 	memset(data, 0, cluster_len);
 	rc = fill_header(p, &header, err);
+	if (rc == -ENOSPC && p->backing_name != NULL)
+		return qcow2_plan_refuse_backing(p, rc, err);
 	if (rc < 0)
 		return rc;
 	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);

@@ -32,6 +32,9 @@ struct qcow2_plan {
 	uint64_t n_l1, n_crypt, n_table, n_blocks, n_all;
 };
 
+/* code, and that there is a backing file whose name the header cannot have. */
+int qcow2_plan_refuse_backing(const struct qcow2_plan *plan, int code,
+			      struct error *err);
 /* All options read and checked; strings stay the caller's. */
 int qcow2_plan_init(struct qcow2_plan *plan,
 		    const struct image_create_options *o, struct error *err);

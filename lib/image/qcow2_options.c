@@ -220,6 +220,19 @@ static int check_data_file(struct qcow2_plan *p, struct error *err)
 	return 0;
 }
 
+int qcow2_plan_refuse_backing(const struct qcow2_plan *p, int code,
+			      struct error *err)
+{
+	if (p->backing_format == NULL)
+		return error_set_errno(err, code,
+				       "Could not assign backing file '%s'",
+				       p->backing_name);
+	return error_set_errno(err, code,
+			       "Could not assign backing file '%s' with format "
+			       "'%s'",
+			       p->backing_name, p->backing_format);
+}
+
 static int check_backing(const struct qcow2_plan *p, struct error *err)
 {
 	if (p->backing_name == NULL && p->backing_format != NULL)
@@ -233,7 +246,7 @@ static int check_backing(const struct qcow2_plan *p, struct error *err)
 				 "Backing file and preallocation can only be "
 				 "used at the same time if extended_l2 is on");
 	if (strlen(p->backing_name) > QCOW2_BACKING_NAME_MAX)
-		return error_set(err, -EINVAL, "Backing file name too long");
+		return qcow2_plan_refuse_backing(p, -EINVAL, err);
 	return 0;
 }
 

@@ -215,12 +215,26 @@ static int raw_map(struct image *image, uint64_t offset, uint64_t len,
 	return 0;
 }
 
+/* A device has all of its blocks. */
+static int check_mode(const struct image_file *file, const char *mode,
+		      struct error *err)
+{
+	bool is_device = file->is_block_device && file->fd >= 0;
+
+	if (is_device && mode != NULL && strcmp(mode, "off") != 0)
+		return error_set(err, -ENOTSUP,
+				 "Preallocation mode '%s' unsupported for this "
+				 "non-regular file",
+				 mode);
+	return file_options_check_preallocation(mode, err);
+}
+
 static int raw_resize(struct image *image, uint64_t size,
 		      const struct image_resize_options *options,
 		      struct error *err)
 {
 	uint64_t before = image->size;
-	int rc = file_options_check_preallocation(options->preallocation, err);
+	int rc = check_mode(image->file, options->preallocation, err);
 
 	if (rc < 0)
 		return rc;

@@ -64,7 +64,7 @@ test_backing_name_that_does_not_fit() {
 	assertContains "$(cat "$dir/err")" 'No space left in the file header'
 	act "$image" backing "$long$long$long" raw 2>"$dir/err"
 	assertEquals 1 $?
-	assertContains "$(cat "$dir/err")" 'Backing file name too long'
+	assertContains "$(cat "$dir/err")" 'Invalid argument'
 	cmp "$image" "$dir/before"
 	assertEquals 'nothing was changed' 0 $?
 }
