@@ -73,6 +73,30 @@ test_compress() {
 		"$(qemu-img check a.qcow2 | grep compr)"
 }
 
+# It counts what comes, not what is stored.
+test_compress_over_throttle() {
+	head -c 8M /dev/zero | tr '\0' x >x.raw
+	qemu-img create -q -f qcow2 a.qcow2 8M
+	under=driver=throttle,file.throttle-group=g,file.file.driver=qcow2
+	under=$under,file.file.file.filename=a.qcow2
+	group='--object throttle-group,id=g,limits.bps-write=8000000'
+	for over in "driver=compress,file.$under" \
+		"driver=throttle,throttle-group=g,file.driver=compress,file.file.driver=qcow2,file.file.file.filename=a.qcow2"; do
+		# shellcheck disable=SC2086 # words
+		same info $group --image-opts "$over"
+		begin=$(date +%s%N)
+		# shellcheck disable=SC2086 # words
+		img convert $group -n --target-image-opts --image-opts \
+			driver=raw,file.filename=x.raw "$over"
+		assertTrue 'as slow as it is to be' \
+			"[ $(($(date +%s%N) - begin)) -gt 200000000 ]"
+		assertEquals 'Images are identical.' \
+			"$(qemu-img compare -f raw x.raw a.qcow2)"
+		assertContains "$(qemu-img check a.qcow2)" \
+			'100.00% compressed clusters'
+	done
+}
+
 test_preallocate_options() {
 	truncate -s 1M a.raw
 	file=file.driver=file,file.filename=a.raw

@@ -100,6 +100,8 @@ static int compress_writev(const struct image_file *file, uint64_t offset,
 	if (end > image_size(c->disk))
 		rc = filter_truncate(file, end);
 	if (rc == 0)
+		throttle_account_write(c->filter.under, len);
+	if (rc == 0)
 		rc = write_all(c->disk, offset, iov, n_iov);
 	pthread_rwlock_unlock(&c->parts);
 	return rc;
@@ -170,13 +172,16 @@ static const struct file_ops ops = {
 };
 
 /* What has a driver of its own is no disk, or a way to one that knows of no
- * compression. */
+ * compression; but throttle does. */
 static int check(const struct image_file *file, struct error *err)
 {
-	const struct file_ops *under = file_state_of(file)->ops;
+	const struct file_ops *under;
 	const struct image *disk = layer_disk(file);
 	const char *driver = "file";
 
+	while (throttle_is(file))
+		file = filter_of(file)->under;
+	under = file_state_of(file)->ops;
 	if (under != NULL && under->driver == NULL && disk != NULL) {
 		/* A flat VMDK disk has no clusters. */
 		if (disk->format->write_compressed != NULL &&

@@ -92,6 +92,10 @@ int window_put_over(struct image_file **file, const char *path,
 		    struct error *err);
 int throttle_put_over(struct image_file **file, const char *path,
 		      struct throttle *throttle, unsigned flags);
+bool throttle_is(const struct image_file *file);
+/* Wait until all throttles that are right over each other, if file is one, let
+ * len bytes be written, which are then written without them. */
+void throttle_account_write(const struct image_file *file, uint64_t len);
 int compress_put_over(struct image_file **file, const char *path,
 		      unsigned flags, struct error *err);
 int preallocate_put_over(struct image_file **file, const char *path,

@@ -180,6 +180,17 @@ static const struct file_ops ops = {
 	.close = throttled_close,
 };
 
+bool throttle_is(const struct image_file *file)
+{
+	return file_state_of(file)->ops == &ops;
+}
+
+void throttle_account_write(const struct image_file *file, uint64_t len)
+{
+	for (; throttle_is(file); file = filter_of(file)->under)
+		take(file_of(file)->throttle, true, len);
+}
+
 int throttle_put_over(struct image_file **file, const char *path,
 		      struct throttle *throttle, unsigned flags)
 {
