@@ -325,11 +325,12 @@ static int compare(struct run *run)
 	}
 	if (run->status == 0)
 		say(run, "Images are identical.");
-	else if (run->is_error)
+	else if (run->is_error && !report_has_mismatch())
 		report_error("%s", run->text);
-	else
+	else if (!run->is_error)
 		say(run, run->text);
-	return run->status;
+	/* That was said, and is where qemu-img ends. */
+	return report_has_mismatch() ? EXIT_DIFFERENT : run->status;
 }
 
 static int run_request(const struct request *request)

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ enum {
 
 static const char *usage_verb;
 static int failure = EXIT_FAILURE;
+static atomic_bool has_mismatch;
 
 static void disarm(char *text)
 {
@@ -164,8 +166,17 @@ bool report_cause(const struct error *err, const char *beginning)
 
 void report_found(void *context, const char *line)
 {
+	static const char verify[] = "blkverify: ";
+
 	(void)context;
 	report_hint("%s", line);
+	if (strncmp(line, verify, strlen(verify)) == 0)
+		atomic_store(&has_mismatch, true);
+}
+
+bool report_has_mismatch(void)
+{
+	return atomic_load(&has_mismatch);
 }
 
 void report_usage_of(const char *verb)

@@ -45,6 +45,8 @@ bool report_cause(const struct error *err, const char *beginning);
 
 /* What the library finds wrong with an image: such a line. */
 void report_found(void *context, const char *line);
+/* Was one of them of blkverify, whose two files do not hold the same? */
+bool report_has_mismatch(void);
 
 /* An error of usage: the text, where to look, and status 1, as qemu-img. */
 _Noreturn void report_usage(const char *format, ...)
