@@ -132,6 +132,10 @@ rows_create_others() {
 -f vmdk -o subformat=foo new.vmdk 1M
 -f parallels -o size=1M new
 -f parallels -o cluster_size=64k new 1M
+-f parallels -o cluster_size=1000 new 1M
+-f parallels -o cluster_size=1 new 1M
+-f parallels -o cluster_size=0 new 1M
+-f parallels -o cluster_size=2G new 1M
 EOT
 }
 

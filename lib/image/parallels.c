@@ -400,12 +400,16 @@ static int write_image(const struct image_file *file, uint64_t size,
 	return rc < 0 ? rc : image_file_flush(file);
 }
 
+static uint64_t round_up_to_sector(uint64_t len)
+{
+	return (len + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
+}
+
 static int parallels_create(const char *path,
 			    const struct image_create_options *o,
 			    struct error *err)
 {
-	uint64_t size =
-		(o->size + IMAGE_SECTOR - 1) & ~(uint64_t)(IMAGE_SECTOR - 1);
+	uint64_t size = round_up_to_sector(o->size);
 	uint64_t cluster_len = CLUSTER_DEFAULT;
 	struct image_file *file;
 	int rc = image_options_check(o, create_specs, err);
@@ -414,12 +418,11 @@ static int parallels_create(const char *path,
 		rc = image_option_number(o, "cluster_size", &cluster_len, err);
 	if (rc < 0)
 		return rc;
-	cluster_len = cluster_len / IMAGE_SECTOR * IMAGE_SECTOR;
-	if (cluster_len == 0 ||
-	    cluster_len / IMAGE_SECTOR > PARALLELS_CLUSTER_SECTORS_MAX)
-		return error_set(err, -EINVAL, "Cluster size is too %s",
-				 cluster_len == 0 ? "small" : "large");
-	if (size / cluster_len > PARALLELS_ENTRIES_MAX)
+	if (cluster_len >
+	    (uint64_t)PARALLELS_CLUSTER_SECTORS_MAX * IMAGE_SECTOR)
+		return error_set(err, -EINVAL, "Cluster size is too large");
+	cluster_len = round_up_to_sector(cluster_len);
+	if (cluster_len == 0 || size / cluster_len > PARALLELS_ENTRIES_MAX)
 		return error_set(err, -EFBIG,
 				 "Image size is too large for this cluster "
 				 "size");
