@@ -48,6 +48,7 @@ rows_create_qcow2() {
 -f qcow2 -o preallocation=full new 1M
 -f qcow2 -o refcount_bits=1 new 1M
 -f qcow2 -o refcount_bits=64,preallocation=metadata new 1M
+-f qcow2 -o extent_size_hint=0 new 1M
 -f qcow2 -o nocow=on new 1M
 EOT
 }
@@ -81,6 +82,7 @@ rows_create_others() {
 -f raw -o preallocation=metadata new 1M
 -f raw -o nocow=on new 1M
 -f raw -o extent_size_hint=0 new 1M
+-f raw -o extent_size_hint=64k new 1M
 -f file -o size=1M new
 -f file new 1M
 -f qcow -o size=1M new
@@ -144,6 +146,7 @@ rows_convert_others() {
 -O raw -o preallocation=falloc b.qcow2 new
 -O raw -o preallocation=full b.qcow2 new
 -O raw -o nocow=on b.qcow2 new
+-O raw -o extent_size_hint=64k b.qcow2 new
 -O qcow -o encrypt.format=aes,encrypt.key-secret=s --object=secret,id=s,data=x b.qcow2 new
 -O qcow -o backing_file=b.qcow2,backing_fmt=qcow2 o.qcow2 new
 -O qed -o cluster_size=4k,table_size=2 b.qcow2 new

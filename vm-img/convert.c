@@ -188,6 +188,7 @@ static int create_target(struct job *job, const struct convert *request)
 	int rc;
 
 	create.companions = &job->companions;
+	create.warned = report_warned;
 	rc = source_create(request->target, &create, &err);
 	if (rc < 0)
 		report_error("%s: error while converting %s: %s",

@@ -168,6 +168,7 @@ static int run_request(struct request *request)
 		/* Looked at already, and perhaps gone since: no matter. */
 		.is_backing_unchecked = true,
 		.secrets = object_secrets(),
+		.warned = report_warned,
 	};
 	const struct image_option_spec *specs;
 	struct error err = ERROR_INIT;

@@ -164,6 +164,11 @@ bool report_cause(const struct error *err, const char *beginning)
 	return true;
 }
 
+void report_warned(const char *line)
+{
+	report_warning("%s", line);
+}
+
 void report_found(void *context, const char *line)
 {
 	static const char verify[] = "blkverify: ";

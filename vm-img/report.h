@@ -18,6 +18,8 @@ void report_error(const char *format, ...)
 /* "PROGRAM: warning: TEXT". */
 void report_warning(const char *format, ...)
 	__attribute__((format(printf, 1, 2)));
+/* The same of a line of the engine's. */
+void report_warned(const char *line);
 /* What is wrong with a file of the user's: "PROGRAM:FILE: TEXT", and
  * "PROGRAM:FILE:LINE: warning: TEXT". */
 void report_error_at(const char *file, const char *format, ...)

@@ -10,13 +10,16 @@
 #include "lib/base/error.h"
 #include "lib/image/format.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #define PREALLOCATION "preallocation"
+#define HINT "extent_size_hint"
 
 enum {
 	/* XFS otherwise makes thousands of small extents of an image that is
@@ -30,8 +33,8 @@ const struct image_option_spec file_options_of_file[] = {
 	  "Turn off copy-on-write (valid only on btrfs)", NULL },
 	{ PREALLOCATION, "str",
 	  "Preallocation mode (allowed values: off, falloc, full)", NULL },
-	{ "extent_size_hint", "size",
-	  "Extent size hint for the image file, 0 to disable", NULL },
+	{ HINT, "size", "Extent size hint for the image file, 0 to disable",
+	  NULL },
 	{ NULL, NULL, NULL, NULL },
 };
 
@@ -67,15 +70,28 @@ bool file_options_has(const char *name)
 	return specs->name != NULL;
 }
 
-static void set_hint(int fd, uint32_t hint)
+static int set_hint(int fd, uint32_t hint)
 {
 	struct fsxattr attributes;
 
 	if (ioctl(fd, FS_IOC_FSGETXATTR, &attributes) < 0)
-		return;
+		return -errno;
 	attributes.fsx_xflags |= FS_XFLAG_EXTSIZE;
 	attributes.fsx_extsize = hint;
-	(void)ioctl(fd, FS_IOC_FSSETXATTR, &attributes);
+	return ioctl(fd, FS_IOC_FSSETXATTR, &attributes) < 0 ? -errno : 0;
+}
+
+/* Who did not ask for one does not miss it. */
+static void warn_of_hint(const struct image_create_options *options, int rc)
+{
+	char line[128];
+
+	if (rc == 0 || options->warned == NULL ||
+	    image_option_find(options, HINT) == NULL)
+		return;
+	snprintf(line, sizeof(line), "Failed to set extent size hint: %s",
+		 strerror(-rc));
+	options->warned(line);
 }
 
 uint32_t file_options_hint(int fd)
@@ -134,8 +150,7 @@ int file_options_apply(const char *path,
 	int rc = image_option_bool(options, "nocow", &is_nocow, err);
 
 	if (rc == 0)
-		rc = image_option_number(options, "extent_size_hint", &hint,
-					 err);
+		rc = image_option_number(options, HINT, &hint, err);
 	if (rc < 0)
 		return rc;
 	if (hint > UINT32_MAX)
@@ -149,7 +164,7 @@ int file_options_apply(const char *path,
 	if (is_nocow)
 		set_nocow(fd);
 	if (hint > 0)
-		set_hint(fd, (uint32_t)hint);
+		warn_of_hint(options, set_hint(fd, (uint32_t)hint));
 	return 0;
 }
 

@@ -424,6 +424,9 @@ struct image_create_options {
 	/* To be told of them once the image is made; may be NULL. Of one that
 	 * could not be made there are none. */
 	struct image_companions *companions;
+	/* To be told, in a line, what was asked for and could not be done, and
+	 * is no reason to fail; may be NULL. */
+	void (*warned)(const char *line);
 };
 int image_create(const char *path, const struct image_create_options *options,
 		 struct error *err);
