@@ -69,6 +69,15 @@ driver=qcow2,overlap-check.template=foo,file.filename=b.qcow2 new
 driver=qcow2,overlap-check.template=none,overlap-check.main-header=on,overlap-check.active-l1=on,overlap-check.active-l2=on,file.filename=b.qcow2 new
 driver=qcow2,overlap-check.refcount-table=on,overlap-check.refcount-block=on,overlap-check.snapshot-table=on,file.filename=b.qcow2 new
 driver=qcow2,overlap-check.inactive-l1=on,overlap-check.inactive-l2=on,overlap-check.bitmap-directory=on,file.filename=b.qcow2 new
+driver=qcow2,overlap-check=all,overlap-check.template=none,file.filename=b.qcow2 new
+overlap-check=all,overlap-check.template=all,file.filename=b.qcow2 new
+lazy-refcounts=on,file.filename=a.raw new
+driver=raw,lazy-refcounts=on,file.filename=a.raw new
+driver=raw,cache-size=1M,file.filename=a.raw new
+driver=qcow2,cache-size=1P,file.filename=b.qcow2 new
+driver=qcow2,cache-size=1P,l2-cache-size=64k,file.filename=b.qcow2 new
+driver=qcow2,cache-size=1P,refcount-cache-size=64k,file.filename=b.qcow2 new
+driver=qcow2,refcount-cache-size=8T,file.filename=b.qcow2 new
 driver=qcow2,cache-size=1M,file.filename=b.qcow2 new
 driver=qcow2,cache-size=1M,l2-cache-size=512k,file.filename=b.qcow2 new
 driver=qcow2,cache-size=1M,refcount-cache-size=512k,file.filename=b.qcow2 new

@@ -34,6 +34,10 @@ struct source_quorum {
 	struct source *children[IMAGE_QUORUM_MAX];
 };
 
+enum {
+	SOURCE_N_CACHE_SIZES = 4, /* of qcow2 */
+};
+
 struct source {
 	/* Ours, NULL: not said. */
 	char *path, *format, *key_secret, *header_path;
@@ -52,8 +56,8 @@ struct source {
 	bool has_no_driver;   /* and name does not say which it is */
 	char *unknown;	      /* an option that the format ought to know */
 	bool is_share_denied; /* "force-share=off" */
-	uint64_t l2_cache_entry;
-	bool has_l2_cache_entry, has_lazy_refcounts;
+	uint64_t cache_sizes[SOURCE_N_CACHE_SIZES];
+	bool has_cache_size[SOURCE_N_CACHE_SIZES], has_lazy_refcounts;
 	unsigned flags;	       /* enum image_open_flags, to be added */
 	bool is_backing_empty; /* "backing=", which QEMU warns of */
 	bool is_inside;	       /* an image: not the user's own word */

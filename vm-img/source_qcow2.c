@@ -18,6 +18,7 @@
 
 enum {
 	SECTOR = 512,
+	ENTRY_DEFAULT = 4096,
 };
 
 enum {
@@ -52,9 +53,10 @@ static int take_switches(struct keys *keys, struct error *err)
 	return rc;
 }
 
-static int check_sizes(const uint64_t *sizes, const bool *has,
-		       struct error *err)
+static int check_sizes(const struct source *source, struct error *err)
 {
+	const uint64_t *sizes = source->cache_sizes;
+	const bool *has = source->has_cache_size;
 	const char *text = NULL;
 
 	if (has[CACHE] && has[L2_CACHE] && has[REFCOUNT_CACHE])
@@ -71,49 +73,75 @@ static int check_sizes(const uint64_t *sizes, const bool *has,
 static int take_sizes(struct keys *keys, struct source *source,
 		      struct error *err)
 {
-	static const char *const names[] = {
+	static const char *const names[SOURCE_N_CACHE_SIZES] = {
 		[CACHE] = "cache-size",
 		[L2_CACHE] = "l2-cache-size",
 		[REFCOUNT_CACHE] = "refcount-cache-size",
 		[L2_CACHE_ENTRY] = "l2-cache-entry-size",
 	};
-	uint64_t sizes[array_size(names)] = { 0 };
-	bool has[array_size(names)] = { false };
 	int rc = 0;
 
 	for (unsigned i = 0; rc == 0 && i < array_size(names); i++) {
 		const char *text = keys_take(keys, names[i]);
 
-		has[i] = text != NULL;
+		source->has_cache_size[i] = text != NULL;
 		if (text != NULL)
-			rc = image_size_parse(names[i], text, &sizes[i], err);
+			rc = image_size_parse(names[i], text,
+					      &source->cache_sizes[i], err);
 	}
-	if (rc < 0)
-		return rc;
-	source->has_l2_cache_entry = has[L2_CACHE_ENTRY];
-	if (has[L2_CACHE_ENTRY])
-		source->l2_cache_entry = sizes[L2_CACHE_ENTRY];
-	return check_sizes(sizes, has, err);
+	return rc < 0 ? rc : check_sizes(source, err);
+}
+
+/* What is given to one cache of what both may take is not for the other one. */
+static uint64_t rest(const struct source *source, unsigned one, unsigned other)
+{
+	const uint64_t *sizes = source->cache_sizes;
+	const bool *has = source->has_cache_size;
+
+	if (has[one])
+		return sizes[one];
+	return has[CACHE] ? sizes[CACHE] - (has[other] ? sizes[other] : 0) : 0;
+}
+
+/* That of L2 tables is never larger than these, unless both together are
+ * limited. */
+static int check_limits(const struct source *source, uint64_t cluster_size,
+			uint64_t entry, struct error *err)
+{
+	const bool *has = source->has_cache_size;
+
+	if (has[CACHE] && (has[L2_CACHE] || has[REFCOUNT_CACHE]) &&
+	    rest(source, L2_CACHE, REFCOUNT_CACHE) / entry > INT_MAX)
+		return error_set(err, -EINVAL, "L2 cache size too big");
+	if (rest(source, REFCOUNT_CACHE, L2_CACHE) / cluster_size > INT_MAX)
+		return error_set(err, -EINVAL, "Refcount cache size too big");
+	return 0;
 }
 
 int source_check_qcow2(const struct source *source, struct image *image,
 		       struct error *err)
 {
-	uint64_t len = source->l2_cache_entry;
+	uint64_t cluster_size = image_cluster_size(image);
+	uint64_t entry =
+		ENTRY_DEFAULT < cluster_size ? ENTRY_DEFAULT : cluster_size;
+	int rc;
 
-	if (source->has_l2_cache_entry &&
-	    (len < SECTOR || (len & (len - 1)) != 0 ||
-	     len > image_cluster_size(image)))
+	if (source->has_cache_size[L2_CACHE_ENTRY])
+		entry = source->cache_sizes[L2_CACHE_ENTRY];
+	if (entry < SECTOR || (entry & (entry - 1)) != 0 ||
+	    entry > cluster_size)
 		return error_set(err, -EINVAL,
 				 "L2 cache entry size must be a power of two "
 				 "between %d and the cluster size (%u)",
-				 SECTOR, (unsigned)image_cluster_size(image));
+				 SECTOR, (unsigned)cluster_size);
+	rc = check_limits(source, cluster_size, entry, err);
 	/* Both came with version 3. */
-	if (source->has_lazy_refcounts && !image_can_have_bitmaps(image))
-		return error_set(err, -EINVAL,
-				 "Lazy refcounts require a qcow2 image with at "
-				 "least qemu 1.1 compatibility level");
-	return 0;
+	if (rc == 0 && source->has_lazy_refcounts &&
+	    !image_can_have_bitmaps(image))
+		rc = error_set(err, -EINVAL,
+			       "Lazy refcounts require a qcow2 image with at "
+			       "least qemu 1.1 compatibility level");
+	return rc;
 }
 
 static int check_overlap(const char *text, struct error *err)
