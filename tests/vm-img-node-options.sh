@@ -91,6 +91,16 @@ driver=qcow2,cache-clean-interval=10,file.filename=b.qcow2 new
 driver=qcow2,cache-clean-interval=99999999999,file.filename=b.qcow2 new
 driver=qcow2,encrypt.format=luks,encrypt.key-secret=s,file.filename=e.qcow2 new
 driver=qcow2,encrypt.format=luks,file.filename=e.qcow2 new
+driver=qcow2,encrypt.format=aes,encrypt.key-secret=s,file.filename=e.qcow2 new
+driver=qcow2,encrypt.format=luks,file.filename=b.qcow2 new
+driver=qcow,encrypt.format=aes,file.filename=a.qcow new
+driver=raw,encrypt.format=aes,file.filename=a.raw new
+driver=raw,encrypt.key-secret=s,file.filename=a.raw new
+encrypt.format=luks,file.filename=a.raw new
+encrypt.key-secret=s,file.filename=a.raw new
+encrypt.format=luks,encrypt.key-secret=s,file.filename=e.qcow2 new
+key-secret=s,file.filename=b.qcow2 new
+key-secret=s,file.filename=e.luks new
 driver=qcow2,encrypt.key-secret=none,file.filename=e.qcow2 new
 driver=qcow2,encrypt.key-secret=s,file.filename=b.qcow2 new
 driver=qcow2,backing.driver=qcow2,backing.file.filename=s.qcow2,file.filename=o.qcow2 new

@@ -50,6 +50,7 @@ vm-img_SRCS := \
 	vm-img/snapshot.c \
 	vm-img/source.c \
 	vm-img/source_blkdebug.c \
+	vm-img/source_encryption.c \
 	vm-img/source_filter.c \
 	vm-img/source_finish.c \
 	vm-img/source_how.c \

@@ -96,24 +96,6 @@ static bool may_be(const char *driver, const char *format)
 	return driver == NULL || strcmp(driver, format) == 0;
 }
 
-/* luks has its own name for it, and is never found out so. */
-static int take_encryption(struct keys *keys, const char *driver,
-			   struct source *source)
-{
-	const char *secret = NULL, *format = NULL;
-
-	if (driver != NULL && strcmp(driver, "luks") == 0) {
-		secret = keys_take(keys, "key-secret");
-	} else if (may_be(driver, "qcow2") || may_be(driver, "qcow")) {
-		secret = keys_take(keys, "encrypt.key-secret");
-		format = keys_take(keys, "encrypt.format");
-	}
-	if (secret != NULL && text_replace(&source->key_secret, secret) < 0)
-		return -ENOMEM;
-	return format != NULL ? text_replace(&source->encrypt_format, format)
-			      : 0;
-}
-
 static int take_format(struct source_reader *r, const char *driver,
 		       struct error *err)
 {
@@ -136,7 +118,7 @@ static int take_format(struct source_reader *r, const char *driver,
 	if (rc == 0 && may_be(driver, "qcow2"))
 		rc = source_take_qcow2(keys, source, err);
 	if (rc == 0)
-		rc = take_encryption(keys, driver, source);
+		rc = source_take_encryption(keys, driver, source);
 	if (rc < 0)
 		return rc;
 	return driver != NULL ? text_replace(&source->format, driver) : 0;

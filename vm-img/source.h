@@ -41,10 +41,11 @@ enum {
 struct source {
 	/* Ours, NULL: not said. */
 	char *path, *format, *key_secret, *header_path;
+	char *encrypt_format;	   /* what the image is to be encrypted by */
+	const char *secret_option; /* by which key_secret was given */
 	char *nbd_context;
 	char *vpc_size;
-	char *qcow2_option;   /* the first of those that qcow2 alone has */
-	char *encrypt_format; /* what the image is to be encrypted by */
+	char *qcow2_option; /* the first of those that qcow2 alone has */
 	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;
 	struct source_quorum *quorum;
@@ -98,6 +99,15 @@ int source_take_qcow2(struct keys *keys, struct source *source,
 		      struct error *err);
 int source_check_qcow2(const struct source *source, struct image *image,
 		       struct error *err);
+/* What there is of an encrypted image's options with this driver; NULL: it is
+ * not said. One of them that an image of this format cannot have, or NULL. And
+ * is an image encrypted as was said? source_encryption.c */
+int source_take_encryption(struct keys *keys, const char *driver,
+			   struct source *source);
+const char *source_unknown_encryption(const struct source *source,
+				      const char *format);
+int source_check_encryption(const struct source *source, struct image *image,
+			    struct error *err);
 /* An NBD export's options, whose names begin with prefix. plain, to be freed,
  * becomes its URI without what is between the server and us. source_nbd.c */
 int source_take_nbd(struct keys *keys, const char *prefix,

@@ -16,8 +16,6 @@
 static const char *find_unknown(const struct source *source, const char *format)
 {
 	bool is_qcow2 = strcmp(format, "qcow2") == 0;
-	bool is_crypt = is_qcow2 || strcmp(format, "qcow") == 0 ||
-			strcmp(format, "luks") == 0;
 
 	if (source->vpc_size != NULL && strcmp(format, "vpc") != 0)
 		return "force_size_calc";
@@ -25,36 +23,9 @@ static const char *find_unknown(const struct source *source, const char *format)
 		return "data-file.filename";
 	if (source->has_no_driver && source->qcow2_option != NULL && !is_qcow2)
 		return source->qcow2_option;
-	if (source->encrypt_format != NULL && !is_crypt)
-		return "encrypt.format";
-	if (source->has_no_driver && source->key_secret != NULL && !is_crypt)
-		return "encrypt.key-secret";
-	return source->unknown;
-}
-
-/* The image's own word counts: this one can be wrong, and no more. */
-static int check_encryption(const char *format, struct image *image,
-			    struct error *err)
-{
-	struct image_info info;
-	const char *own;
-	int rc = format == NULL ? 0 : image_get_info(image, &info, err);
-
-	if (format == NULL || rc < 0)
-		return rc;
-	if (!info.is_encrypted)
-		return error_set(err, -EINVAL,
-				 "No encryption in image header, but options "
-				 "specified format '%s'",
-				 format);
-	/* qcow v1 has one way of it, and says no more. */
-	own = info.encryption != NULL ? info.encryption->format : "aes";
-	if (strcmp(own, format) == 0)
-		return 0;
-	return error_set(err, -EINVAL,
-			 "Header reported '%s' encryption format but options "
-			 "specify '%s'",
-			 own, format);
+	if (source->unknown != NULL)
+		return source->unknown;
+	return source_unknown_encryption(source, format);
 }
 
 int source_finish(struct source *source, struct image *image, struct error *err)
@@ -71,7 +42,7 @@ int source_finish(struct source *source, struct image *image, struct error *err)
 	if (strcmp(format, "qcow2") == 0 &&
 	    source_check_qcow2(source, image, err) < 0)
 		return -EINVAL;
-	if (check_encryption(source->encrypt_format, image, err) < 0)
+	if (source_check_encryption(source, image, err) < 0)
 		return -EINVAL;
 	if (source->node_name != NULL &&
 	    image_set_node_name(image, source->node_name) < 0)
