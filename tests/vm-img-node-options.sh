@@ -37,6 +37,10 @@ driver=qcow2,detect-zeroes=off,file.filename=b.qcow2 new
 driver=qcow2,detect-zeroes=on,file.filename=b.qcow2 new
 driver=qcow2,detect-zeroes=unmap,discard=unmap,file.filename=b.qcow2 new
 driver=qcow2,detect-zeroes=foo,file.filename=b.qcow2 new
+driver=qcow2,detect-zeroes=unmap,file.filename=b.qcow2 new
+driver=raw,file.detect-zeroes=unmap,file.filename=a.raw new
+driver=raw,file.detect-zeroes=unmap,file.discard=ignore,file.filename=a.raw new
+driver=qcow2,file.pr-manager=p,file.filename=b.qcow2 new
 driver=qcow2,file.driver=file,file.filename=b.qcow2 new
 driver=qcow2,file.driver=file,file.locking=on,file.filename=b.qcow2 new
 driver=qcow2,file.locking=off,file.filename=b.qcow2 new
@@ -149,6 +153,8 @@ driver=qcow2,discard=ignore,file.filename=s.qcow2
 driver=qcow2,discard=unmap,file.filename=s.qcow2
 driver=qcow2,discard=unmap,detect-zeroes=unmap,file.filename=s.qcow2
 driver=qcow2,detect-zeroes=on,file.filename=s.qcow2
+driver=qcow2,detect-zeroes=unmap,file.filename=s.qcow2
+driver=qcow2,detect-zeroes=unmap,discard=ignore,file.filename=s.qcow2
 driver=qcow2,read-only=on,file.filename=s.qcow2
 driver=qcow2,cache.direct=on,file.cache.direct=on,file.filename=s.qcow2
 driver=qcow2,cache.no-flush=on,file.filename=s.qcow2

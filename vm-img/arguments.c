@@ -296,6 +296,10 @@ static int open_source(struct image **image, struct source *source,
 	if (source->is_backing_empty && has_image_opts)
 		report_warning("Use of \"backing\": \"\" is deprecated; use "
 			       "\"backing\": null instead");
+	if (source->needs_unmap && flags & IMAGE_READ_ONLY) {
+		(void)source_refuse_unmap(err);
+		return -EINVAL;
+	}
 	rc = image_open(image, source->path, &options, err);
 	if (rc < 0)
 		return rc;

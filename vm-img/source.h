@@ -59,6 +59,7 @@ struct source {
 	bool is_share_denied; /* "force-share=off" */
 	uint64_t cache_sizes[SOURCE_N_CACHE_SIZES];
 	bool has_cache_size[SOURCE_N_CACHE_SIZES], has_lazy_refcounts;
+	bool needs_unmap;      /* which reading verbs do not have */
 	unsigned flags;	       /* enum image_open_flags, to be added */
 	bool is_backing_empty; /* "backing=", which QEMU warns of */
 	bool is_inside;	       /* an image: not the user's own word */
@@ -108,6 +109,8 @@ const char *source_unknown_encryption(const struct source *source,
 				      const char *format);
 int source_check_encryption(const struct source *source, struct image *image,
 			    struct error *err);
+/* -EINVAL, of detect-zeroes=unmap without discard=unmap. source_how.c */
+int source_refuse_unmap(struct error *err);
 /* An NBD export's options, whose names begin with prefix. plain, to be freed,
  * becomes its URI without what is between the server and us. source_nbd.c */
 int source_take_nbd(struct keys *keys, const char *prefix,

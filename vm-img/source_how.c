@@ -51,6 +51,27 @@ static int refuse_value(const char *value, struct error *err)
 	return error_set(err, -EINVAL, "invalid parameter value: %s", value);
 }
 
+static bool is_unmap(const char *discard)
+{
+	return strcmp(discard, "unmap") == 0 || strcmp(discard, "on") == 0;
+}
+
+int source_refuse_unmap(struct error *err)
+{
+	return error_set(
+		err, -EINVAL,
+		"setting detect-zeroes to unmap is not allowed without "
+		"setting discard operation to unmap");
+}
+
+bool source_needs_unmap(struct keys *keys)
+{
+	const char *detect = keys_take(keys, "detect-zeroes");
+
+	return detect != NULL && strcmp(detect, "unmap") == 0 &&
+	       keys_take(keys, "discard") == NULL;
+}
+
 int source_take_how(struct keys *keys, const char *prefix, struct error *err)
 {
 	static const char *const switches[] = {
@@ -74,6 +95,9 @@ int source_take_how(struct keys *keys, const char *prefix, struct error *err)
 		return error_set(err, -EINVAL, "Invalid discard option");
 	if (detect != NULL && !is_listed(detect, zeroes))
 		return refuse_value(detect, err);
+	if (detect != NULL && strcmp(detect, "unmap") == 0 && discard != NULL &&
+	    !is_unmap(discard))
+		return source_refuse_unmap(err);
 	return 0;
 }
 
@@ -84,12 +108,16 @@ int source_take_how_of_file(struct keys *keys, const char *prefix,
 						"x-check-cache-dropped", NULL };
 	static const char *const kinds[] = { "threads", "native", "io_uring",
 					     NULL };
+	const char *manager = take(keys, prefix, "pr-manager");
 	const char *aio = take(keys, prefix, "aio");
 	const char *batch = take(keys, prefix, "aio-max-batch");
 	uint64_t number;
 	int rc = take_switches(keys, prefix, switches, err);
 
-	take(keys, prefix, "pr-manager");
+	if (rc == 0 && manager != NULL)
+		rc = error_set(err, -EINVAL,
+			       "No persistent reservation manager with id '%s'",
+			       manager);
 	if (rc == 0 && batch != NULL)
 		rc = image_number_parse("aio-max-batch", batch, &number, err);
 	if (rc == 0 && aio != NULL && !is_listed(aio, kinds))

@@ -90,6 +90,8 @@ extern const char *const source_how_names[SOURCE_N_HOW];
 int source_take_how(struct keys *keys, const char *prefix, struct error *err);
 int source_take_how_of_file(struct keys *keys, const char *prefix,
 			    unsigned *flags, struct error *err);
+/* Is zeroes' detection to discard, and nothing said of discarding? */
+bool source_needs_unmap(struct keys *keys);
 /* Options that nobody took. */
 int source_refuse_left(const struct source_reader *r, struct error *err);
 
