@@ -116,6 +116,13 @@ driver=luks,key-secret=s,file.filename=e.luks new
 driver=luks,file.filename=e.luks new
 driver=luks,key-secret=none,file.filename=e.luks new
 driver=parallels,file.filename=a.parallels new
+driver=parallels,prealloc-size=1M,file.filename=a.parallels new
+driver=parallels,prealloc-size=1x,file.filename=a.parallels new
+driver=parallels,prealloc-mode=truncate,file.filename=a.parallels new
+driver=parallels,prealloc-mode=falloc,file.filename=a.parallels new
+driver=parallels,prealloc-mode=foo,file.filename=a.parallels new
+driver=raw,prealloc-mode=falloc,file.filename=a.raw new
+prealloc-size=1M,file.filename=a.raw new
 driver=qcow,file.filename=a.qcow new
 driver=qed,file.filename=a.qed new
 driver=qed,backing=,file.filename=a.qed new
@@ -166,6 +173,8 @@ driver=qcow2,encrypt.key-secret=s,file.filename=e.qcow2
 driver=luks,key-secret=s,file.filename=e.luks
 driver=raw,size=1M,offset=0,file.filename=a.raw
 driver=raw,size=512k,offset=512k,file.filename=a.raw
+driver=parallels,prealloc-size=1M,prealloc-mode=truncate,file.filename=a.parallels
+driver=parallels,prealloc-size=1M,prealloc-mode=falloc,file.filename=a.parallels
 driver=vpc,force_size_calc=chs,file.filename=a.vpc
 driver=vdi,file.filename=a.vdi
 driver=vmdk,file.filename=a.vmdk

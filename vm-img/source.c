@@ -118,6 +118,8 @@ static int take_format(struct source_reader *r, const char *driver,
 		rc = text_replace(&source->vpc_size, vpc_size);
 	if (rc == 0 && may_be(driver, "qcow2"))
 		rc = source_take_qcow2(keys, source, err);
+	if (rc == 0 && may_be(driver, "parallels"))
+		rc = source_take_parallels(keys, source, err);
 	if (rc == 0)
 		rc = source_take_encryption(keys, driver, source);
 	if (rc < 0)

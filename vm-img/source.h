@@ -45,7 +45,6 @@ struct source {
 	const char *secret_option; /* by which key_secret was given */
 	char *nbd_context;
 	char *vpc_size;
-	char *qcow2_option; /* the first of those that qcow2 alone has */
 	struct source_layer *layers; /* the uppermost */
 	struct image_null *null;
 	struct source_quorum *quorum;
@@ -57,6 +56,8 @@ struct source {
 	bool has_no_driver;   /* and name does not say which it is */
 	char *unknown;	      /* an option that the format ought to know */
 	bool is_share_denied; /* "force-share=off" */
+	char *qcow2_option;   /* the first of those that it alone has */
+	const char *parallels_option; /* the same */
 	uint64_t cache_sizes[SOURCE_N_CACHE_SIZES];
 	bool has_cache_size[SOURCE_N_CACHE_SIZES], has_lazy_refcounts;
 	bool needs_unmap;      /* which reading verbs do not have */
@@ -109,6 +110,9 @@ const char *source_unknown_encryption(const struct source *source,
 				      const char *format);
 int source_check_encryption(const struct source *source, struct image *image,
 			    struct error *err);
+/* Parallels', which change nothing here. source_how.c */
+int source_take_parallels(struct keys *keys, struct source *source,
+			  struct error *err);
 /* -EINVAL, of detect-zeroes=unmap without discard=unmap. source_how.c */
 int source_refuse_unmap(struct error *err);
 /* An NBD export's options, whose names begin with prefix. plain, to be freed,

@@ -15,14 +15,20 @@
 /* An option that is not for the format that was found; NULL: all of them are. */
 static const char *find_unknown(const struct source *source, const char *format)
 {
-	bool is_qcow2 = strcmp(format, "qcow2") == 0;
+	const struct {
+		const char *format, *option;
+	} options[] = {
+		{ "vpc", source->vpc_size != NULL ? "force_size_calc" : NULL },
+		{ "qcow2",
+		  source->data_file != NULL ? "data-file.filename" : NULL },
+		{ "qcow2", source->qcow2_option },
+		{ "parallels", source->parallels_option },
+	};
 
-	if (source->vpc_size != NULL && strcmp(format, "vpc") != 0)
-		return "force_size_calc";
-	if (source->has_no_driver && source->data_file != NULL && !is_qcow2)
-		return "data-file.filename";
-	if (source->has_no_driver && source->qcow2_option != NULL && !is_qcow2)
-		return source->qcow2_option;
+	for (unsigned i = 0; i < array_size(options); i++)
+		if (source->has_no_driver && options[i].option != NULL &&
+		    strcmp(options[i].format, format) != 0)
+			return options[i].option;
 	if (source->unknown != NULL)
 		return source->unknown;
 	return source_unknown_encryption(source, format);

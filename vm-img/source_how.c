@@ -126,3 +126,25 @@ int source_take_how_of_file(struct keys *keys, const char *prefix,
 		*flags |= IMAGE_NATIVE_AIO;
 	return rc;
 }
+
+/* Parallels grows a file by more than a cluster at a time, and cuts off in the
+ * end what is too much. */
+int source_take_parallels(struct keys *keys, struct source *source,
+			  struct error *err)
+{
+	static const char *const modes[] = { "falloc", "truncate", NULL };
+	static const char size_name[] = "prealloc-size";
+	static const char mode_name[] = "prealloc-mode";
+	const char *size = keys_take(keys, size_name);
+	const char *mode = keys_take(keys, mode_name);
+	uint64_t len;
+	int rc = 0;
+
+	if (size != NULL || mode != NULL)
+		source->parallels_option = size != NULL ? size_name : mode_name;
+	if (size != NULL)
+		rc = image_size_parse(size_name, size, &len, err);
+	if (rc == 0 && mode != NULL && !is_listed(mode, modes))
+		rc = refuse_value(mode, err);
+	return rc;
+}
