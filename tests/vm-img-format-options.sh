@@ -99,6 +99,8 @@ rows_create_others() {
 -f vdi -o static=off new 1M
 -f vdi -o preallocation=metadata new 1M
 -f vhdx -o size=1M new
+-f vhdx -o size=0 new
+-f vhdx -o size=0,subformat=fixed new
 -f vhdx -o block_size=2M new 10M
 -f vhdx -o block_size=1000 new 10M
 -f vhdx -o block_state_zero=off new 10M

@@ -167,11 +167,11 @@ static void lay_out(struct plan *p)
 			    p->chunk_ratio * (p->chunk_ratio + 1);
 	else if (n_entries > 0)
 		n_entries += (n_entries - 1) / p->chunk_ratio;
+	else /* QEMU counts like that in 32 bits, and wants the room. */
+		n_entries = UINT32_MAX / p->chunk_ratio;
 	p->log.offset = VHDX_MIB;
 	p->bat.offset = p->log.offset + p->log.len;
 	p->bat.len = round_up(n_entries * sizeof(uint64_t), VHDX_MIB);
-	if (p->bat.len == 0)
-		p->bat.len = VHDX_MIB;
 	p->metadata.offset = p->bat.offset + p->bat.len;
 	p->metadata.len = VHDX_MIB;
 	p->end = p->metadata.offset + p->metadata.len + FREE_LEN;
