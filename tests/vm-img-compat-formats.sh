@@ -90,6 +90,14 @@ qemu-img create -q -f vmdk -o subformat=monolithicFlat file:a:b.vmdk 1M; qemu-im
 EOF
 }
 
+# What is too large for a file is told of as the disk's size.
+test_too_large_for_a_file() {
+	compare_lines <<'EOF'
+for o in data_file=d data_file=d,data_file_raw=on preallocation=falloc; do (trap '' XFSZ; ulimit -f 2000; qemu-img create -f qcow2 -o $o t 64M); done
+for f in raw 'vdi -o static=on' 'vpc -o subformat=fixed' 'vhdx -o subformat=fixed'; do (trap '' XFSZ; ulimit -f 2000; qemu-img create -q -f $f t 64M); done
+EOF
+}
+
 # Which of several faults is told of.
 test_create_order() {
 	compare_lines <<'EOF'

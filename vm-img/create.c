@@ -160,6 +160,23 @@ static const struct image_option_spec *check_request(struct request *request)
 	return specs;
 }
 
+/* As qemu-img, whatever it was that became too large. */
+static void tell_failure(const struct request *request,
+			 const struct image_option_spec *spec, int rc,
+			 const struct error *err)
+{
+	if (rc != -EFBIG) {
+		report_error("%s: %s", request->path, error_text(err, rc));
+		return;
+	}
+	while (spec->name != NULL && strcmp(spec->name, "cluster_size") != 0)
+		spec++;
+	report_error("%s: The image size is too large for file format '%s'%s",
+		     request->path, request->format,
+		     spec->name != NULL ? " (try using a larger cluster size)"
+					: "");
+}
+
 static int run_request(struct request *request)
 {
 	struct image_option list[FORMAT_OPTIONS_MAX];
@@ -193,7 +210,7 @@ static int run_request(struct request *request)
 	rc = source_create(request->path, &create, &err);
 	if (rc == 0)
 		return EXIT_SUCCESS;
-	report_error("%s: %s", request->path, error_text(&err, rc));
+	tell_failure(request, specs, rc, &err);
 	return EXIT_FAILURE;
 }
 

@@ -423,7 +423,7 @@ static int parallels_create(const char *path,
 		return error_set(err, -EINVAL, "Cluster size is too large");
 	cluster_len = round_up_to_sector(cluster_len);
 	if (cluster_len == 0 || size / cluster_len > PARALLELS_ENTRIES_MAX)
-		return error_set(err, -EFBIG,
+		return error_set(err, -E2BIG,
 				 "Image size is too large for this cluster "
 				 "size");
 	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
