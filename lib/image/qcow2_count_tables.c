@@ -19,6 +19,8 @@ struct walk {
 	bool is_active; /* the disk's: its copied flags and totals count */
 	uint64_t *l1;	/* TABLE_CHUNK entries */
 	uint64_t *l2;	/* of one cluster, or what is read of it */
+	uint64_t n_l2;	/* entries of that */
+	int is_table;	/* do they look like it? < 0: not looked at */
 	uint64_t l2_offset;
 	uint64_t next; /* host offset that would follow the last one; or 0 */
 	uint64_t guest_index; /* of its first entry */
@@ -69,6 +71,44 @@ static void count_compressed(struct walk *w, uint64_t i, uint64_t entry)
 	}
 }
 
+static bool has_data(const struct qcow2 *q, uint64_t entry, uint64_t bitmap)
+{
+	return q->has_subclusters ? bitmap & QCOW2_SUBCLUSTERS_ALLOCATED
+				  : !(entry & QCOW2_ZERO);
+}
+
+/* A cluster without data need not be in the file. */
+static bool is_likely(const struct qcow2_checker *c, uint64_t entry,
+		      uint64_t bitmap)
+{
+	uint64_t offset = entry & QCOW2_OFFSET_MASK, len;
+
+	if (entry & QCOW2_COMPRESSED)
+		qcow2_compressed_range(c->q, entry, &offset, &len);
+	else if (entry & QCOW2_L2_RESERVED_MASK)
+		return false;
+	else if (c->q->has_data_file || !has_data(c->q, entry, bitmap))
+		return true;
+	return offset < c->file_len;
+}
+
+/* An L1 entry that is damaged may lead to what is no table but a guest's data,
+ * which is to stay as it is. */
+static bool is_table(struct walk *w)
+{
+	uint64_t entry, bitmap;
+
+	if (w->is_table < 0)
+		w->is_table = 1;
+	else
+		return w->is_table;
+	for (uint64_t i = 0; w->is_table && i < w->n_l2; i++) {
+		qcow2_load_entry(w->c->q, w->l2, i, &entry, &bitmap);
+		w->is_table = is_likely(w->c, entry, bitmap);
+	}
+	return w->is_table;
+}
+
 /* A host cluster that cannot be, of a cluster that reads the same without it:
  * the entry loses it. Subclusters read as zeroes, or as what lies below. */
 static bool drop_host(struct walk *w, uint64_t i)
@@ -83,6 +123,7 @@ static bool drop_host(struct walk *w, uint64_t i)
 		wire[1] = htobe64(w->bitmap);
 	}
 	if (!w->c->is_first || !(w->c->fix & IMAGE_REPAIR_ERRORS) ||
+	    !is_table(w) ||
 	    qcow2_check_overlap(q, QCOW2_SECTION_L2, at, len, NULL) < 0 ||
 	    qcow2_cache_write(&q->l2_cache, at, wire, len) < 0)
 		return false;
@@ -95,14 +136,12 @@ static bool is_aligned(struct walk *w, uint64_t i, uint64_t entry)
 {
 	struct qcow2_checker *c = w->c;
 	uint64_t offset = entry & QCOW2_OFFSET_MASK;
-	bool is_dropped, has_data;
+	bool is_dropped, is_data;
 
 	if (!(offset & (c->q->cluster_len - 1)))
 		return true;
-	has_data = c->q->has_subclusters
-			   ? w->bitmap & QCOW2_SUBCLUSTERS_ALLOCATED
-			   : !(entry & QCOW2_ZERO);
-	is_dropped = !has_data && drop_host(w, i);
+	is_data = has_data(c->q, entry, w->bitmap);
+	is_dropped = !is_data && drop_host(w, i);
 	if (!is_dropped)
 		qcow2_found_corrupt(c);
 	qcow2_found(c,
@@ -110,7 +149,7 @@ static bool is_aligned(struct walk *w, uint64_t i, uint64_t entry)
 		    "entry corrupted.",
 		    is_dropped ? "Repairing" : "ERROR",
 		    (unsigned long long)offset,
-		    has_data ? "Data" : "Preallocated");
+		    is_data ? "Data" : "Preallocated");
 	return !is_dropped;
 }
 
@@ -184,6 +223,8 @@ static void count_standard(struct walk *w, uint64_t i, uint64_t entry)
 /* Of a table, or a piece of one, what is in w->l2: entry first and so on. */
 static void count_entries(struct walk *w, uint64_t first, uint64_t n)
 {
+	w->n_l2 = n;
+	w->is_table = -1;
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t entry;
 
