@@ -48,6 +48,9 @@ struct qcow2_checker {
 	uint64_t count_max;	/* the width of the image's refcounts allows */
 	bool has_wrong_copied;
 	bool has_lost; /* a snapshot's L1 table, or bitmaps, are not found */
+	/* What begins in the file is said to end beyond it, and not counted:
+	 * any of the clusters up to the file's end may be its own. */
+	bool has_cut;
 	/*
 	 * Tables that many refer to are looked at many times, and told of as
 	 * often, as by qemu-img, but not for ever: after so many entries they

@@ -109,6 +109,8 @@ bool qcow2_count_is_inside(struct qcow2_checker *c, uint64_t offset,
 	    (offset + len <= c->file_len ||
 	     offset + len - c->file_len < c->q->cluster_len))
 		return true;
+	if (offset < c->file_len)
+		c->has_lost = c->has_cut = true;
 	qcow2_found_corrupt(c);
 	qcow2_found(c,
 		    "ERROR: counting reference for region exceeding the end of "

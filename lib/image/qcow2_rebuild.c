@@ -61,10 +61,13 @@ static void rebuild_deinit(struct qcow2_rebuild *r)
 static int rebuild_init(struct qcow2_rebuild *r, const struct qcow2_checker *c)
 {
 	const struct qcow2 *q = c->q;
+	/* What was lost may be in what is counted. */
+	uint64_t from = c->has_lost ? c->n_used : 1;
 
+	if (c->has_cut && from < c->n_file)
+		from = c->n_file;
 	*r = (struct qcow2_rebuild){
-		/* What was lost may be in what is counted. */
-		.from = c->has_lost ? c->n_used : 1,
+		.from = from,
 		/* The largest table and a block for each range it is in. */
 		.longest_max =
 			2 * (QCOW2_REFCOUNT_TABLE_LEN_MAX >> q->cluster_bits) +

@@ -186,6 +186,25 @@ test_data_taken_for_a_table() {
 	assertTrue "cmp '$dir/before' '$dir/after'"
 }
 
+# A compressed cluster that says it is longer than the file is read as far as
+# need be; what is rebuilt is not to be put over it.
+test_compressed_beyond_the_end() {
+	qemu-img create -q -f qcow2 "$image" 1M
+	qemu-io -c 'write -c -P 5 64k 64k' "$image" >/dev/null
+	poke "$image" "$(entry_at 1)" '\0177'
+	vm-img convert -O raw "$image" "$dir/before"
+	cp "$image" "$dir/copy"
+	vm-img check -r leaks "$image" >"$dir/out" 2>&1
+	qemu-io -c 'write -P 6 512k 64k' "$image" >/dev/null
+	assertContains "$(qemu-io -c 'read -P 5 64k 64k' "$image" 2>&1)" \
+		'read 65536/65536'
+	mv "$dir/copy" "$image"
+	poke "$image" "$(peek64 "$image" 48)" "$(be64 0)"
+	vm-img check -r all "$image" >"$dir/out" 2>&1
+	vm-img convert -O raw "$image" "$dir/after"
+	assertTrue all "cmp '$dir/before' '$dir/after'"
+}
+
 everything() {
 	leak
 	count_as_free
