@@ -38,6 +38,7 @@ enum {
 	PAGE = 4096,
 	SECTOR = 512,
 	N_WORKERS = 8,
+	WAITED_FOR_MAX = 4 << 20, /* bytes */
 	TEXT_MAX = 4096,
 };
 
@@ -287,14 +288,25 @@ static void *work(void *context)
 	return NULL;
 }
 
+/* Where each read is waited for, several wait at once: each for two pieces. */
+static unsigned count_workers(const struct run *run)
+{
+	unsigned n = workers_processors(N_WORKERS);
+	unsigned n_waiting = (unsigned)(WAITED_FOR_MAX / (2 * run->piece_len));
+
+	if ((image_is_uncached(run->images[0]) ||
+	     image_is_uncached(run->images[1])) &&
+	    n < n_waiting)
+		n = n_waiting;
+	return workers_limit(n, run->images, 2);
+}
+
 /* From cursor to end. */
 static void compare_range(struct run *run, uint64_t end)
 {
 	run->end = end;
 	run->at[0] = run->at[1] = (struct status){ .len = 0 };
-	workers_run(workers_limit(workers_processors(N_WORKERS), run->images,
-				  2),
-		    work, run);
+	workers_run(count_workers(run), work, run);
 }
 
 static void say(const struct run *run, const char *text)
