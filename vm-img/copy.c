@@ -47,6 +47,20 @@ static uint64_t find_block_len(const struct copy *copy)
 	return result;
 }
 
+/* Is it writing, one at a time, that takes the time? */
+static bool is_waited_for(const struct copy *copy)
+{
+	return image_is_uncached(copy->target) && !copy->is_unordered;
+}
+
+static bool is_source_uncached(const struct copy *copy)
+{
+	for (unsigned i = 0; i < copy->n_sources; i++)
+		if (image_is_uncached(copy->sources[i]))
+			return true;
+	return false;
+}
+
 static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 {
 	uint64_t result = 0;
@@ -56,8 +70,9 @@ static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 	/* Otherwise it takes at once what it is given. */
 	if (copy->is_fed || image_is_uncached(copy->target))
 		result = image_transfer_len(copy->target);
-	/* Zeroes are counted within a chunk. */
-	if (copy->min_sparse > COPY_PAGE)
+	/* In order each write is waited for before the next. Zeroes are counted
+	 * within a chunk. */
+	if (is_waited_for(copy) || copy->min_sparse > COPY_PAGE)
 		result = BLOCK_MAX;
 	for (unsigned i = 0; i < copy->n_sources; i++) {
 		uint64_t len = image_transfer_len(copy->sources[i]);
@@ -65,6 +80,10 @@ static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 		if (result < len)
 			result = len;
 	}
+	/* A worker waits twice for each of its chunks. */
+	if (result < BLOCK_MAX && image_is_uncached(copy->target) &&
+	    is_source_uncached(copy))
+		result *= 2;
 	return result < block_len ? block_len : result;
 }
 
@@ -324,15 +343,15 @@ static void *work(void *context)
 	return NULL;
 }
 
-/* At first, and for good if the sources are read from memory: one reads while
- * another writes, and more would only wait. Compressing, and writing that
- * waits, pay in any case. */
+/* At first, and for good if the sources are read from memory and written in
+ * order: one reads while another writes, and more would only wait. Compressing,
+ * reading that waits, and writing that does without order, pay in any case. */
 static unsigned first_workers(const struct copy *copy)
 {
 	unsigned n = workers_processors(2);
 
 	if (copy->is_compressed || copy->is_unordered ||
-	    image_is_uncached(copy->target) || n > copy->n_workers)
+	    is_source_uncached(copy) || n > copy->n_workers)
 		n = copy->n_workers;
 	return n;
 }

@@ -79,6 +79,14 @@ uint32_t image_host_alignment(const struct image *image)
 	return image->file->alignment;
 }
 
+static bool is_direct(const struct image *image)
+{
+	for (; image != NULL; image = image->backing)
+		if (image->file->is_direct)
+			return true;
+	return false;
+}
+
 bool image_is_uncached(const struct image *image)
 {
 	for (; image != NULL; image = image->backing)
@@ -97,9 +105,11 @@ bool image_is_heard(const struct image *image)
 
 uint32_t image_transfer_len(const struct image *image)
 {
-	if (image_is_uncached(image))
+	if (is_direct(image))
 		return TRANSFER_LEN_DIRECT;
-	return image->is_packed ? TRANSFER_LEN_PACKED : TRANSFER_LEN;
+	return image->is_packed && !image_is_uncached(image)
+		       ? TRANSFER_LEN_PACKED
+		       : TRANSFER_LEN;
 }
 
 struct image *image_unfiltered(struct image *image)

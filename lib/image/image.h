@@ -220,8 +220,8 @@ bool image_is_uncached(const struct image *image);
 bool image_is_heard(const struct image *image);
 /*
  * Bytes to read or write at a time when there is much, a power of two: little
- * enough to stay in the processor's cache where the page cache answers at
- * once, more where it does not, and less where decompressing takes most of the
+ * enough to stay in the processor's cache, and to have several in flight over
+ * a network; more with O_DIRECT, and less where decompressing takes most of the
  * time anyway.
  */
 uint32_t image_transfer_len(const struct image *image);
