@@ -243,6 +243,36 @@ test_blkverify() {
 	done
 }
 
+test_blkverify_by_name() {
+	qemu-img convert -O qcow2 in.raw a.qcow2
+	qemu-img convert -O qcow2 in.raw b.qcow2
+	qemu-io -c 'write -P 0 700k 1k' b.qcow2 >/dev/null
+	while read -r name; do
+		same info "$name"
+		same compare -f raw "$name" in.raw
+		same convert -O raw "$name" o.raw
+		same info -f qcow2 "$name"
+		same create -f raw "$name" 1M
+		same convert -O raw in.raw "$name"
+	done <<'END'
+blkverify:in.raw:a.qcow2
+blkverify:in.raw:in.raw
+blkverify:in.raw:blkdebug::a.qcow2
+blkverify:in.raw:blkverify:in.raw:in.raw
+blkverify:in.raw
+blkverify:
+blkverify::x
+blkverify:none:a.qcow2
+blkverify:in.raw:none
+END
+	silent convert -O raw \
+		'blkverify:in.raw:json:{"driver": "qcow2", "file.filename": "a.qcow2"}' \
+		o.raw
+	assertFalse 'what differs' \
+		'img convert -O raw blkverify:in.raw:b.qcow2 o.raw 2>err'
+	assertContains "$(cat err)" 'contents mismatch at offset 716800'
+}
+
 # Whoever has not the same is found, and nothing of it is taken for right.
 test_blkverify_finds_what_differs() {
 	both=driver=blkverify,raw.filename=in.raw,test.driver=qcow2

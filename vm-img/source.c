@@ -283,7 +283,8 @@ static int check_protocol(const char *name, struct error *err)
 	const char *driver;
 
 	if (name[n] != ':' || source_is_nbd(name) || image_name_is_null(name) ||
-	    blkdebug_is_name(name) || skip_driver(name, &driver) != NULL)
+	    blkdebug_is_name(name) || source_is_blkverify(name) ||
+	    skip_driver(name, &driver) != NULL)
 		return 0;
 	return error_set(err, -EINVAL, "Unknown protocol '%.*s'", (int)n, name);
 }
@@ -294,6 +295,8 @@ int source_check_new(const char *name, struct error *err)
 
 	if (blkdebug_is_name(name))
 		driver = "blkdebug";
+	else if (source_is_blkverify(name))
+		driver = "blkverify";
 	else if (image_name_is_null(name))
 		driver = name[strlen("null-")] == 'c' ? "null-co" : "null-aio";
 	if (driver != NULL)
@@ -374,6 +377,8 @@ static int take_name(struct source *source, const char *name, struct error *err)
 
 	if (source_is_old_nbd(name))
 		return source_parse_old_nbd(name, &source->path, err);
+	if (source_is_blkverify(name))
+		return source_parse_blkverify(source, name, err);
 	rc = check_protocol(name, err);
 	if (rc < 0)
 		return rc;

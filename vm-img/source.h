@@ -124,6 +124,11 @@ bool source_is_old_nbd(const char *name);
 /* That, or a URI. */
 bool source_is_nbd(const char *name);
 int source_parse_old_nbd(const char *name, char **uri, struct error *err);
+/* "blkverify:RAW:TEST", as driver=blkverify has two files, of which the second is
+ * the disk of an image whose format is guessed. source_quorum.c */
+bool source_is_blkverify(const char *name);
+int source_parse_blkverify(struct source *source, const char *name,
+			   struct error *err);
 /* One more under those there are; NULL: out of memory. */
 struct source_layer *source_push(struct source *source,
 				 enum image_layer_kind kind);

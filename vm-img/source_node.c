@@ -121,6 +121,18 @@ int source_read_child(struct source_reader *r, const char *prefix,
 					 name, err);
 }
 
+struct image_under source_apart(const struct source *source)
+{
+	return (struct image_under){
+		.path = source->path,
+		.layers = source_layers(source),
+		.nbd_context = source->nbd_context,
+		.null = source->null,
+		.quorum = source_quorum(source),
+		.flags = source->flags,
+	};
+}
+
 int source_read_apart(struct source_reader *r, const char *prefix,
 		      const char *child, struct source **apart,
 		      struct image_under *how, struct source_name *name,
@@ -135,14 +147,7 @@ int source_read_apart(struct source_reader *r, const char *prefix,
 	r->source = own;
 	rc = source_read_child(r, prefix, child, name, err);
 	r->source = source;
-	*how = (struct image_under){
-		.path = own->path,
-		.layers = source_layers(own),
-		.nbd_context = own->nbd_context,
-		.null = own->null,
-		.quorum = source_quorum(own),
-		.flags = own->flags,
-	};
+	*how = source_apart(own);
 	return rc;
 }
 

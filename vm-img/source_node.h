@@ -76,6 +76,8 @@ int source_read_apart(struct source_reader *r, const char *prefix,
 		      const char *child, struct source **apart,
 		      struct image_under *how, struct source_name *name,
 		      struct error *err);
+/* What is said of such a one, as long as it lives. */
+struct image_under source_apart(const struct source *source);
 /* "data-file.": a file, and what is over it. */
 int source_read_data_file(struct source_reader *r, struct error *err);
 /* "header.", of LUKS: a plain file. */

@@ -7,6 +7,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/base/text.h"
 #include "vm-img/keys.h"
 #include "vm-img/source_name.h"
 
@@ -14,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define BLKVERIFY "blkverify:"
 
 enum {
 	NAME_MAX_LEN = 2 * SOURCE_PREFIX_MAX,
@@ -240,4 +243,66 @@ int source_read_blkverify(struct source_reader *r, const char *prefix,
 	for (unsigned i = 0; i < array_size(children); i++)
 		source_name_deinit(&names[i]);
 	return rc < 0 ? rc : show_path(r->source, name);
+}
+
+bool source_is_blkverify(const char *name)
+{
+	return strncmp(name, BLKVERIFY, strlen(BLKVERIFY)) == 0;
+}
+
+/* Rather than the file, what the image in it holds. */
+static int put_disk_over(struct source *source)
+{
+	struct source_layer *layer = calloc(1, sizeof(*layer));
+
+	if (layer == NULL)
+		return -ENOMEM;
+	layer->layer.kind = IMAGE_LAYER_DISK;
+	layer->layer.under = source_layers(source);
+	layer->under = source->layers;
+	source->layers = layer;
+	layer->layer.format = layer->format = steal_ptr(&source->format);
+	layer->layer.key_secret = layer->key_secret =
+		steal_ptr(&source->key_secret);
+	return 0;
+}
+
+static int parse_child(struct source_quorum *quorum, unsigned i,
+		       const char *name, struct error *err)
+{
+	struct source *child = calloc(1, sizeof(*child));
+	int rc;
+
+	quorum->children[i] = child;
+	if (child == NULL)
+		return -ENOMEM;
+	rc = source_parse(child, name, NULL, false, err);
+	if (rc == 0 && i > 0)
+		rc = put_disk_over(child);
+	quorum->how.children[i] = source_apart(child);
+	return rc;
+}
+
+int source_parse_blkverify(struct source *source, const char *name,
+			   struct error *err)
+{
+	const char *raw = name + strlen(BLKVERIFY), *test = strchr(raw, ':');
+	struct source_quorum *quorum = calloc(1, sizeof(*quorum));
+	_cleanup_free_ char *raw_name = NULL;
+	int rc;
+
+	source->quorum = quorum;
+	if (quorum == NULL)
+		return -ENOMEM;
+	if (test == NULL)
+		return error_set(err, -EINVAL,
+				 "blkverify requires raw copy and original "
+				 "image path");
+	quorum->how.is_verify = true;
+	quorum->how.n = 2;
+	raw_name = strndup(raw, (size_t)(test - raw));
+	if (raw_name == NULL || text_replace(&source->path, name) < 0)
+		return -ENOMEM;
+	rc = parse_child(quorum, 0, raw_name, err);
+	return rc == 0 ? parse_child(quorum, 1, test + 1, err) : rc;
 }
