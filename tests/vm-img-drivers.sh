@@ -215,6 +215,59 @@ test_blklogwrites_can_be_replayed() {
 	done
 }
 
+# It writes, whatever it is opened for.
+test_copy_before_write_options() {
+	truncate -s 1M old.raw
+	over=driver=copy-before-write,file.driver=file,file.filename=in.raw
+	over=$over,target.driver=file,target.filename=old.raw
+	for more in '' ,on-cbw-error=break-snapshot ,on-cbw-error=x \
+		,cbw-timeout=5 ,cbw-timeout=x; do
+		same info --image-opts $over$more
+	done
+	same convert -O raw --image-opts $over out.raw
+	same create -f copy-before-write new 1M
+	same amend -f copy-before-write -o help
+	assertFalse 'no target' "img info --image-opts \
+		driver=copy-before-write,file.driver=file,file.filename=in.raw \
+		2>err"
+	assertContains "$(cat err)" '"target"'
+}
+
+# What was there and is changed, by clusters, and nothing else.
+test_copy_before_write() {
+	for format in raw qcow2; do
+		for tool in qemu-img img; do
+			cp in.raw disk.raw
+			rm -f old
+			qemu-img create -q -f $format old 1M
+			case $format in
+			raw) target=target.driver=file,target.filename=old ;;
+			*) target=target.driver=$format,target.file.driver=file,target.file.filename=old ;;
+			esac
+			head -c 200000 /dev/zero | tr '\0' y >y.raw
+			$tool convert -n --target-image-opts --image-opts \
+				driver=raw,file.filename=y.raw \
+				driver=copy-before-write,file.driver=file,file.filename=disk.raw,$target
+			assertEquals "$tool $format" 0 $?
+			assertTrue 'what is new' 'cmp -n 200000 y.raw disk.raw'
+			assertTrue 'and else is as it was' \
+				'cmp -i 200192 in.raw disk.raw'
+			qemu-img convert -f $format -O raw old $tool.old
+		done
+		assertTrue 'what was there' 'cmp -n 262144 in.raw img.old'
+		assertTrue 'and no more' 'cmp qemu-img.old img.old'
+	done
+	over=driver=copy-before-write,file.driver=file,file.filename=disk.raw
+	over=$over,target.driver=blkdebug,target.image.driver=file
+	over=$over,target.image.filename=old,target.inject-error.0.event=none
+	over=$over,target.inject-error.0.iotype=write
+	qemu-img create -q -f raw old 1M
+	assertFalse 'no copy, no change' "img bench -c 1 -w --image-opts $over \
+		>/dev/null 2>&1"
+	assertTrue 'but without' "img bench -c 1 -w --image-opts \
+		$over,on-cbw-error=break-snapshot >/dev/null"
+}
+
 test_blkverify() {
 	truncate -s 1M a.raw
 	qemu-img create -q -f qcow2 a.qcow2 1M
@@ -296,7 +349,7 @@ test_blkverify_finds_what_differs() {
 
 # What is for machines that run, or reads no image.
 test_refused_by_name() {
-	for driver in copy-before-write nvme replication \
+	for driver in nvme replication \
 		snapshot-access vvfat; do
 		refused "Could not open 'driver=$driver,file.driver=file,file.filename=in.raw': Driver '$driver' is not supported" \
 			info --image-opts \

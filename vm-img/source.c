@@ -494,9 +494,9 @@ static void pop_all(struct source *source)
 		blkdebug_free(layer->blkdebug);
 		free(layer->format);
 		free(layer->key_secret);
-		if (layer->log != NULL)
-			source_deinit(layer->log);
-		free(layer->log);
+		if (layer->beside != NULL)
+			source_deinit(layer->beside);
+		free(layer->beside);
 		free(layer);
 	}
 }

@@ -24,7 +24,8 @@ struct source_layer {
 	struct blkdebug *blkdebug; /* ours, as is what follows */
 	char *format, *key_secret;
 	struct image_log_writes log_how;
-	struct source *log;
+	struct image_copy_before_write copy_how;
+	struct source *beside; /* the log, or the target of the copy */
 	struct source_layer *under;
 };
 

@@ -103,6 +103,31 @@ static int take_log_writes(struct source_reader *r, const char *prefix,
 		      : take_interval(r, prefix, &how->update_interval, err);
 }
 
+/* How long a copy may take is left to it: nobody waits for a guest here. */
+static int take_copy_before_write(struct source_reader *r, const char *prefix,
+				  struct source_layer *layer, struct error *err)
+{
+	static const char on_error[] = "on-cbw-error",
+			  timeout[] = "cbw-timeout";
+	const char *what = take(r, prefix, on_error);
+	const char *seconds = take(r, prefix, timeout);
+	uint64_t number;
+
+	layer->layer.copy = &layer->copy_how;
+	layer->copy_how.may_lose_copy =
+		what != NULL && strcmp(what, "break-snapshot") == 0;
+	if (what != NULL && !layer->copy_how.may_lose_copy &&
+	    strcmp(what, "break-guest-write") != 0)
+		return error_set(err, -EINVAL,
+				 "Parameter '%s' does not accept value '%s'",
+				 on_error, what);
+	if (seconds != NULL &&
+	    image_number_parse(timeout, seconds, &number, NULL) < 0)
+		return error_set(err, -EINVAL, "Parameter '%s' expects integer",
+				 timeout);
+	return 0;
+}
+
 static const struct filter {
 	const char *driver;
 	enum image_layer_kind kind;
@@ -110,17 +135,26 @@ static const struct filter {
 	int (*take)(struct source_reader *r, const char *prefix,
 		    struct source_layer *layer, struct error *err);
 	const char *options[OPTIONS_MAX]; /* that its name tells of */
+	const char *beside;		  /* another child; NULL: none */
 } filters[] = {
-	{ "throttle",
-	  IMAGE_LAYER_THROTTLE,
-	  take_throttle,
-	  { "throttle-group" } },
-	{ "compress", IMAGE_LAYER_COMPRESS, NULL, { NULL } },
-	{ "preallocate", IMAGE_LAYER_PREALLOCATE, take_preallocate, { NULL } },
-	{ "blklogwrites",
-	  IMAGE_LAYER_LOG_WRITES,
-	  take_log_writes,
-	  { "log-append", "log-sector-size", "log-super-update-interval" } },
+	{ .driver = "throttle",
+	  .kind = IMAGE_LAYER_THROTTLE,
+	  .take = take_throttle,
+	  .options = { "throttle-group" } },
+	{ .driver = "compress", .kind = IMAGE_LAYER_COMPRESS },
+	{ .driver = "preallocate",
+	  .kind = IMAGE_LAYER_PREALLOCATE,
+	  .take = take_preallocate },
+	{ .driver = "blklogwrites",
+	  .kind = IMAGE_LAYER_LOG_WRITES,
+	  .take = take_log_writes,
+	  .options = { "log-append", "log-sector-size",
+		       "log-super-update-interval" },
+	  .beside = "log" },
+	{ .driver = "copy-before-write",
+	  .kind = IMAGE_LAYER_COPY_BEFORE_WRITE,
+	  .take = take_copy_before_write,
+	  .beside = "target" },
 };
 
 static const struct filter *find(const char *driver)
@@ -132,16 +166,19 @@ static const struct filter *find(const char *driver)
 }
 
 /* A file beside what is under it. */
-static int read_log(struct source_reader *r, const char *prefix,
-		    struct source_layer *layer, struct source_name *name,
-		    struct error *err)
+static int read_beside(struct source_reader *r, const char *prefix,
+		       const struct filter *filter, struct source_layer *layer,
+		       struct source_name *name, struct error *err)
 {
-	_cleanup_(source_name_deinit) struct source_name log = { .n = 0 };
-	int rc = source_read_apart(r, prefix, "log", &layer->log,
-				   &layer->log_how.file, &log, err);
+	_cleanup_(source_name_deinit) struct source_name beside = { .n = 0 };
+	struct image_under *how = filter->kind == IMAGE_LAYER_LOG_WRITES
+					  ? &layer->log_how.file
+					  : &layer->copy_how.target;
+	int rc = source_read_apart(r, prefix, filter->beside, &layer->beside,
+				   how, &beside, err);
 
 	if (rc == 0)
-		source_name_add_child(name, "log", &log);
+		source_name_add_child(name, filter->beside, &beside);
 	return rc;
 }
 
@@ -162,8 +199,8 @@ int source_read_filter(struct source_reader *r, const char *prefix,
 	if (layer == NULL)
 		return -ENOMEM;
 	rc = source_read_child(r, prefix, "file", &under, err);
-	if (rc == 0 && filter->kind == IMAGE_LAYER_LOG_WRITES)
-		rc = read_log(r, prefix, layer, name, err);
+	if (rc == 0 && filter->beside != NULL)
+		rc = read_beside(r, prefix, filter, layer, name, err);
 	if (rc == 0 && filter->take != NULL)
 		rc = filter->take(r, prefix, layer, err);
 	if (rc < 0)

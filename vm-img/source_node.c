@@ -57,8 +57,10 @@ int source_check_driver(const char *driver, struct error *err)
 {
 	/* QEMU's, for machines that run or what is no image. */
 	static const char *const others[] = {
-		"copy-before-write", "nvme",  "replication",
-		"snapshot-access",   "vvfat",
+		"nvme",
+		"replication",
+		"snapshot-access",
+		"vvfat",
 	};
 
 	if (driver == NULL || source_driver_is_file(driver) ||

@@ -15,6 +15,7 @@ LIB_SRCS += \
 	lib/image/cloop.c \
 	lib/image/companions.c \
 	lib/image/compress.c \
+	lib/image/copy_before_write.c \
 	lib/image/crc32c.c \
 	lib/image/create.c \
 	lib/image/crypt.c \

@@ -233,6 +233,7 @@ extern const struct image_format image_format_throttle;
 extern const struct image_format image_format_compress;
 extern const struct image_format image_format_preallocate;
 extern const struct image_format image_format_blklogwrites;
+extern const struct image_format image_format_copy_before_write;
 extern const struct image_format image_format_quorum;
 extern const struct image_format image_format_blkverify;
 

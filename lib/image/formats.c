@@ -32,6 +32,7 @@ const struct image_format *const image_formats[] = {
 	&image_format_compress,
 	&image_format_preallocate,
 	&image_format_blklogwrites,
+	&image_format_copy_before_write,
 	&image_format_quorum,
 	&image_format_blkverify,
 	NULL,

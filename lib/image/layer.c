@@ -71,6 +71,9 @@ static int put_over(struct image_file **file, const char *path,
 	case IMAGE_LAYER_LOG_WRITES:
 		return log_writes_put_over(file, path, layer->log, options,
 					   flags, err);
+	case IMAGE_LAYER_COPY_BEFORE_WRITE:
+		return copy_before_write_put_over(file, path, layer->copy,
+						  options, flags, err);
 	case IMAGE_LAYER_PREALLOCATE:
 		return preallocate_put_over(file, path, &layer->preallocate,
 					    flags, err);

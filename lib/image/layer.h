@@ -25,6 +25,7 @@ enum image_layer_kind {
 	IMAGE_LAYER_COMPRESS, /* what is written to such a disk, compressed */
 	IMAGE_LAYER_PREALLOCATE, /* space ahead of what is written */
 	IMAGE_LAYER_LOG_WRITES,	 /* all that is written, in another file too */
+	IMAGE_LAYER_COPY_BEFORE_WRITE, /* what was there before, likewise */
 };
 
 struct image_window {
@@ -47,6 +48,12 @@ struct image_log_writes {
 		update_interval; /* entries from one count of them to another */
 };
 
+/* Where what is changed goes before it is; it should be as large. */
+struct image_copy_before_write {
+	struct image_under target; /* as layer_open_child() has it */
+	bool may_lose_copy;	   /* where that fails: else the change does */
+};
+
 /* One that is not meant has NULLs and zeroes. */
 struct image_layer {
 	enum image_layer_kind kind;
@@ -55,6 +62,7 @@ struct image_layer {
 	struct throttle *throttle; /* shared: it counts */
 	struct image_preallocate preallocate;
 	const struct image_log_writes *log;
+	const struct image_copy_before_write *copy;
 	const char *format; /* of the disk's image; NULL: probe */
 	const char *key_secret;
 	const struct image_layer *under; /* NULL: the file */
@@ -105,6 +113,11 @@ int log_writes_put_over(struct image_file **file, const char *path,
 			const struct image_log_writes *how,
 			const struct image_open_options *options,
 			unsigned flags, struct error *err);
+/* -EINVAL of a file that is open for reading alone. */
+int copy_before_write_put_over(struct image_file **file, const char *path,
+			       const struct image_copy_before_write *how,
+			       const struct image_open_options *options,
+			       unsigned flags, struct error *err);
 int disk_put_over(struct image_file **file, const char *path,
 		  const struct image_layer *layer,
 		  const struct image_open_options *options, struct error *err);

@@ -477,6 +477,8 @@ const struct image_format image_format_throttle = FILTER("throttle");
 const struct image_format image_format_compress = FILTER("compress");
 const struct image_format image_format_preallocate = FILTER("preallocate");
 const struct image_format image_format_blklogwrites = FILTER("blklogwrites");
+const struct image_format image_format_copy_before_write =
+	FILTER("copy-before-write");
 
 const struct image_format image_format_quorum = {
 	.name = "quorum",
