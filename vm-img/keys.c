@@ -6,7 +6,9 @@
 #include "lib/base/options.h"
 #include "vm-img/json_read.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -74,6 +76,7 @@ static int found(void *context, const char *name, const char *value,
 
 int keys_parse_json(struct keys *keys, const char *text, struct error *err)
 {
+	keys->is_json = true;
 	return json_read(text, found, keys, err);
 }
 
@@ -101,18 +104,46 @@ const char *keys_take(struct keys *keys, const char *name)
 	return value;
 }
 
+/* As JSON has it; without it all are texts. */
+static int check_type(const struct keys *keys, const char *name, bool is_text,
+		      struct error *err)
+{
+	for (unsigned i = 0; keys->is_json && i < keys->n; i++)
+		if (strcmp(keys->list[i].name, name) == 0 &&
+		    keys->list[i].is_text != is_text)
+			return error_set(err, -EINVAL,
+					 "Invalid parameter type for '%s', "
+					 "expected: %s",
+					 name, is_text ? "string" : "integer");
+	return 0;
+}
+
 int keys_take_text(struct keys *keys, const char *name, const char **value,
 		   struct error *err)
 {
 	*value = keys_take(keys, name);
-	for (unsigned i = 0; i < keys->n; i++)
-		if (strcmp(keys->list[i].name, name) == 0 &&
-		    !keys->list[i].is_text)
-			return error_set(err, -EINVAL,
-					 "Invalid parameter type for '%s', "
-					 "expected: string",
-					 name);
-	return 0;
+	return check_type(keys, name, true, err);
+}
+
+int keys_take_integer(struct keys *keys, const char *name, int64_t *value,
+		      struct error *err)
+{
+	const char *text = keys_take(keys, name);
+	int rc = check_type(keys, name, false, err);
+	char *end;
+
+	if (rc < 0 || text == NULL)
+		return rc;
+	errno = 0;
+	*value = strtoll(text, &end, 0);
+	if (errno == 0 && end != text && *end == '\0')
+		return 0;
+	/* A fraction, or one too large, of JSON is no integer either. */
+	return error_set(err, -EINVAL,
+			 keys->is_json ? "Invalid parameter type for '%s', "
+					 "expected: integer"
+				       : "Parameter '%s' expects integer",
+			 name);
 }
 
 int keys_take_bool(struct keys *keys, const char *name, bool *value,
@@ -160,6 +191,7 @@ int keys_move(struct keys *keys, const char *prefix, struct keys *to,
 	size_t len = strlen(prefix);
 	int rc = 0;
 
+	to->is_json = keys->is_json;
 	for (unsigned i = 0; rc == 0 && i < keys->n; i++) {
 		struct key *key = &keys->list[i];
 

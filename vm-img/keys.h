@@ -7,6 +7,7 @@
 #define VM_IMG_KEYS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct error;
 
@@ -21,6 +22,7 @@ struct keys {
 		bool is_text; /* else a number or a word of JSON */
 	} list[KEYS_MAX];
 	unsigned n;
+	bool is_json;
 };
 
 /* first, if it is not NULL, is the name of a first item without one; a later
@@ -42,6 +44,11 @@ const char *keys_take(struct keys *keys, const char *name);
  * string. */
 int keys_take_text(struct keys *keys, const char *name, const char **value,
 		   struct error *err);
+/* A number that may have a sign, as strtoll() reads it; -EINVAL for anything
+ * else, also for a number in a text of JSON. *value stays as it is where it is
+ * not given. */
+int keys_take_integer(struct keys *keys, const char *name, int64_t *value,
+		      struct error *err);
 /* "on" or "off", or other words for them: -EINVAL in QEMU's words for anything
  * else. *value stays as it is where it is not given. */
 int keys_take_bool(struct keys *keys, const char *name, bool *value,

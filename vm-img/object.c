@@ -34,7 +34,7 @@ bool object_has(const char *id)
 	       object_secret_has(id) || object_unused_has(id);
 }
 
-static int add(struct keys *keys, bool is_json, struct error *err)
+static int add(struct keys *keys, struct error *err)
 {
 	const char *type = NULL, *id = NULL;
 	int rc = keys_take_text(keys, "qom-type", &type, err);
@@ -67,7 +67,7 @@ static int add(struct keys *keys, bool is_json, struct error *err)
 	else if (strcmp(type, "secret") == 0)
 		rc = object_secret_add(keys, id, err);
 	else
-		rc = object_throttle_add(keys, id, is_json, err);
+		rc = object_throttle_add(keys, id, err);
 	if (rc == -EEXIST)
 		rc = error_set(err, rc,
 			       "attempt to add duplicate property '%s' to "
@@ -88,7 +88,7 @@ void object_add(const char *text)
 		     ? keys_parse_json(&keys, text, &err)
 		     : keys_parse_properties(&keys, text, "qom-type", &err);
 	if (rc >= 0)
-		rc = add(&keys, text[0] == '{', &err);
+		rc = add(&keys, &err);
 	keys_deinit(&keys);
 	if (rc == 0)
 		return;

@@ -48,8 +48,7 @@ bool object_help(const char *text);
 int object_secret_add(struct keys *keys, const char *id, struct error *err);
 bool object_secret_has(const char *id);
 void object_secret_deinit(void);
-int object_throttle_add(struct keys *keys, const char *id, bool is_json,
-			struct error *err);
+int object_throttle_add(struct keys *keys, const char *id, struct error *err);
 void object_throttle_deinit(void);
 bool object_tls_is_type(const char *type);
 int object_tls_add(struct keys *keys, const char *id, const char *type,

@@ -43,40 +43,20 @@ void object_throttle_deinit(void)
 	}
 }
 
-static const struct key *find(const struct keys *keys, const char *name)
-{
-	const struct key *found = NULL;
-
-	for (unsigned i = 0; i < keys->n; i++)
-		if (strcmp(keys->list[i].name, name) == 0)
-			found = &keys->list[i];
-	return found;
-}
-
 /* A negative one is too large: it is the limit's business to say so. */
-static int take_number(struct keys *keys, const char *name, bool is_json,
-		       uint64_t *value, struct error *err)
+static int take_number(struct keys *keys, const char *name, uint64_t *value,
+		       struct error *err)
 {
-	const struct key *key = find(keys, name);
-	char *end;
+	int64_t number = (int64_t)*value;
+	int rc = keys_take_integer(keys, name, &number, err);
 
-	if (keys_take(keys, name) == NULL)
-		return 0;
-	if (is_json && key->is_text)
-		return error_set(err, -EINVAL,
-				 "Invalid parameter type for '%s', expected: "
-				 "integer",
-				 name);
-	errno = 0;
-	*value = (uint64_t)strtoll(key->value, &end, 0);
-	if (errno == 0 && end != key->value && *end == '\0')
-		return 0;
-	return error_set(err, -EINVAL, "Parameter '%s' expects integer", name);
+	*value = (uint64_t)number;
+	return rc;
 }
 
 /* By its name of today, and by the older one. */
-static int take_limit(struct keys *keys, const char *name, bool is_json,
-		      uint64_t *value, struct error *err)
+static int take_limit(struct keys *keys, const char *name, uint64_t *value,
+		      struct error *err)
 {
 	static const char *const prefixes[] = { "x-", "limits." };
 	char full[NAME_MAX_LEN];
@@ -84,13 +64,13 @@ static int take_limit(struct keys *keys, const char *name, bool is_json,
 
 	for (unsigned i = 0; rc == 0 && i < array_size(prefixes); i++) {
 		snprintf(full, sizeof(full), "%s%s", prefixes[i], name);
-		rc = take_number(keys, full, is_json, value, err);
+		rc = take_number(keys, full, value, err);
 	}
 	return rc;
 }
 
-static int take_config(struct keys *keys, bool is_json,
-		       struct throttle_config *config, struct error *err)
+static int take_config(struct keys *keys, struct throttle_config *config,
+		       struct error *err)
 {
 	static const char *const names[THROTTLE_N_LIMITS] = {
 		"bps-total",  "bps-read",  "bps-write",
@@ -103,27 +83,24 @@ static int take_config(struct keys *keys, bool is_json,
 		struct throttle_rate *rate = &config->rates[i];
 
 		rate->burst_length = 1;
-		rc = take_limit(keys, names[i], is_json, &rate->average, err);
+		rc = take_limit(keys, names[i], &rate->average, err);
 		snprintf(name, sizeof(name), "%s-max", names[i]);
 		if (rc == 0)
-			rc = take_limit(keys, name, is_json, &rate->maximum,
-					err);
+			rc = take_limit(keys, name, &rate->maximum, err);
 		snprintf(name, sizeof(name), "%s-max-length", names[i]);
 		if (rc == 0)
-			rc = take_limit(keys, name, is_json,
-					&rate->burst_length, err);
+			rc = take_limit(keys, name, &rate->burst_length, err);
 	}
 	return rc < 0 ? rc
-		      : take_limit(keys, "iops-size", is_json,
-				   &config->request_size, err);
+		      : take_limit(keys, "iops-size", &config->request_size,
+				   err);
 }
 
-int object_throttle_add(struct keys *keys, const char *id, bool is_json,
-			struct error *err)
+int object_throttle_add(struct keys *keys, const char *id, struct error *err)
 {
 	struct throttle_config config = { .request_size = 0 };
 	struct group *group;
-	int rc = take_config(keys, is_json, &config, err);
+	int rc = take_config(keys, &config, err);
 
 	if (rc == 0 && keys_left(keys) != NULL)
 		rc = error_set(err, -EINVAL, "Parameter '%s' is unexpected",
