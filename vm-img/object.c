@@ -46,7 +46,7 @@ static int add(struct keys *keys, struct error *err)
 	if (type == NULL)
 		return error_set(err, -EINVAL,
 				 "Parameter 'qom-type' is missing");
-	if (strcmp(type, "secret") != 0 &&
+	if (!object_secret_is_type(type) &&
 	    strcmp(type, "throttle-group") != 0 && !object_tls_is_type(type) &&
 	    !object_unused_is_type(type))
 		return error_set(err, -EINVAL,
@@ -64,8 +64,8 @@ static int add(struct keys *keys, struct error *err)
 		rc = object_tls_add(keys, id, type, err);
 	else if (object_unused_is_type(type))
 		rc = object_unused_add(keys, id, type, err);
-	else if (strcmp(type, "secret") == 0)
-		rc = object_secret_add(keys, id, err);
+	else if (object_secret_is_type(type))
+		rc = object_secret_add(keys, id, type, err);
 	else
 		rc = object_throttle_add(keys, id, err);
 	if (rc == -EEXIST)

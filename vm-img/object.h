@@ -45,7 +45,9 @@ bool object_help(const char *text);
 
 /* Among the rest of one of its kind: object_secret.c, object_throttle.c,
  * object_tls.c and object_unused.c. */
-int object_secret_add(struct keys *keys, const char *id, struct error *err);
+bool object_secret_is_type(const char *type);
+int object_secret_add(struct keys *keys, const char *id, const char *type,
+		      struct error *err);
 bool object_secret_has(const char *id);
 void object_secret_deinit(void);
 int object_throttle_add(struct keys *keys, const char *id, struct error *err);
