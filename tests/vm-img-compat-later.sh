@@ -182,6 +182,13 @@ test_rebase_that_cannot_compress() {
 }
 
 # Said since 9.0 of a header that is where it always was.
+test_help_of_detached_header() {
+	assertEquals '  detached-header=<bool (on/off)> - Create a detached LUKS header' \
+		"$(img create --compat=10.2 -f luks -o help | grep detached)"
+	assertEquals 'as before' "$(qemu-img create -f luks -o help)" \
+		"$(img create -f luks -o help)"
+}
+
 test_detached_header() {
 	img create -q -f luks --object secret,id=s,data=x \
 		-o key-secret=s,iter-time=10 a.luks 1M

@@ -6,6 +6,7 @@
 #include "lib/base/error.h"
 #include "lib/base/size.h"
 #include "lib/image/image.h"
+#include "vm-img/format_options.h"
 #include "vm-img/object.h"
 #include "vm-img/protocols.h"
 #include "vm-img/report.h"
@@ -38,6 +39,7 @@ static bool set_compat(const char *version, const char *verb)
 		return false;
 	compat = version[0] == '7' ? COMPAT_7_2 : COMPAT_10_2;
 	report_usage_of(compat == COMPAT_10_2 ? verb : NULL);
+	format_options_have_later(compat == COMPAT_10_2);
 	return true;
 }
 

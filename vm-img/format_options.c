@@ -337,14 +337,33 @@ static int compare_specs(const void *a, const void *b)
 	return strcmp(x->name, y->name);
 }
 
+static bool has_later;
+
+void format_options_have_later(bool have)
+{
+	has_later = have;
+}
+
+/* What 7.2 does not have, and so is not told of as its. NULL: it is ours. */
+static const char *help_of(const struct image_option_spec *spec)
+{
+	if (spec->help == NULL && has_later &&
+	    strcmp(spec->name, "detached-header") == 0)
+		return "Create a detached LUKS header";
+	return spec->help;
+}
+
 void format_options_help(const struct image_option_spec *specs)
 {
 	struct image_option_spec sorted[FORMAT_OPTIONS_MAX] = { 0 };
 	size_t n = 0;
 
-	for (; specs->name != NULL && n < FORMAT_OPTIONS_MAX; specs++)
-		if (specs->help != NULL)
-			sorted[n++] = *specs;
+	for (; specs->name != NULL && n < FORMAT_OPTIONS_MAX; specs++) {
+		if (help_of(specs) == NULL)
+			continue;
+		sorted[n] = *specs;
+		sorted[n++].help = help_of(specs);
+	}
 	qsort(sorted, n, sizeof(sorted[0]), compare_specs);
 	for (size_t i = 0; i < n; i++) {
 		char left[64];

@@ -43,6 +43,9 @@ int format_options_check(struct format_options *options,
 int format_options_check_or_report(struct format_options *options,
 				   const struct image_option_spec *specs);
 
+/* Is help from now on to tell of options that 7.2 has not, too? */
+void format_options_have_later(bool have);
+
 /* -b and -F, each of which may be NULL: stronger than the same with -o.
  * -ENOTSUP: the format (which can be created) has no backing files, or none of
  * that other format; -EINVAL: and -o wants one. */
