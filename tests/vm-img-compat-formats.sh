@@ -90,6 +90,14 @@ qemu-img create -q -f vmdk -o subformat=monolithicFlat file:a:b.vmdk 1M; qemu-im
 EOF
 }
 
+# It is where the user says, and not where the image is.
+test_data_file_names() {
+	compare_lines <<'EOF'
+for d in d d/d ./a:b file:d file:a:b file: nosuch:d none/d; do for i in t d/t file:a:b.qcow2; do mkdir x; cd x; mkdir d; qemu-img create -f qcow2 -o data_file=$d $i 1M; find . -type f | sort; qemu-img info $i | grep 'data file:'; qemu-img map $i; cd ..; rm -r x; done; done
+qemu-img create -q -f raw s 1M; mkdir d; for d in d/d file:d/d; do qemu-img convert -f raw -O qcow2 -o data_file=$d s d/t; qemu-img compare s d/t; qemu-img amend -o data_file=d/e d/t; mv d/d d/e; qemu-img compare s d/t; qemu-img check d/t | head -n 1; rm d/*; done
+EOF
+}
+
 # What is too large for a file is told of as the disk's size.
 test_too_large_for_a_file() {
 	compare_lines <<'EOF'

@@ -281,8 +281,7 @@ filename 'a.raw' present"
 	qemu-img create -q -f qcow2 -o data_file=d.raw x.qcow2 1M
 	cp x.qcow2 y.qcow2
 	same info --image-opts "$disk"
-	refused "Could not open '$disk': Cannot generate a base directory for \
-quorum nodes" map --image-opts "$disk"
+	same map --image-opts "$disk"
 	qemu-img create -q -f vmdk -o subformat=monolithicFlat x.vmdk 1M
 	disk=driver=vmdk,$(quorum file. vote-threshold=1 x.vmdk)
 	same info --image-opts "$disk"

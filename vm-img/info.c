@@ -134,8 +134,8 @@ static bool find_missing(const struct link *link)
 	for (unsigned i = 0; i < info->n_rows; i++)
 		if (strcmp(info->rows[i].json_name, "data-file") == 0) {
 			free(data_file);
-			data_file = image_backing_resolve(image,
-							  info->rows[i].text);
+			data_file = image_data_file_resolve(image,
+							    info->rows[i].text);
 		}
 	is_whole = !is_missing(image, "Data file", data_file);
 	for (unsigned i = 0; i < info->n_extents; i++)

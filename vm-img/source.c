@@ -345,6 +345,16 @@ static int check_device(const char *path, const char *driver, struct error *err)
 				      driver);
 }
 
+/* Of what is made beside the image. */
+static int check_data_file(const struct image_create_options *create,
+			   struct error *err)
+{
+	for (unsigned i = 0; i < create->n_options; i++)
+		if (strcmp(create->options[i].name, "data_file") == 0)
+			return check_protocol(create->options[i].value, err);
+	return 0;
+}
+
 int source_create(const char *name, const struct image_create_options *options,
 		  struct error *err)
 {
@@ -353,6 +363,8 @@ int source_create(const char *name, const struct image_create_options *options,
 	const char *driver, *path = skip_driver(name, &driver);
 	int rc = check_backing_format(options, err);
 
+	if (rc == 0)
+		rc = check_data_file(options, err);
 	if (rc == 0 && path != NULL && strcmp(driver, "file") != 0) {
 		name = path;
 		rc = check_device(path, driver, err);

@@ -15,7 +15,9 @@
 #include "lib/image/blkdebug.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool image_name_has_protocol(const char *name)
 {
@@ -64,6 +66,19 @@ char *image_backing_resolve(const char *image_path, const char *name)
 	return image_name_has_protocol(name)
 		       ? strdup(name)
 		       : image_path_beside(image_path, name);
+}
+
+char *image_data_file_resolve(const char *image_path, const char *name)
+{
+	char *beside;
+
+	if (access(name, F_OK) == 0)
+		return strdup(name);
+	beside = image_path_beside(image_path, name);
+	if (beside == NULL || access(beside, F_OK) == 0)
+		return beside;
+	free(beside);
+	return strdup(name);
 }
 
 int image_folder_check(const struct image *image, const char *name,

@@ -493,6 +493,10 @@ int image_backing_name_check(const char *name, struct error *err);
 /* The path that a backing name means in an image at image_path: relative to
  * the image's own folder. To be freed; NULL: out of memory. */
 char *image_backing_resolve(const char *image_path, const char *name);
+/* The same of a qcow2 image's data file, a plain path: as QEMU, from the folder
+ * that the program runs in; or, where there is no such file but is one in the
+ * image's own, that one. */
+char *image_data_file_resolve(const char *image_path, const char *name);
 
 enum {
 	IMAGE_KEY_SLOTS_MAX = 8,

@@ -4,6 +4,7 @@
 #define LIB_IMAGE_QCOW2_CREATE_H
 
 #include "lib/image/luks.h"
+#include "protocols/qcow2.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,7 +21,8 @@ struct qcow2_plan {
 	uint8_t compression_type;
 	const char *preallocation; /* never NULL */
 	const char *backing_name, *backing_format;
-	const char *data_file; /* or NULL */
+	const char *data_file; /* as the header says it; or NULL */
+	char data_name[QCOW2_BACKING_NAME_MAX + 3]; /* where it is changed */
 	bool is_data_raw;
 	uint32_t crypt_method;
 	uint64_t crypt_len; /* of the encryption header; 0: none */

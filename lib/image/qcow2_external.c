@@ -5,9 +5,10 @@
  * image's own file holds metadata alone. A raw one (autoclear bit 1) must at
  * any time read as the disk does.
  *
- * The name is a plain path, taken from the image's own folder as a backing
- * file's is. The data file is flushed before the image's own (qcow2_barrier.c),
- * so that metadata is never newer than what it promises.
+ * The name is a plain path. Unlike a backing file's it is taken from the folder
+ * that the program runs in, as QEMU does, and then from the image's own. The
+ * data file is flushed before the image's own (qcow2_barrier.c), so that
+ * metadata is never newer than what it promises.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -20,15 +21,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int resolve(const char *image_path, const char *name, char **path,
-		   struct error *err)
+static int check_name(const char *name, struct error *err)
 {
-	if (image_name_has_protocol(name))
-		return error_set(err, -ENOTSUP,
-				 "Data file name '%s' is not a plain path",
-				 name);
-	*path = image_backing_resolve(image_path, name);
-	return *path == NULL ? -ENOMEM : 0;
+	if (!image_name_has_protocol(name))
+		return 0;
+	return error_set(err, -ENOTSUP,
+			 "Data file name '%s' is not a plain path", name);
 }
 
 static bool is_same_file(const struct image_file *a, const struct image_file *b)
@@ -44,13 +42,15 @@ static bool is_same_file(const struct image_file *a, const struct image_file *b)
 static int open_named(struct qcow2 *q, struct error *err)
 {
 	const struct image *image = q->image;
-	int rc = image_folder_check(image, q->header.data_file, err);
+	int rc = check_name(q->header.data_file, err);
 
-	if (rc == 0)
-		rc = resolve(image->path, q->header.data_file, &q->data_path,
-			     err);
 	if (rc < 0)
 		return rc;
+	q->data_path = image_data_file_resolve(
+		image->file->is_nowhere ? NULL : image->path,
+		q->header.data_file);
+	if (q->data_path == NULL)
+		return -ENOMEM;
 	if (image->may_open != NULL &&
 	    !image->may_open(image->policy_context, q->data_path))
 		return error_set(err, -EACCES, "Data file '%s' is not allowed",
@@ -132,16 +132,15 @@ int qcow2_external_create(const char *image_path, const char *name,
 			  const struct image_create_options *options,
 			  struct error *err)
 {
-	_cleanup_free_ char *path = NULL;
 	struct image_file *file;
-	int rc = resolve(image_path, name, &path, err);
+	int rc = check_name(name, err);
 
-	if (path == NULL)
+	if (rc < 0)
 		return rc;
-	if (strcmp(path, image_path) == 0)
+	if (strcmp(name, image_plain_path(image_path)) == 0)
 		return error_set(err, -EINVAL,
-				 "Data file '%s' is the image itself", path);
-	rc = companion_open(&file, path, options, err);
+				 "Data file '%s' is the image itself", name);
+	rc = companion_open(&file, name, options, err);
 	if (rc < 0)
 		return rc;
 	rc = image_file_truncate(file, size);

@@ -5,6 +5,7 @@
 #include "lib/image/qcow2_create.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -202,6 +203,18 @@ static int check_extended_l2(const struct qcow2_plan *p, struct error *err)
 	return 0;
 }
 
+/* As QEMU, which drops "file:" unless what is behind it looks the same. */
+static void strip_data_file(struct qcow2_plan *p)
+{
+	const char *plain = image_plain_path(p->data_file);
+
+	if (plain != p->data_file && image_name_has_protocol(plain)) {
+		snprintf(p->data_name, sizeof(p->data_name), "./%s", plain);
+		plain = p->data_name;
+	}
+	p->data_file = plain;
+}
+
 static int check_data_file(struct qcow2_plan *p, struct error *err)
 {
 	if (p->is_data_raw && p->data_file == NULL)
@@ -214,6 +227,8 @@ static int check_data_file(struct qcow2_plan *p, struct error *err)
 	if (p->data_file != NULL &&
 	    strlen(p->data_file) > QCOW2_BACKING_NAME_MAX)
 		return error_set(err, -EINVAL, "Data file name too long");
+	if (p->data_file != NULL)
+		strip_data_file(p);
 	/* Without its entries the metadata would say other than the file. */
 	if (p->is_data_raw && strcmp(p->preallocation, "off") == 0)
 		p->preallocation = "metadata";

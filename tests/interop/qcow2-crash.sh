@@ -104,13 +104,12 @@ crash_both() { # OPTION DATA-FILE'S OPTIONS
 		rm -rf "$dir/both"
 		mkdir -p "$dir/both" "$dir/states"
 		(cd "$dir/both" && create "data_file=data,$2" a.qcow2)
-		(
-			cd "$dir/both" || exit 1
-			# shellcheck disable=SC2086 # none, or one word
-			timeout 100 "$B/tests/tools/image-crash" $1 --data=data \
-				a.qcow2 "$seed" 80 "${CRASH_STATES:-80}" \
-				"$dir/empty" "$dir/states"
-		) 2>"$dir/log" || fail "$2, seed $seed: $(cat "$dir/log")"
+		# From a folder without such a file: it is beside the image.
+		# shellcheck disable=SC2086 # none, or one word
+		timeout 100 "$B/tests/tools/image-crash" $1 \
+			--data="$dir/both/data" "$dir/both/a.qcow2" "$seed" 80 \
+			"${CRASH_STATES:-80}" "$dir/empty" "$dir/states" \
+			2>"$dir/log" || fail "$2, seed $seed: $(cat "$dir/log")"
 		(cd "$dir/states" && qemu-img check image) >"$dir/check" 2>&1
 		case $? in
 		0 | 3) ;;

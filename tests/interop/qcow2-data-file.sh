@@ -108,18 +108,27 @@ test_converted() {
 		"$dir/raw" "$image"
 }
 
-# A name without a slash is one in the image's own folder.
+# One that was made in its own folder is found from elsewhere, too, if there is
+# none of that name.
 test_found_beside_the_image() {
 	mkdir "$dir/sub"
-	vm-img create -q -f qcow2 -o data_file=b.data "$dir/sub/b.qcow2" 1M
-	vm-img dd -f raw -O raw "if=$dir/sub/b.data" "of=$dir/out"
+	(cd "$dir/sub" && vm-img create -q -f qcow2 -o data_file=b.data b.qcow2 1M)
+	assertEquals 0 $?
 	ops "$dir/sub/b.qcow2" 3 30
 	mv "$dir/sub" "$dir/other"
 	ops "$dir/other/b.qcow2" 3 30
-	mv "$dir/other/b.data" "$dir/other/c.data"
+	vm-img info --integrity "$dir/other/b.qcow2" >"$dir/out"
+	assertEquals 'info --integrity' 0 $?
+	cp "$dir/other/b.data" "$dir/b.data"
+	rm "$dir/other/b.data"
+	(cd "$dir" && vm-img check other/b.qcow2 >out)
+	assertEquals 'where the program runs' 0 $?
 	vm-img info "$dir/other/b.qcow2" >"$dir/out"
 	assertEquals 'info needs no data' 0 $?
-	refused 'b.data' vm-img check "$dir/other/b.qcow2"
+	refused "Could not open 'b.data': No such file" \
+		vm-img check "$dir/other/b.qcow2"
+	assertContains "$(vm-img info --integrity "$dir/other/b.qcow2" 2>&1)" \
+		"Data file 'b.data' is missing"
 }
 
 test_refused() {
