@@ -32,7 +32,6 @@ struct address {
 	const char *export;	      /* NULL: the one without a name */
 	bool is_vsock;		      /* host is a number */
 	const struct object_tls *tls; /* NULL: without */
-	const char *tls_hostname;     /* NULL: host */
 };
 
 /* RFC 3986 §2.1, but for slashes, which mean nothing here. To be freed. */
@@ -206,13 +205,33 @@ static int take_times(struct keys *keys, const char *prefix, struct error *err)
 	return 0;
 }
 
+/* libnbd looks for the host that it connects to in the certificate; of a
+ * socket's path it asks no name at all. What the user wants to be sure of must
+ * not be passed over. */
+static int check_hostname(const struct address *a, const char *name,
+			  struct error *err)
+{
+	const char *host = a->host != NULL && !a->is_vsock ? a->host : "";
+
+	if (name == NULL || strcmp(name, host) == 0 ||
+	    a->tls->kind != OBJECT_TLS_X509 || a->tls->is_unverified)
+		return 0;
+	return error_set(err, -ENOTSUP,
+			 "Certificates of another 'tls-hostname' than the host "
+			 "are not supported");
+}
+
 static int take_tls(struct keys *keys, const char *prefix, struct address *a,
 		    struct error *err)
 {
 	const char *id = take(keys, prefix, "tls-creds");
+	const char *name = take(keys, prefix, "tls-hostname");
+	int rc;
 
-	a->tls_hostname = take(keys, prefix, "tls-hostname");
-	return id == NULL ? 0 : object_tls(id, &a->tls, err);
+	if (id == NULL)
+		return 0;
+	rc = object_tls(id, &a->tls, err);
+	return rc == 0 ? check_hostname(a, name, err) : rc;
 }
 
 int source_take_nbd(struct keys *keys, const char *prefix,

@@ -151,6 +151,24 @@ test_tls() {
 	stop qemu-nbd
 }
 
+# Whom the user wants to be sure of, libnbd cannot be told.
+test_tls_host_of_another_name() {
+	: >ca-cert.pem
+	key=tls-creds-x509,id=x,dir=$dir,endpoint=client
+	there=driver=nbd,host=localhost,port=1,tls-creds=x
+	for options in $there,tls-hostname=example.org \
+		driver=nbd,path=sock,tls-creds=x,tls-hostname=localhost; do
+		fails "'tls-hostname'" vm-img info --object $key \
+			--image-opts "$options"
+	done
+	for options in $there,tls-hostname=localhost $there; do
+		fails 'Connection refused' vm-img info --object $key \
+			--image-opts "$options"
+	done
+	fails 'Connection refused' vm-img info --object $key,verify-peer=off \
+		--image-opts $there,tls-hostname=example.org
+}
+
 test_target() {
 	truncate -s 4M b.raw
 	serve file b.raw
