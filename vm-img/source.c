@@ -391,6 +391,8 @@ static int take_name(struct source *source, const char *name, struct error *err)
 		return source_parse_old_nbd(name, &source->path, err);
 	if (source_is_blkverify(name))
 		return source_parse_blkverify(source, name, err);
+	if (image_name_is_nbd(name))
+		return source_parse_nbd(name, &source->path, err);
 	rc = check_protocol(name, err);
 	if (rc < 0)
 		return rc;

@@ -120,6 +120,9 @@ int source_refuse_unmap(struct error *err);
  * becomes its URI without what is between the server and us. source_nbd.c */
 int source_take_nbd(struct keys *keys, const char *prefix,
 		    struct source *source, char **plain, struct error *err);
+/* A URI as QEMU shows it: with a port, and without a slash that no export's
+ * name follows. plain is to be freed. */
+int source_parse_nbd(const char *uri, char **plain, struct error *err);
 /* "nbd:unix:PATH" or "nbd:HOST:PORT", as a URI. */
 bool source_is_old_nbd(const char *name);
 /* That, or a URI. */

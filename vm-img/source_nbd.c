@@ -273,6 +273,31 @@ int source_take_nbd(struct keys *keys, const char *prefix,
 	return rc == 0 ? write_uri(&a, plain) : rc;
 }
 
+int source_parse_nbd(const char *uri, char **plain, struct error *err)
+{
+	const char *authority = strstr(uri, "://") + strlen("://");
+	size_t len = strcspn(authority, "/?#");
+	const char *rest = authority + len, *port = "";
+	const char *address = memrchr(authority, '@', len);
+	bool is_tcp = strcspn(uri, "+:") == strcspn(uri, ":");
+
+	if (address == NULL)
+		address = authority;
+	if (*address == '[')
+		address += strcspn(address, "]");
+	if (is_tcp && memchr(address, ':', (size_t)(rest - address)) == NULL)
+		port = ":" DEFAULT_PORT;
+	if (*rest == '/' && (rest[1] == '\0' || rest[1] == '?'))
+		rest++;
+	if (asprintf(plain, "%.*s%s%s", (int)(authority + len - uri), uri, port,
+		     rest) < 0) {
+		*plain = NULL;
+		return error_set_errno(err, -ENOMEM, "Could not read '%s'",
+				       uri);
+	}
+	return 0;
+}
+
 bool source_is_old_nbd(const char *name)
 {
 	return strncmp(name, OLD_PREFIX "//", strlen(OLD_PREFIX "//")) != 0 &&

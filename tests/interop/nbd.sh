@@ -108,6 +108,28 @@ test_server_options() {
 	stop qemu-nbd
 }
 
+# Without what goes without saying, or with it.
+test_names_that_are_shown() {
+	port=$(free_port)
+	start qemu-nbd qemu-nbd -t -f raw -p "$port" -b 127.0.0.1 -e 9 src
+	wait_until 30 qemu-nbd -L -b 127.0.0.1 -p "$port" >.io 2>&1
+	for name in "nbd://127.0.0.1:$port/" "nbd://127.0.0.1:$port" \
+		"nbd:127.0.0.1:$port"; do
+		same info "$name"
+		same snapshot -c x "$name"
+		same info --backing-chain --output=json "$name"
+	done
+	stop qemu-nbd
+	serve_qemu -r -e 2 -f raw src
+	for name in "nbd+unix:///?socket=$dir/sock" \
+		"nbd+unix://?socket=$dir/sock"; do
+		same info "$name"
+		same map "$name"
+	done
+	same info nbd://127.0.0.1/
+	stop qemu-nbd
+}
+
 # Bits of a bitmap are shown as if they were what is allocated.
 test_bitmaps_of_a_server() {
 	qemu-img create -q -f qcow2 b.qcow2 4M
