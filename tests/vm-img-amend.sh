@@ -62,6 +62,26 @@ test_options() {
 	assertTrue 'qemu-img check -q a.qcow2'
 }
 
+# A table that snapshots share is read once: the second time there is an error.
+test_shared_tables() {
+	qemu-img create -q -f qcow2 a.qcow2 4M
+	qemu-io -c 'write -z 0 1M' a.qcow2 >/dev/null
+	qemu-img snapshot -c one a.qcow2
+	qemu-img snapshot -c two a.qcow2
+	cat >rules <<-'EOF'
+		[set-state]
+		event = "l2_load"
+		state = "1"
+		new_state = "2"
+		[inject-error]
+		event = "l2_load"
+		state = "2"
+		errno = "5"
+	EOF
+	assertTrue 'vm-img amend -f qcow2 -o compat=0.10 blkdebug:rules:a.qcow2'
+	assertTrue 'qemu-img check -q a.qcow2'
+}
+
 test_version_2() {
 	make_image compat=0.10
 	for options in compat=1.1 compat=v3,refcount_bits=64 \

@@ -17,12 +17,20 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum {
+	SEEN_MAX = 1 << 16,
+};
+
 struct expansion {
 	struct qcow2 *q;
 	uint64_t *l2;  /* one table, as in the file */
 	uint64_t *old; /* host clusters that it no longer refers to */
 	uint64_t n_old;
 	uint64_t offset, count; /* of the table */
+	/* Tables that have been looked at, each in the place that its cluster's
+	 * number gives it: snapshots share most of theirs. Of two with one
+	 * place the first is looked at again, which does no harm. */
+	uint64_t *seen;
 	bool is_changed, has_compressed;
 	uint64_t first; /* cluster of the disk */
 
@@ -130,6 +138,15 @@ static int expand_table(struct expansion *x, struct error *err)
 	return rc == 0 ? free_old(x, err) : rc;
 }
 
+static bool was_seen(const struct expansion *x)
+{
+	uint64_t *seen = &x->seen[(x->offset >> x->q->cluster_bits) % SEEN_MAX];
+	bool is_same = *seen == x->offset;
+
+	*seen = x->offset;
+	return is_same;
+}
+
 static int expand_tables(struct expansion *x, const uint64_t *l1,
 			 uint64_t l1_size, struct error *err)
 {
@@ -145,7 +162,7 @@ static int expand_tables(struct expansion *x, const uint64_t *l1,
 				(unsigned long long)x->offset,
 				(unsigned long long)i);
 		x->first = i << x->q->l2_bits;
-		if (x->offset != 0)
+		if (x->offset != 0 && !was_seen(x))
 			rc = expand_table(x, err);
 		x->done++;
 		if (rc == 0 && x->progress->show != NULL)
@@ -169,16 +186,18 @@ int qcow2_expand_zeroes(struct qcow2 *q, const struct image_progress *progress,
 {
 	_cleanup_free_ uint64_t *l2 = malloc(q->cluster_len);
 	_cleanup_free_ uint64_t *old = malloc(q->cluster_len);
+	_cleanup_free_ uint64_t *seen = calloc(SEEN_MAX, sizeof(*seen));
 	struct expansion x = {
 		.q = q,
 		.l2 = l2,
 		.old = old,
+		.seen = seen,
 		.progress = progress,
 		.total = q->header.l1_size,
 	};
 	int rc;
 
-	if (l2 == NULL || old == NULL)
+	if (l2 == NULL || old == NULL || seen == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < q->header.n_snapshots; i++)
 		x.total += q->snapshots[i].l1_size;
