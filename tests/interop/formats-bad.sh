@@ -92,6 +92,19 @@ test_vdi() {
 		vdi 64 "$(le32 0)"
 }
 
+# More blocks in one place than there is time to tell of.
+test_many_blocks_in_one_place() {
+	vm-img create -q -f vdi a.img 200G
+	dd if=/dev/zero of=a.img bs=512 seek=1 count=1600 conv=notrunc \
+		status=none
+	truncate -s 4M a.img
+	vm-img check -f vdi a.img >out 2>err
+	assertEquals 2 $?
+	assertEquals 65538 "$(wc -l <err)"
+	assertEquals 'ERROR block 65537: no more errors are looked for' \
+		"$(tail -n 1 err)"
+}
+
 test_vpc() {
 	make_good vpc
 	# CVE-2014-0142: a block of no size; CVE-2014-0144: the table's.
