@@ -104,6 +104,11 @@ static int walk(struct qcow2 *q, struct error *err)
 					"Refcount of cluster %#llx is lower "
 					"than the number of its references",
 					(unsigned long long)c.n_used);
+	if (rc == 0 && result.n_overflows > 0)
+		return qcow2_corruption(q, err,
+					"Refcounts of %u bits are lower than "
+					"the number of references",
+					q->refcount_bits);
 	if (rc == 0)
 		q->trust->is_verified = true;
 	return rc;

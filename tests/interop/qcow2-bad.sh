@@ -688,6 +688,21 @@ test_change_with_wrong_counts() {
 	done
 }
 
+# A count of one bit is 1 where two refer to a cluster, too.
+test_shrink_with_narrow_counts() {
+	qemu-img create -q -f qcow2 -o refcount_bits=1 "$image" 1M
+	qemu-io -c 'write -P 1 0 64k' -c 'write -P 2 960k 64k' "$image" \
+		>"$dir/out"
+	l2=$(peek_entry "$image" "$(peek64 "$image" 40)")
+	poke "$image" $((l2 + 8 * 15)) "$(be32 0x80000000)$(be32 \
+		"$(peek_entry "$image" "$l2")")"
+	vm-img resize -q --shrink "$image" 512k >"$dir/out" 2>&1
+	assertEquals 1 $?
+	assertContains "$(cat "$dir/out")" 'Refcounts of 1 bits'
+	assertContains "$(qemu-io -r -c 'read -P 1 0 64k' "$image" 2>&1)" \
+		'read 65536/65536'
+}
+
 # Blocks that count nothing are good ones, where they are what they seem.
 test_shrink_with_an_empty_block() {
 	with_wrong_counts none
