@@ -107,6 +107,24 @@ static int look_through(const struct walk *from, uint64_t table,
 		      : w.rc;
 }
 
+static int used_twice(struct error *err)
+{
+	return error_set(err, -EIO, "QED tables are in use twice");
+}
+
+/* Tables that the file has room for. */
+static int count_left(const struct qed *q, uint64_t *n, struct error *err)
+{
+	uint64_t size;
+	int rc = image_file_size(q->blocks.file, &size);
+
+	if (rc < 0)
+		return error_set_errno(err, rc,
+				       "Could not get the file's size");
+	*n = size / q->table_len + 1;
+	return 0;
+}
+
 static int look_at_tables(void *context, const struct table_part *part)
 {
 	struct walk *w = context;
@@ -120,8 +138,7 @@ static int look_at_tables(void *context, const struct table_part *part)
 		if (!qed_is_in_file(w->q, table, w->q->table_len))
 			w->rc = drop(w, part->first + i);
 		else if (w->n_left-- == 0)
-			w->rc = error_set(w->err, -EIO,
-					  "QED tables are in use twice");
+			w->rc = used_twice(w->err);
 		else
 			w->rc = look_through(w, table, look_at_clusters);
 	}
@@ -136,14 +153,9 @@ static int look_at_tables(void *context, const struct table_part *part)
 int qed_look_through_tables(struct qed *q, bool is_repair, struct error *err)
 {
 	struct walk w = { .q = q, .is_repair = is_repair, .err = err };
-	uint64_t file_size;
-	int rc = image_file_size(q->blocks.file, &file_size);
+	int rc = count_left(q, &w.n_left, err);
 
-	if (rc < 0)
-		return error_set_errno(err, rc,
-				       "Could not get the file's size");
-	w.n_left = file_size / q->table_len + 1;
-	return look_through(&w, q->l1_offset, look_at_tables);
+	return rc < 0 ? rc : look_through(&w, q->l1_offset, look_at_tables);
 }
 
 static __attribute__((format(printf, 4, 5))) int
@@ -193,12 +205,16 @@ static int examine_behind(struct examination *e, uint64_t table,
 	return rc;
 }
 
-/* Of the blocks in the disk blocks_check() knows more. */
+/* As many tables as the file can have; of the blocks in the disk blocks_check()
+ * knows more. */
 static int examine_tables(struct examination *e)
 {
 	struct qed *q = e->q;
-	int rc = e->is_repair ? blocks_begin_writing(&q->blocks, e->err) : 0;
+	uint64_t n_left = 0;
+	int rc = count_left(q, &n_left, e->err);
 
+	if (rc == 0 && e->is_repair)
+		rc = blocks_begin_writing(&q->blocks, e->err);
 	for (uint64_t i = 0; rc == 0 && i < q->n_entries; i++) {
 		uint64_t table = 0;
 
@@ -206,7 +222,8 @@ static int examine_tables(struct examination *e)
 		if (rc < 0 || table == 0)
 			continue;
 		if (qed_is_in_file(q, table, q->table_len))
-			rc = examine_behind(e, table, i);
+			rc = n_left-- > 0 ? examine_behind(e, table, i)
+					  : used_twice(e->err);
 		else
 			rc = found_bad(e, q->l1_offset, i,
 				       "L2 table %llu: byte %llu %s",

@@ -283,6 +283,26 @@ test_parallels() {
 		parallels 56 "$(le64 -1)"
 }
 
+# Every L1 entry leads to one table: more to look at than there is time for.
+test_qed_tables_in_use_twice() {
+	vm-img create -q -f qed -o cluster_size=64k,table_size=16 a.img 1T
+	printf '\0\0\040\0\0\0\0\0' >entries
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do
+		cat entries entries >twice
+		mv twice entries
+	done
+	dd if=entries of=a.img bs=64k seek=1 conv=notrunc status=none
+	truncate -s 4M a.img
+	(
+		# shellcheck disable=SC3045 # dash and bash both have it
+		ulimit -t 10
+		vm-img check -f qed a.img >out 2>err
+	)
+	assertEquals 1 $?
+	assertEquals 'vm-img: Check failed: QED tables are in use twice' \
+		"$(tail -n 1 err)"
+}
+
 test_qed() {
 	make_good qed
 	bad 'Invalid QED cluster size 0' qed 4 "$(le32 0)"
