@@ -403,6 +403,10 @@ int qcow2_rebuild_refcounts(struct qcow2_checker *c, struct error *err)
 	return qcow2_filters_refill(q);
 }
 
+/* What ext4 takes. Other file systems, in memory too, take what no counts could
+ * be written for. */
+#define GROWN_LEN_MAX (16ULL << 40)
+
 static uint64_t max_block_end(const struct qcow2 *q)
 {
 	uint64_t max = 0;
@@ -431,6 +435,8 @@ void qcow2_checker_grow(struct qcow2_checker *c)
 		return;
 	if (end == UINT64_MAX || (end >> q->cluster_bits) > n_max)
 		c->grow_rc = -EINVAL;
+	else if (end > GROWN_LEN_MAX)
+		c->grow_rc = -EFBIG;
 	else
 		c->grow_rc = image_file_truncate(q->file, end);
 }

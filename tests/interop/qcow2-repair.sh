@@ -205,6 +205,21 @@ test_compressed_beyond_the_end() {
 	assertTrue all "cmp '$dir/before' '$dir/after'"
 }
 
+# Far behind the end: some file systems would make the file as long as that.
+test_block_far_outside() {
+	far=$dir/far
+	[ ! -w /dev/shm ] || far=$(mktemp -p /dev/shm)
+	make_image cluster_size=2M,refcount_bits=1
+	poke "$image" "$(peek64 "$image" 48)" '\0020'
+	cp "$image" "$far"
+	vm-img check -f qcow2 -r all "$far" >"$dir/out" 2>"$dir/err"
+	assertEquals 0 $?
+	assertContains "$(cat "$dir/err")" 'could not resize image: File too large'
+	assertTrue "qemu-img compare -f raw '$dir/raw' '$far' >'$dir/out'"
+	assertTrue "qemu-img check -q '$far'"
+	rm "$far"
+}
+
 everything() {
 	leak
 	count_as_free
