@@ -15,6 +15,7 @@ struct vmdk_extent {
 	/* NULL: the image's own; of another type than ZERO that is not
 	 * embedded: not opened. */
 	struct image_file *own_file;
+	bool is_borrowed; /* that, from an extent before it */
 	char *path;
 	enum vmdk_extent_type type;
 	bool is_embedded; /* header, descriptor and grains in one file */

@@ -71,14 +71,19 @@ static const struct blocks_ops flat_ops = {
 	.allocate = flat_allocate,
 };
 
-static void extent_free(struct vmdk_extent *e)
+/* Its blocks are not set up, or no longer. */
+static void extent_drop(struct vmdk_extent *e)
 {
-	if (e == NULL)
-		return;
-	blocks_deinit(&e->blocks);
-	image_file_close(e->own_file);
+	if (!e->is_borrowed)
+		image_file_close(e->own_file);
 	free(e->path);
 	free(e);
+}
+
+static void extent_free(struct vmdk_extent *e)
+{
+	blocks_deinit(&e->blocks);
+	extent_drop(e);
 }
 
 void vmdk_free(struct vmdk *v)
@@ -137,7 +142,7 @@ static int add_extent(struct vmdk *v, struct image *image,
 		v->extents, v->n_extents + 1, sizeof(struct vmdk_extent *));
 
 	if (extents == NULL) {
-		extent_free(e);
+		extent_drop(e);
 		return -ENOMEM;
 	}
 	e->blocks.disk_offset = image->size;
@@ -185,10 +190,23 @@ static char *path_of(const struct image *image, const char *name)
 	return plain;
 }
 
+/* A file that is only read is opened once: thousands of locks on one file take
+ * the kernel seconds. NULL: not yet. */
+static struct image_file *find_open(const struct vmdk *v, const char *path)
+{
+	for (unsigned i = v->n_extents; i-- > 0;)
+		if (v->extents[i]->own_file != NULL &&
+		    strcmp(v->extents[i]->path, path) == 0)
+			return v->extents[i]->own_file;
+	return NULL;
+}
+
 /* Not opened: 1. */
-static int open_own_file(struct vmdk_extent *e, const struct image *image,
+static int open_own_file(const struct vmdk *v, struct vmdk_extent *e,
+			 const struct image *image,
 			 const struct vmdk_line *line, struct error *err)
 {
+	unsigned flags = image_other_file_flags(image);
 	bool is_elsewhere = strchr(line->name, '/') != NULL;
 
 	if (is_elsewhere && image->flags & IMAGE_ALONE)
@@ -197,12 +215,17 @@ static int open_own_file(struct vmdk_extent *e, const struct image *image,
 	    !image->may_open(image->policy_context, e->path))
 		return error_set(err, -EACCES,
 				 "VMDK extent '%s' is not allowed", e->path);
-	return image_file_open(&e->own_file, e->path,
-			       image_other_file_flags(image), err);
+	if (flags & IMAGE_FILE_READ_ONLY)
+		e->own_file = find_open(v, e->path);
+	e->is_borrowed = e->own_file != NULL;
+	return e->is_borrowed
+		       ? 0
+		       : image_file_open(&e->own_file, e->path, flags, err);
 }
 
-static int open_line(struct vmdk_extent *e, struct image *image,
-		     const struct vmdk_line *line, struct error *err)
+static int open_line(const struct vmdk *v, struct vmdk_extent *e,
+		     struct image *image, const struct vmdk_line *line,
+		     struct error *err)
 {
 	int rc;
 
@@ -223,7 +246,7 @@ static int open_line(struct vmdk_extent *e, struct image *image,
 	e->path = path_of(image, line->name);
 	if (e->path == NULL)
 		return -ENOMEM;
-	rc = open_own_file(e, image, line, err);
+	rc = open_own_file(v, e, image, line, err);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	if (line->type == VMDK_EXTENT_SPARSE ||
@@ -247,11 +270,9 @@ static int open_lines(struct vmdk *v, struct image *image, struct error *err)
 
 		if (e == NULL)
 			return -ENOMEM;
-		rc = open_line(e, image, &v->descriptor.lines[i], err);
+		rc = open_line(v, e, image, &v->descriptor.lines[i], err);
 		if (rc < 0) {
-			image_file_close(e->own_file);
-			free(e->path);
-			free(e);
+			extent_drop(e);
 			return rc;
 		}
 		rc = add_extent(v, image, e, err);

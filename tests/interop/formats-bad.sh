@@ -226,6 +226,19 @@ test_vmdk_extent_names() {
 }
 
 # The length of a compressed grain is the marker's word.
+# As many extents as there may be, all of one file, whose locks are many, too.
+test_vmdk_extents_of_one_file() {
+	seq 1 4000000 | head -c 8M >data
+	descriptor "$(seq 0 4 16383 | sed 's/.*/RW 4 FLAT "data" &/')"
+	(
+		# shellcheck disable=SC3045 # dash and bash both have it
+		ulimit -t $CPU_S
+		vm-img convert -f vmdk -O raw good.img b.img
+	)
+	assertEquals 0 $?
+	assertTrue 'cmp data b.img'
+}
+
 test_vmdk_marker() {
 	seq 1 20000 >disk
 	qemu-img convert -f raw -O vmdk -o subformat=streamOptimized disk good.img
