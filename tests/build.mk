@@ -15,8 +15,10 @@ HOST_TESTS = $(filter-out $(KVM_TESTS),$(wildcard tests/vm-*.sh \
 # device that is run by single instructions has many more of them there.
 REPLAYS = $(wildcard tests/interop/*-crash.sh tests/interop/*-crash-do.sh) \
 	tests/interop/disk-kill.sh
+# Hundreds of command lines that go where other tests have been.
+TABLES = tests/vm-img-options.sh tests/vm-img-format-options.sh
 ASAN_TESTS = $(filter-out tests/vm-lab.sh tests/interop/guests.sh \
-	tests/interop/readme.sh $(REPLAYS),$(HOST_TESTS))
+	tests/interop/readme.sh $(REPLAYS) $(TABLES),$(HOST_TESTS))
 # The longest first, so that the end is not one alone.
 LAB_LONGEST = $(patsubst %,tests/lab/test-%.sh,devices run cpu net)
 LAB_TESTS = $(LAB_LONGEST) $(filter-out $(LAB_LONGEST),\
