@@ -11,10 +11,11 @@ HOST_TESTS = $(filter-out $(KVM_TESTS),$(wildcard tests/vm-*.sh \
 	tests/interop/*.sh))
 # Those of the lab and of the guests run nothing of ours; the README's have
 # build/bin.
-# The addresses of what a crash leaves behind are no others each time, and a
-# device that is run by single instructions has many more of them there.
-REPLAYS = $(wildcard tests/interop/*-crash.sh tests/interop/*-crash-do.sh) \
-	tests/interop/disk-kill.sh
+# The addresses of what a crash leaves behind are no others each time, who is
+# killed tells of no leak, and a device that is run by single instructions has
+# many more of them there.
+REPLAYS = $(wildcard tests/interop/*-crash.sh tests/interop/*-crash-do.sh \
+	tests/interop/*-kill.sh)
 # Hundreds of command lines that go where other tests have been.
 TABLES = tests/vm-img-options.sh tests/vm-img-format-options.sh
 ASAN_TESTS = $(filter-out tests/vm-lab.sh tests/interop/guests.sh \
