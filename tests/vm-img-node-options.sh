@@ -109,6 +109,10 @@ driver=qcow2,encrypt.key-secret=none,file.filename=e.qcow2 new
 driver=qcow2,encrypt.key-secret=s,file.filename=b.qcow2 new
 driver=qcow2,backing.driver=qcow2,backing.file.filename=s.qcow2,file.filename=o.qcow2 new
 driver=qcow2,backing.file.filename=s.qcow2,file.filename=o.qcow2 new
+driver=qcow2,backing.encrypt.format=luks,backing.encrypt.key-secret=s,file.filename=oe.qcow2 new
+driver=qcow2,backing.driver=qcow2,backing.encrypt.format=luks,backing.encrypt.key-secret=s,backing.file.filename=e.qcow2,file.filename=oe.qcow2 new
+driver=qcow2,backing.encrypt.format=aes,backing.encrypt.key-secret=s,file.filename=oe.qcow2 new
+driver=qcow2,backing.encrypt.key-secret=s,file.filename=oe.qcow2 new
 driver=qcow2,backing.driver=raw,backing.offset=128k,backing.size=64k,backing.file.filename=a.raw,file.filename=o.qcow2 new
 driver=qcow2,backing=,file.filename=o.qcow2 new
 driver=qcow2,foo=1,file.filename=b.qcow2 new

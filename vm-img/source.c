@@ -31,7 +31,6 @@ static int take_flags(struct keys *keys, struct source *source,
 		{ "", "force-share", IMAGE_FORCE_SHARE },
 		{ "file.", "force-share", IMAGE_FORCE_SHARE },
 	};
-
 	const char *node;
 
 	for (unsigned i = 0; i < array_size(flags); i++) {
@@ -194,7 +193,7 @@ static void link_under(struct source *source)
 /* What the image above says of the file and the format need not be said. */
 static int fill_under(struct source_reader *r, struct error *err)
 {
-	const char *driver = keys_take(r->keys, "driver"), *secret, *other;
+	const char *driver = keys_take(r->keys, "driver");
 	bool has_file = keys_has_prefix(r->keys, "file");
 	struct source *source = r->source;
 	int rc = source_check_driver(driver, err);
@@ -216,11 +215,8 @@ static int fill_under(struct source_reader *r, struct error *err)
 		rc = take_backing(r->keys, source, err);
 	if (rc == 0 && driver != NULL)
 		rc = text_replace(&source->format, driver);
-	secret = keys_take(r->keys, "encrypt.key-secret");
-	other = keys_take(r->keys, "key-secret");
-	if (rc == 0 && (secret != NULL || other != NULL))
-		rc = text_replace(&source->key_secret,
-				  secret != NULL ? secret : other);
+	if (rc == 0)
+		rc = source_take_encryption(r->keys, driver, source);
 	if (rc == 0 && !has_file)
 		rc = source_add_top(r, driver != NULL ? driver : "qcow2", err);
 	return rc == 0 ? source_refuse_left(r, err) : rc;

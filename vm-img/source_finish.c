@@ -34,6 +34,20 @@ static const char *find_unknown(const struct source *source, const char *format)
 	return source_unknown_encryption(source, format);
 }
 
+/* What was said of encryption, also of the images below. */
+static int check_encryption(const struct source *source, struct image *image,
+			    struct error *err)
+{
+	int rc = source_check_encryption(source, image, err);
+
+	image = image_backing(image);
+	if (rc < 0 || source->under == NULL || image == NULL)
+		return rc;
+	rc = check_encryption(source->under, image, err);
+	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
+		      : 0;
+}
+
 int source_finish(struct source *source, struct image *image, struct error *err)
 {
 	const char *format = image_format_name(image);
@@ -48,7 +62,7 @@ int source_finish(struct source *source, struct image *image, struct error *err)
 	if (strcmp(format, "qcow2") == 0 &&
 	    source_check_qcow2(source, image, err) < 0)
 		return -EINVAL;
-	if (source_check_encryption(source, image, err) < 0)
+	if (check_encryption(source, image, err) < 0)
 		return -EINVAL;
 	if (source->node_name != NULL &&
 	    image_set_node_name(image, source->node_name) < 0)

@@ -103,6 +103,7 @@ make_images() {
 	qemu-img convert -f raw -O qcow2 --object secret,id=s,data=x -o \
 		encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
 		a.raw e.qcow2
+	qemu-img create -q -f qcow2 -u -b e.qcow2 -F qcow2 oe.qcow2 1M
 }
 
 options_dir() {
