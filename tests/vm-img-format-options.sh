@@ -8,18 +8,6 @@
 . tests/support/img.sh
 . tests/support/options.sh
 
-oneTimeSetUp() {
-	options_dir
-}
-
-setUp() {
-	cd "$dir" || return 1
-}
-
-oneTimeTearDown() {
-	img_cleanup
-}
-
 rows_create_qcow2() {
 	cat <<'EOT'
 -f qcow2 -o backing_file=b.qcow2,backing_fmt=qcow2 new

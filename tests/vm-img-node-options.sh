@@ -8,18 +8,6 @@
 . tests/support/img.sh
 . tests/support/options.sh
 
-oneTimeSetUp() {
-	options_dir
-}
-
-setUp() {
-	cd "$dir" || return 1
-}
-
-oneTimeTearDown() {
-	img_cleanup
-}
-
 rows_read() {
 	sed 's/^/--object=secret,id=s,data=x --object=throttle-group,id=g,limits.bps-total=1000000000 --image-opts /' <<'EOT'
 driver=qcow2,node-name=n,file.filename=b.qcow2 new

@@ -8,18 +8,6 @@
 . tests/support/img.sh
 . tests/support/options.sh
 
-oneTimeSetUp() {
-	options_dir
-}
-
-setUp() {
-	cd "$dir" || return 1
-}
-
-oneTimeTearDown() {
-	img_cleanup
-}
-
 rows_amend() {
 	cat <<'EOT'
 -f qcow2 -o lazy_refcounts=on b.qcow2

@@ -5,9 +5,9 @@
 # prints rows, each the shell words behind a verb; verbs' names with their
 # formats, as in rows_create_qcow2, are names of tables.
 #
-#	options_dir		img_dir in memory where that can be had, and $dir/in,
-#				a folder of images that each row gets a copy of.
-#				For oneTimeSetUp.
+# Before the first test img_dir is made, in memory where that can be had, and
+# $dir/in, a folder of images that each row gets a copy of.
+#
 #	like_qemu_img VERB TABLE	Each row of the table, by qemu-img, by vm-img,
 #				and by vm-img with long names behind the operands:
 #				status, output, messages and all files are alike.
@@ -106,12 +106,20 @@ make_images() {
 	qemu-img create -q -f qcow2 -u -b e.qcow2 -F qcow2 oe.qcow2 1M
 }
 
-options_dir() {
+oneTimeSetUp() {
 	[ ! -w /dev/shm ] || export TMPDIR=/dev/shm
 	img_dir
 	mkdir in
 	(cd in && make_images)
 	cd "$top" || return 1
+}
+
+setUp() {
+	cd "$dir" || return 1
+}
+
+oneTimeTearDown() {
+	img_cleanup
 }
 
 table() {
