@@ -100,6 +100,13 @@ static bool is_sector_of(const struct entry *e, const uint8_t *sector)
 	       sequence == le64toh(e->header.sequence);
 }
 
+/* No sector behind an entry's first one begins like that: as many as say so may
+ * be in a log, but no sector is read as a part of them all. */
+static bool begins_entry(const uint8_t *sector)
+{
+	return memcmp(sector, VHDX_LOG_SIGNATURE, 4) == 0;
+}
+
 /* The entry at offset, if there is one and all of it is as it was written:
  * 1; else 0, or an error of the file. */
 static int read_entry(struct ring *r, uint64_t offset, struct entry *e)
@@ -117,6 +124,8 @@ static int read_entry(struct ring *r, uint64_t offset, struct entry *e)
 					 sector);
 		if (rc < 0)
 			return rc;
+		if (i > 0 && begins_entry(sector))
+			return 0;
 		if (i >= e->n_table_sectors && !is_sector_of(e, sector))
 			return 0;
 		crc = crc32c(crc, sector, sizeof(sector));
