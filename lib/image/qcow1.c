@@ -130,6 +130,33 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	return 0;
 }
 
+static uint64_t count_zeroes(struct qcow1 *q, uint64_t at, uint64_t end)
+{
+	return table_count_zeroes(&q->blocks.table, at, end - at) /
+	       sizeof(uint64_t);
+}
+
+/* What an L2 table does not have, or tables that are not there. */
+static uint64_t skip(struct blocks *blocks, uint64_t offset)
+{
+	struct qcow1 *q = qcow1_of(blocks);
+	uint64_t index = offset >> q->cluster_bits, at = l1_place(q, index);
+	uint64_t table;
+
+	if (read_number(q, at, false, &table) < 0)
+		return 0;
+	if (table == 0)
+		return blocks_skipped(
+			count_zeroes(q, at, q->l1_offset + q->l1_len),
+			q->cluster_len << q->l2_bits,
+			offset & ((q->cluster_len << q->l2_bits) - 1));
+	if (!blocks_reaches(blocks, table + l2_len(q)))
+		return 0;
+	return blocks_skipped(count_zeroes(q, l2_place(q, table, index),
+					   table + l2_len(q)),
+			      q->cluster_len, 0);
+}
+
 static int inflate(struct blocks *blocks, const struct block_run *run,
 		   uint8_t *buf, struct error *err)
 {
@@ -331,6 +358,7 @@ static int store(struct blocks *blocks, uint64_t index, const uint8_t *packed,
 
 static const struct blocks_ops ops = {
 	.find = find,
+	.skip = skip,
 	.inflate = inflate,
 	.allocate = allocate,
 	.enter = enter,

@@ -14,6 +14,7 @@
 
 enum {
 	PART_LEN = 256 << 10, /* of a table that is walked through */
+	LOOKED_AT = 256,      /* bytes at once, where zeroes are counted */
 };
 
 void table_init(struct table *table, const struct image_file *file)
@@ -110,6 +111,22 @@ int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
 	return 0;
 }
 
+static bool is_zero(const uint8_t *data, uint64_t len)
+{
+	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+static size_t count_zeroes(const uint8_t *data, size_t len)
+{
+	size_t n = 0;
+
+	while (len - n >= LOOKED_AT && is_zero(data + n, LOOKED_AT))
+		n += LOOKED_AT;
+	while (n < len && data[n] == 0)
+		n++;
+	return n;
+}
+
 /* Of the file, or its end, however far that reaches. */
 static void look_for_hole(struct table *table, uint64_t host_offset)
 {
@@ -130,13 +147,12 @@ uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
 	const uint64_t number = host_offset / TABLE_PAGE_LEN;
 	const struct table_page *page = slot_of(table, number);
 	size_t at = host_offset % TABLE_PAGE_LEN, n = in_page(host_offset, len);
-	size_t i = 0;
+	size_t i;
 
 	if (!is_in_hole(table, host_offset, 1)) {
 		if (!is_loaded(page, number) && load(table, number) < 0)
 			return 0;
-		while (i < n && page->data[at + i] == 0)
-			i++;
+		i = count_zeroes(page->data + at, n);
 		if (i < n)
 			return i;
 		look_for_hole(table, host_offset);
@@ -146,11 +162,6 @@ uint64_t table_count_zeroes(struct table *table, uint64_t host_offset,
 	return is_in_hole(table, host_offset, len)
 		       ? len
 		       : table->hole_end - host_offset;
-}
-
-static bool is_zero(const uint8_t *data, uint64_t len)
-{
-	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
 }
 
 /* Is there a hole, and as many of the len bytes are whole entries in it? */

@@ -371,6 +371,23 @@ offset 8200 is not at a sector" convert -f qcow -O raw a.img b.img
 	assertEquals "so does QEMU: $(cat err)" 1 $?
 }
 
+# A disk of many clusters, none of which is there.
+test_qcow1_without_clusters() {
+	vm-img create -q -f qcow a.img 400T
+	for verb in map measure; do
+		quick $verb -f qcow a.img >out
+		assertEquals "$verb: $(cat out)" 0 $?
+	done
+	quick compare -f qcow -F qcow a.img a.img >out
+	assertEquals "compare: $(cat out)" 0 $?
+	# One L2 table for all of them, which is of zeroes, and no hole.
+	vm-img create -q -f qcow a.img 400G
+	fill a.img 48 204800 "$(be64 2097152)"
+	fill a.img 2097152 4096 '\0'
+	quick map -f qcow a.img >out
+	assertEquals "map: $(cat out)" 0 $?
+}
+
 test_bochs() {
 	truncate -s 4096 good.img
 	printf 'Bochs Virtual HD Image' | dd of=good.img conv=notrunc status=none

@@ -17,6 +17,8 @@
 #				DISK in it; and so do we.
 #	described FORMAT IMAGE	info and check say what qemu-img's do.
 #	poke FILE OFFSET BYTES	Overwrites; BYTES as for printf %b.
+#	fill FILE OFFSET N BYTES
+#				The same, N times in a row.
 #	le32 N, le64 N, be32 N, be64 N
 #				N as bytes for poke.
 # shellcheck disable=SC2154 # dir is set by test_dir
@@ -131,4 +133,16 @@ be64() {
 
 poke() {
 	printf %b "$3" | dd of="$1" bs=1 seek="$(($2))" conv=notrunc status=none
+}
+
+fill() {
+	printf %b "$4" >.once
+	length=$(($(stat -c %s .once) * $3))
+	while [ "$(stat -c %s .once)" -lt "$length" ]; do
+		cat .once .once >.twice
+		mv .twice .once
+	done
+	head -c "$length" .once |
+		dd of="$1" bs=1M oflag=seek_bytes seek="$(($2))" conv=notrunc 			iflag=fullblock status=none
+	rm .once
 }
