@@ -239,39 +239,55 @@ static int look_for_cluster(void *context, const struct table_part *part)
 	return 0;
 }
 
+struct walk {
+	struct qcow1 *q;
+	uint64_t left; /* of the file, for tables to be in */
+};
+
+/* 1: they are not all in the file, or some of them are in use twice, and a small
+ * file has more of them than there is time for. */
 static int look_for_table(void *context, const struct table_part *part)
 {
-	struct qcow1 *q = context;
+	struct walk *w = context;
+	struct qcow1 *q = w->q;
 	const uint64_t *entries = part->entries;
-	uint64_t n_entries = UINT64_C(1) << q->l2_bits;
 	int rc = 0;
 
 	for (uint64_t i = 0; rc == 0 && i < part->n; i++) {
-		uint64_t at = be64toh(entries[i]);
+		uint64_t at = be64toh(entries[i]), len = l2_len(q);
 
 		if (at == 0)
 			continue;
-		take_end(q, at + l2_len(q));
-		rc = table_walk(&q->blocks.table, at, n_entries, sizeof(at),
-				look_for_cluster, q);
+		take_end(q, at + len);
+		if (!blocks_reaches(&q->blocks, q->end) || len > w->left)
+			return 1;
+		w->left -= len;
+		rc = table_walk(&q->blocks.table, at, len / sizeof(at),
+				sizeof(at), look_for_cluster, q);
 	}
 	return rc;
 }
 
 static int look_for_end(struct qcow1 *q, struct error *err)
 {
-	int rc;
+	struct walk w = { .q = q };
+	int rc = image_file_size(q->blocks.file, &w.left);
 
 	q->end = q->l1_offset + q->l1_len;
-	rc = table_walk(&q->blocks.table, q->l1_offset,
-			q->l1_len / sizeof(uint64_t), sizeof(uint64_t),
-			look_for_table, q);
+	if (rc == 0)
+		rc = table_walk(&q->blocks.table, q->l1_offset,
+				q->l1_len / sizeof(uint64_t), sizeof(uint64_t),
+				look_for_table, &w);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read a table");
 	if (!blocks_reaches(&q->blocks, q->end))
 		return error_set(err, -EIO,
 				 "qcow tables lead beyond the file's end: "
 				 "nothing new can be written");
+	if (rc > 0)
+		return error_set(err, -EIO,
+				 "qcow tables are in use twice: nothing new "
+				 "can be written");
 	return 0;
 }
 

@@ -388,6 +388,18 @@ test_qcow1_without_clusters() {
 	assertEquals "map: $(cat out)" 0 $?
 }
 
+# More of L2 tables to look through than the file has bytes, before something
+# new is written.
+test_qcow1_tables_in_use_twice() {
+	vm-img create -q -f qcow a.img 1M
+	poke a.img 24 "$(be64 $((400 << 40)))$(bytes 16 0)$(bytes 13 0)"
+	fill a.img 48 819200 "$(be64 8388608)"
+	fill a.img 8388608 65536 '\0'
+	head -c 64k /dev/urandom >first
+	assertEquals 'vm-img: error while writing at byte 0: qcow tables are in use twice: nothing new can be written' \
+		"$(quick convert -n -f raw -O qcow first a.img)"
+}
+
 test_bochs() {
 	truncate -s 4096 good.img
 	printf 'Bochs Virtual HD Image' | dd of=good.img conv=notrunc status=none
