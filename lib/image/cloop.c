@@ -19,6 +19,7 @@ enum {
 	/* QEMU's limits, and ours. */
 	BLOCK_MAX = 64 << 20,
 	OFFSETS_LEN_MAX = 512 << 20,
+	PACKED_SLACK = 64,
 };
 
 struct cloop {
@@ -40,6 +41,13 @@ static int probe(const uint8_t *head, size_t len, uint64_t file_size)
 		       : 0;
 }
 
+/* What zlib does not exceed, whatever it is given: more is not read, however
+ * far the next block is. */
+static uint64_t packed_max(const struct cloop *c)
+{
+	return 2 * (uint64_t)c->block_len + PACKED_SLACK;
+}
+
 static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		struct block_run *run, struct error *err)
 {
@@ -56,17 +64,17 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	run->unit_start = index * c->block_len;
 	run->unit_len = c->block_len;
 	len = be64toh(ends[1]) - run->host_offset;
+	run->host_len = len < packed_max(c) ? len : packed_max(c);
 	if (be64toh(ends[1]) < run->host_offset)
 		return error_set(err, -EINVAL,
 				 "offsets not monotonically increasing at "
 				 "index %llu, image file is corrupt",
 				 (unsigned long long)index + 1);
-	if (len > 2 * (uint64_t)BLOCK_MAX)
+	if (len == 0 || len > 2 * (uint64_t)BLOCK_MAX)
 		return error_set(err, -EINVAL,
 				 "invalid compressed block size at index %llu, "
 				 "image file is corrupt",
 				 (unsigned long long)index + 1);
-	run->host_len = len;
 	return 0;
 }
 
@@ -124,6 +132,17 @@ static int check_header(const struct cloop *c, struct error *err)
 	return 0;
 }
 
+/* An image without its offsets is not one of empty blocks. */
+static int check_offsets(struct cloop *c, struct error *err)
+{
+	uint64_t len = (c->n_blocks + UINT64_C(1)) * sizeof(uint64_t);
+
+	return blocks_reaches(&c->blocks, OFFSETS_AT + len)
+		       ? 0
+		       : error_set(err, -EINVAL,
+				   "The offsets are beyond the file's end");
+}
+
 static int cloop_open(struct image *image, struct error *err)
 {
 	_cleanup_free_ struct cloop *c = calloc(1, sizeof(*c));
@@ -144,8 +163,10 @@ static int cloop_open(struct image *image, struct error *err)
 	image->size = (uint64_t)c->n_blocks * c->block_len;
 	image->cluster_size = c->block_len;
 	blocks_image_attach(image, &c->blocks, &ops, c->block_len);
+	c->blocks.is_whole = true;
+	rc = check_offsets(c, err);
 	c = NULL; /* the image has it */
-	return 0;
+	return rc;
 }
 
 const struct image_format image_format_cloop = {

@@ -529,6 +529,38 @@ test_cloop() {
 	poke a.img 136 "$(be64 0)$(be64 0x7fffffffffffffff)"
 	refused 'error while reading block status at offset 0: invalid compressed block size at index 1, image file is corrupt' \
 		convert -f cloop -O raw a.img b.img
+	poke a.img 136 "$(be64 1000)$(be64 1000)"
+	refused 'error while reading block status at offset 0: invalid compressed block size at index 1, image file is corrupt' \
+		convert -f cloop -O raw a.img b.img
+	# Offsets that are nowhere, or a hole, as they are of zeroes.
+	cp good.img a.img
+	poke a.img 132 "$(be32 67108863)"
+	refused "Could not open 'a.img': The offsets are beyond the file's end" \
+		map -f cloop a.img
+	truncate -s 600M a.img
+	assertEquals "vm-img: Could not read file metadata: invalid compressed block size at index 1, image file is corrupt" \
+		"$(quick map -f cloop --output=json a.img | head -n 1)"
+}
+
+# A block of 512 bytes in each 128 MiB of a file.
+test_cloop_far_apart() {
+	seq 1 1000 | head -c 512 >block
+	python3 -c 'import sys, zlib
+sys.stdout.buffer.write(zlib.compress(sys.stdin.buffer.read()))' \
+		<block >packed
+	: >disk
+	: >a.img
+	poke a.img 128 "$(be32 512)$(be32 32)$(be64 4096)"
+	for i in $(seq 1 32); do
+		poke a.img "128 + 8 + 8 * $i" "$(be64 $((4096 + (i << 27))))"
+		dd if=packed of=a.img conv=notrunc oflag=seek_bytes status=none \
+			seek=$((4096 + ((i - 1) << 27)))
+		cat block >>disk
+	done
+	truncate -s $((4096 + (32 << 27))) a.img
+	quick convert -f cloop -O raw a.img b.img >out
+	assertEquals "$(cat out)" 0 $?
+	assertTrue 'cmp disk b.img'
 }
 
 . shunit2

@@ -264,6 +264,33 @@ offset 520 is beyond the file's end" convert -f bochs -O raw a.img b.img
 end" convert -f bochs -O raw a.img b.img
 }
 
+# Two blocks, of which the second ends where the file does.
+test_cloop() {
+	for i in 0 1; do
+		dd if=src.raw bs=64k skip=$i count=1 status=none | python3 -c \
+			'import sys, zlib
+sys.stdout.buffer.write(zlib.compress(sys.stdin.buffer.read()))' >block$i
+	done
+	truncate -s 160 good.img
+	end=$((160 + $(stat -c %s block0)))
+	poke good.img 128 "$(be32 65536)$(be32 2)$(be64 160)$(be64 $end)"
+	poke good.img 152 "$(be64 $((end + $(stat -c %s block1))))"
+	cat block0 block1 >>good.img
+	cp good.img a.img
+	same convert -f cloop -O raw a.img b.img
+	cmp -n 131072 src.raw b.img
+	assertEquals 'what is whole' 0 $?
+	cut_off 1
+	refused "error while reading block status at offset 65536: byte \
+$(stat -c %s a.img) is beyond the file's end" convert -f cloop -O raw a.img b.img
+	truncate -s 159 a.img
+	refused "Could not open 'a.img': The offsets are beyond the file's end" \
+		convert -f cloop -O raw a.img b.img
+	truncate -s 129 a.img
+	refused "Could not open 'a.img': block_size cannot be zero" \
+		convert -f cloop -O raw a.img b.img
+}
+
 # What is written in pieces is whole at any time.
 test_new_images_are_whole() {
 	for how in 'vmdk monolithicSparse' 'vmdk twoGbMaxExtentSparse' \
