@@ -8,6 +8,7 @@
 #include "lib/base/error.h"
 #include "lib/image/blocks.h"
 #include "lib/image/format.h"
+#include "lib/image/sector_bits.h"
 
 #include <endian.h>
 #include <string.h>
@@ -37,14 +38,38 @@ static int probe(const uint8_t *head, size_t len, uint64_t file_size)
 		       : 0;
 }
 
+/* The sectors from there on that are as the one at offset is, of an extent at
+ * that place. */
+static int find_sectors(struct bochs *b, uint64_t offset, uint64_t place,
+			bool nowait, struct block_run *run)
+{
+	uint64_t sector = offset % b->extent_len / IMAGE_SECTOR;
+	uint64_t n = b->extent_len / IMAGE_SECTOR - sector;
+	uint64_t first = sector % 8; /* bit in what is read */
+	uint8_t bits[BOCHS_EXTENT_MAX / IMAGE_SECTOR / 8];
+	bool is_there;
+	int rc = table_read(&b->blocks.table, place + sector / 8, bits,
+			    (first + n + 7) / 8, nowait);
+
+	if (rc < 0)
+		return rc;
+	run->len = sector_bits_run(bits, first, n, SECTOR_BITS_LOWEST_FIRST,
+				   &is_there) *
+			   IMAGE_SECTOR -
+		   offset % IMAGE_SECTOR;
+	if (!is_there)
+		return 0;
+	run->kind = BLOCK_DATA;
+	run->host_offset = place + b->bitmap_len + offset % b->extent_len;
+	return 0;
+}
+
 static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		struct block_run *run, struct error *err)
 {
 	struct bochs *b = container_of(blocks, struct bochs, blocks);
 	uint64_t index = offset / b->extent_len, place;
-	uint64_t sector = offset % b->extent_len / IMAGE_SECTOR;
 	uint32_t entry = BOCHS_NOWHERE;
-	uint8_t bits;
 	int rc = 0;
 
 	if (index < b->n_catalog)
@@ -56,7 +81,6 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 	entry = le32toh(entry);
 	if (entry == BOCHS_NOWHERE)
 		return 0;
-	run->len = IMAGE_SECTOR - offset % IMAGE_SECTOR;
 	place = b->data_offset +
 		(uint64_t)entry * (b->bitmap_len + b->extent_len);
 	if (!blocks_reaches(blocks, place + b->bitmap_len))
@@ -64,15 +88,8 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 				 "Bitmap at offset %llu is beyond the file's "
 				 "end",
 				 (unsigned long long)place);
-	rc = table_read(&blocks->table, place + sector / 8, &bits, sizeof(bits),
-			nowait);
-	if (rc < 0)
-		return error_set_errno(err, rc, "Could not read a bitmap");
-	if (!(bits >> sector % 8 & 1))
-		return 0;
-	run->kind = BLOCK_DATA;
-	run->host_offset = place + b->bitmap_len + offset % b->extent_len;
-	return 0;
+	rc = find_sectors(b, offset, place, nowait, run);
+	return rc < 0 ? error_set_errno(err, rc, "Could not read a bitmap") : 0;
 }
 
 static const struct blocks_ops ops = {

@@ -118,6 +118,7 @@ LIB_SRCS += \
 	lib/image/raw_guard.c \
 	lib/image/secret.c \
 	lib/image/secret_cipher.c \
+	lib/image/sector_bits.c \
 	lib/image/table.c \
 	lib/image/throttle.c \
 	lib/image/trace.c \

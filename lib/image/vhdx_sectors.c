@@ -12,6 +12,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/format.h"
+#include "lib/image/sector_bits.h"
 #include "lib/image/vhdx.h"
 
 #include <endian.h>
@@ -21,11 +22,6 @@ enum {
 	LOOKED_AT = 4096, /* bytes of a bitmap for one answer */
 	LOOKED_AT_BITS = LOOKED_AT * 8,
 };
-
-static bool is_set(const uint8_t *bits, uint64_t i)
-{
-	return bits[i / 8] & 1U << i % 8;
-}
 
 /* The entry of the bitmap of offset's chunk: behind its blocks'. */
 static uint64_t bitmap_entry_place(const struct vhdx *v, uint64_t offset)
@@ -75,30 +71,51 @@ static int need_bits(struct vhdx *v, uint64_t offset, bool nowait,
 	return rc;
 }
 
-int vhdx_find_sectors(struct vhdx *v, uint64_t offset, bool nowait,
-		      struct block_run *run, struct error *err)
+/* n bits from bit first of the byte at place on: as many as are alike. */
+static int count_bits(struct vhdx *v, uint64_t place, uint64_t first,
+		      uint64_t n, bool nowait, uint64_t *n_alike, bool *is_own)
 {
-	uint64_t sector = offset / v->logical_sector, place, i;
-	uint64_t first = sector % 8; /* bit in what is read */
-	uint64_t n =
-		(v->block_len - offset % v->block_len + v->logical_sector - 1) /
-		v->logical_sector;
 	uint8_t bits[LOOKED_AT];
-	int rc = need_bits(v, offset, nowait, &place, err);
+	uint64_t zeroes = 0;
+	int rc;
 
-	if (rc < 0)
-		return rc;
+	/* A bitmap may be as good as empty, and a hole. */
+	if (!nowait)
+		zeroes = table_count_zeroes(&v->blocks.table, place,
+					    (first + n + 7) / 8) *
+			 8;
+	if (zeroes > first) {
+		*n_alike = zeroes - first < n ? zeroes - first : n;
+		*is_own = false;
+		return 0;
+	}
 	if (n > LOOKED_AT_BITS - first)
 		n = LOOKED_AT_BITS - first;
 	rc = table_read(&v->blocks.table, place, bits, (first + n + 7) / 8,
 			nowait);
+	if (rc == 0)
+		*n_alike = sector_bits_run(bits, first, n,
+					   SECTOR_BITS_LOWEST_FIRST, is_own);
+	return rc;
+}
+
+int vhdx_find_sectors(struct vhdx *v, uint64_t offset, bool nowait,
+		      struct block_run *run, struct error *err)
+{
+	uint64_t sector = offset / v->logical_sector, place, n_alike = 0;
+	uint64_t n =
+		(v->block_len - offset % v->block_len + v->logical_sector - 1) /
+		v->logical_sector;
+	bool is_own = false;
+	int rc = need_bits(v, offset, nowait, &place, err);
+
+	if (rc < 0)
+		return rc;
+	rc = count_bits(v, place, sector % 8, n, nowait, &n_alike, &is_own);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read VHDX bitmap");
-	for (i = 1; i < n; i++)
-		if (is_set(bits, first + i) != is_set(bits, first))
-			break;
-	run->kind = is_set(bits, first) ? BLOCK_DATA : BLOCK_HOLE;
-	run->len = i * v->logical_sector - offset % v->logical_sector;
+	run->kind = is_own ? BLOCK_DATA : BLOCK_HOLE;
+	run->len = n_alike * v->logical_sector - offset % v->logical_sector;
 	return 0;
 }
 

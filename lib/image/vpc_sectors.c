@@ -12,29 +12,26 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/format.h"
+#include "lib/image/sector_bits.h"
 
 #include <endian.h>
 #include <string.h>
 
 enum {
-	LOOKED_AT = 512,  /* bytes of a bitmap for one answer */
+	LOOKED_AT = 4096, /* bytes of a bitmap for one answer */
 	FORGOTTEN = 4096, /* entries of the table at a time */
 };
-
-static bool is_set(const uint8_t *bits, uint32_t i)
-{
-	return bits[i / 8] & 0x80 >> i % 8;
-}
 
 int vpc_find_sectors(struct vpc *vpc, uint64_t offset, bool nowait,
 		     struct block_run *run, struct error *err)
 {
 	uint32_t sector = (uint32_t)(offset % vpc->block_len / IMAGE_SECTOR);
-	uint32_t n = vpc->block_len / IMAGE_SECTOR - sector, i;
+	uint32_t n = vpc->block_len / IMAGE_SECTOR - sector;
 	uint64_t bitmap =
 		run->host_offset - offset % vpc->block_len - vpc->bitmap_len;
 	uint32_t first = sector % 8; /* bit in what is read */
 	uint8_t bits[LOOKED_AT];
+	bool is_own;
 	int rc;
 
 	if (n > LOOKED_AT * 8 - first)
@@ -44,11 +41,11 @@ int vpc_find_sectors(struct vpc *vpc, uint64_t offset, bool nowait,
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not read a block's bitmap");
-	for (i = 1; i < n; i++)
-		if (is_set(bits, first + i) != is_set(bits, first))
-			break;
-	run->kind = is_set(bits, first) ? BLOCK_DATA : BLOCK_HOLE;
-	run->len = (uint64_t)i * IMAGE_SECTOR - offset % IMAGE_SECTOR;
+	run->len = sector_bits_run(bits, first, n, SECTOR_BITS_HIGHEST_FIRST,
+				   &is_own) *
+			   IMAGE_SECTOR -
+		   offset % IMAGE_SECTOR;
+	run->kind = is_own ? BLOCK_DATA : BLOCK_HOLE;
 	return 0;
 }
 

@@ -296,6 +296,32 @@ test_vhdx_log() {
 	assertEquals "$(cat out)" 0 $?
 }
 
+# All of a child's disk is one block, of which no sector is its own.
+test_block_of_all() {
+	vm-img create -q -f vpc -o force_size=on,size=1000G base.img
+	vm-img create -q -f vpc -b base.img -F vpc a.img
+	tail -c 512 a.img >footer
+	table=$((0x$(od -An -t x8 --endian=big -j 528 -N 8 a.img | tr -d ' ')))
+	fill a.img $table 512000 "$(be32 8192)"
+	truncate -s 8M a.img
+	cat footer >>a.img
+	quick map -f vpc a.img >out
+	assertEquals "VHD: $(cat out)" 0 $?
+	assertEquals "$(head -n 3 out)" 1 "$(wc -l <out)"
+	rm base.img
+	vm-img create -q -f vhdx -o block_size=256M,size=16T base.img
+	vm-img create -q -f vhdx -b base.img -F vhdx -o block_size=256M a.img
+	parts=
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
+		parts=$parts$(le64 $(((20 << 20) + 7)))
+	done
+	fill a.img 2097152 4096 "$parts$(le64 $(((8 << 20) + 6)))"
+	truncate -s 300M a.img
+	quick map -f vhdx a.img >out
+	assertEquals "VHDX: $(cat out)" 0 $?
+	assertEquals "$(head -n 3 out)" 1 "$(wc -l <out)"
+}
+
 test_parallels() {
 	make_good parallels
 	# CVE-2014-0143, CVE-2014-0142: the catalog's size and the clusters'.
@@ -417,6 +443,22 @@ test_bochs() {
 	bad_both 'Catalog size is too large' bochs 72 "$(le32 -1)"
 	bad_both 'Catalog size is too small for this disk size' \
 		bochs 88 "$(le64 0x7fffffffffffffff)"
+}
+
+# All of a disk is one extent, of which no sector was ever written.
+test_bochs_extent_of_all() {
+	truncate -s 512 a.img
+	printf 'Bochs Virtual HD Image' | dd of=a.img conv=notrunc status=none
+	printf Redolog | dd of=a.img bs=1 seek=32 conv=notrunc status=none
+	printf Growing | dd of=a.img bs=1 seek=48 conv=notrunc status=none
+	poke a.img 64 \
+		"$(le32 0x20000)$(le32 512)$(le32 100000)$(le32 2048)$(le32 8388608)"
+	poke a.img 88 "$(le64 838860800000)"
+	fill a.img 512 100000 "$(le32 0)"
+	truncate -s 16M a.img
+	quick map -f bochs a.img >out
+	assertEquals "$(cat out)" 0 $?
+	assertEquals "$(head -n 3 out)" 1 "$(wc -l <out)"
 }
 
 test_luks() {
