@@ -180,10 +180,33 @@ static int open_dynamic(struct vpc *vpc, struct image *image, struct error *err)
 		       : rc;
 }
 
+static bool is_over(uint64_t at, uint64_t len, uint64_t other,
+		    uint64_t other_len)
+{
+	return at < other + other_len && other < at + len;
+}
+
+int vpc_check_place(const struct vpc *vpc, uint64_t index, uint32_t entry,
+		    struct error *err)
+{
+	uint64_t at = (uint64_t)entry * IMAGE_SECTOR;
+	uint64_t len = (uint64_t)vpc->bitmap_len + vpc->block_len;
+
+	if (!is_over(at, len, 0, sizeof(vpc->footer)) &&
+	    !is_over(at, len, be64toh(vpc->footer.data_offset),
+		     sizeof(vpc->dynamic)) &&
+	    !is_over(at, len, vpc->table_offset,
+		     (uint64_t)vpc->n_entries * sizeof(entry)))
+		return 0;
+	return error_set(err, -EIO, "Block %llu is over the headers",
+			 (unsigned long long)index);
+}
+
 static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		struct block_run *run, struct error *err)
 {
 	struct vpc *vpc = container_of(blocks, struct vpc, blocks);
+	uint64_t index;
 	uint32_t entry;
 	int rc;
 
@@ -192,16 +215,19 @@ static int find(struct blocks *blocks, uint64_t offset, bool nowait,
 		run->host_offset = offset;
 		return 0;
 	}
+	index = offset / vpc->block_len;
 	rc = table_read(&blocks->table,
-			vpc->table_offset +
-				offset / vpc->block_len * sizeof(entry),
-			&entry, sizeof(entry), nowait);
+			vpc->table_offset + index * sizeof(entry), &entry,
+			sizeof(entry), nowait);
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read the table");
 	entry = be32toh(entry);
 	run->kind = vpc->is_differencing ? BLOCK_HOLE : BLOCK_ZERO;
 	if (entry == VHD_NOWHERE)
 		return 0;
+	rc = vpc_check_place(vpc, index, entry, err);
+	if (rc < 0)
+		return rc;
 	run->kind = BLOCK_DATA;
 	run->host_offset = (uint64_t)entry * IMAGE_SECTOR + vpc->bitmap_len +
 			   offset % vpc->block_len;

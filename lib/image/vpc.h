@@ -33,6 +33,10 @@ int vpc_create(const char *path, const struct image_create_options *options,
 uint32_t vpc_checksum(const void *data, size_t len);
 /* Bytes of a block's bitmap: whole sectors (§ "Block Allocation Table"). */
 uint32_t vpc_bitmap_len(uint32_t block_len);
+/* -EIO where a block that has an entry is over the footer's copy, the header or
+ * the table: an entry of zero is, as all are of a table that was lost. */
+int vpc_check_place(const struct vpc *vpc, uint64_t index, uint32_t entry,
+		    struct error *err);
 /* Where the table and the parent's names end, in whole sectors. */
 uint64_t vpc_metadata_end(const struct vpc *vpc);
 

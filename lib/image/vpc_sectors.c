@@ -94,6 +94,9 @@ int vpc_locate(struct blocks *blocks, uint64_t index, struct block_place *place,
 		return rc;
 	if (entry == VHD_NOWHERE)
 		return add_block(vpc, index, place, err);
+	rc = vpc_check_place(vpc, index, entry, err);
+	if (rc < 0)
+		return rc;
 	place->host_offset = (uint64_t)entry * IMAGE_SECTOR + vpc->bitmap_len;
 	return 0;
 }

@@ -143,6 +143,33 @@ test_vpc() {
 	bad 'invalid VPC image' vpc
 }
 
+# An entry that is none is not zero.
+test_vpc_table_of_zeroes() {
+	vm-img create -q -f vpc -o force_size=on base.img 2040G
+	vm-img create -q -f vpc -b base.img -F vpc child.img
+	head -c 64k /dev/urandom >first
+	for image in base.img child.img; do
+		cp $image a.img
+		table=$((0x$(od -An -t x8 --endian=big -j 528 -N 8 a.img |
+			tr -d ' ')))
+		fill a.img $table 1044480 "$(be32 0)"
+		sum=$(sha256sum <a.img)
+		refused 'error while reading block status at offset 0: Block 0 is over the headers' \
+			convert -f vpc -O raw a.img b.img
+		refused 'error while writing at byte 0: Block 0 is over the headers' \
+			convert -n -f raw -O vpc first a.img
+		assertEquals 'as it was' "$sum" "$(sha256sum <a.img)"
+		# Before the header, and over the table.
+		for sector in 1 2 $((table / 512)); do
+			cp $image a.img
+			poke a.img $table "$(be32 $sector)"
+			truncate -s +4M a.img
+			assertEquals "$sector" 'vm-img: Could not read file metadata: Block 0 is over the headers' \
+				"$(quick map -f vpc a.img | head -n 1)"
+		done
+	done
+}
+
 # What the footer's copy is there for. QEMU looks at the first one only.
 test_vpc_copy() {
 	disk disk 10M

@@ -200,6 +200,7 @@ test_longest_tables_are_written_to() {
 	qemu-img create -q -f vpc vpc.img 5M
 	poke vpc.img 528 "$(be64 8388608)" # where
 	poke vpc.img 540 "$(be32 536870911)"
+	poke vpc.img 8388608 "$(be32 0xffffffff)"
 	qemu-img create -q -f parallels parallels.img 5M
 	poke parallels.img 32 "$(le32 536870911)"
 	cp parallels.img used.img
