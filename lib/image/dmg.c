@@ -16,6 +16,10 @@
 #include <pthread.h>
 #include <string.h>
 
+enum {
+	PACKED_SLACK = 1024,
+};
+
 struct dmg {
 	struct dmg_table table;
 	pthread_mutex_t lock; /* of what follows */
@@ -91,6 +95,14 @@ static const struct dmg_chunk *find(const struct dmg *d, uint64_t offset,
 	return &t->chunks[low - 1];
 }
 
+/* What neither method exceeds, whatever it is given: more is not read. */
+static uint64_t packed_len(const struct dmg_chunk *c)
+{
+	uint64_t most = 2 * c->len + PACKED_SLACK;
+
+	return c->host_len < most ? c->host_len : most;
+}
+
 static bool inflate(const uint8_t *packed, const struct dmg_chunk *c,
 		    uint8_t *data)
 {
@@ -99,7 +111,7 @@ static bool inflate(const uint8_t *packed, const struct dmg_chunk *c,
 	size_t n = 0;
 
 	if (d != NULL)
-		result = libdeflate_zlib_decompress(d, packed, c->host_len,
+		result = libdeflate_zlib_decompress(d, packed, packed_len(c),
 						    data, c->len, &n);
 	libdeflate_free_decompressor(d);
 	return result == LIBDEFLATE_SUCCESS && n == c->len;
@@ -111,7 +123,7 @@ static bool unpack_bzip2(uint8_t *packed, const struct dmg_chunk *c,
 	unsigned n = (unsigned)c->len;
 
 	return BZ2_bzBuffToBuffDecompress((char *)data, &n, (char *)packed,
-					  (unsigned)c->host_len, 0,
+					  (unsigned)packed_len(c), 0,
 					  0) == BZ_OK &&
 	       n == c->len;
 }
@@ -129,12 +141,12 @@ static int unpack(struct dmg *d, const struct image_file *file,
 	d->unpacked = NULL;
 	free(d->data);
 	d->data = malloc(c->len);
-	packed = malloc(c->host_len + 1);
+	packed = malloc(packed_len(c) + 1);
 	if (d->data == NULL || packed == NULL)
 		return error_set(err, -ENOMEM,
 				 "Chunk of %llu bytes does not fit in memory",
 				 (unsigned long long)c->len);
-	rc = image_file_read(file, c->host_offset, packed, c->host_len);
+	rc = image_file_read(file, c->host_offset, packed, packed_len(c));
 	if (rc < 0)
 		return error_set_errno(err, rc, "Could not read a chunk");
 	is_good = c->type == DMG_BZIP2 ? unpack_bzip2(packed, c, d->data)

@@ -299,6 +299,24 @@ static int compare_chunks(const void *a, const void *b)
 	return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
+/* All of a chunk is unpacked for any part of it: of one that is hidden behind
+ * others there would be no end of it. */
+static int check_overlaps(const struct dmg_table *t, struct error *err)
+{
+	for (uint64_t i = 1; i < t->n_chunks; i++) {
+		const struct dmg_chunk *c = &t->chunks[i - 1];
+		uint64_t next = t->chunks[i].offset;
+
+		if (c->type != DMG_RAW && has_data(c->type) &&
+		    c->offset < next && next - c->offset < c->len)
+			return error_set(err, -EINVAL,
+					 "Chunk at offset %llu overlaps the "
+					 "next one",
+					 (unsigned long long)c->offset);
+	}
+	return 0;
+}
+
 int dmg_table_read(struct dmg_table *table, const struct image_file *file,
 		   struct error *err)
 {
@@ -326,14 +344,14 @@ int dmg_table_read(struct dmg_table *table, const struct image_file *file,
 			      be64toh(w.xml_len), err);
 	else
 		rc = error_set(err, -EINVAL, "There are no tables in dmg");
-	if (rc < 0) {
-		dmg_table_deinit(table);
-		return rc;
-	}
-	if (table->n_chunks > 0)
+	if (rc == 0 && table->n_chunks > 0)
 		qsort(table->chunks, table->n_chunks, sizeof(*table->chunks),
 		      compare_chunks);
-	return 0;
+	if (rc == 0)
+		rc = check_overlaps(table, err);
+	if (rc < 0)
+		dmg_table_deinit(table);
+	return rc;
 }
 
 void dmg_table_deinit(struct dmg_table *table)

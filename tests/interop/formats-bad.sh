@@ -555,6 +555,7 @@ test_dmg() {
 		length=0xffffffffffffffff
 	bad_dmg 'Chunk 0 is out of range' type=0 sectors=0xffffffffffffffff
 	bad_dmg 'Chunk 0 is out of range' offset=0xfffffffffffffff0
+	bad_dmg 'Chunk at offset 0 overlaps the next one' sectors=129
 	# Tables that are nowhere, or endless.
 	bad_dmg 'Tables of dmg are past their trailer' xml_length=0x7fffffff
 	bad_dmg 'Tables of dmg are past their trailer' \
@@ -576,6 +577,19 @@ test_dmg() {
 	poke a.img 0 '\0\0\0\0'
 	refused 'error while reading at byte 0: Chunk at offset 0 cannot be decompressed' \
 		convert -f dmg -O raw a.img b.img
+}
+
+# Sectors of which each is said to be compressed to 64 MiB.
+test_dmg_long_chunks() {
+	seq 1 100000 | head -c 131072 >src
+	for method in zlib bzip2; do
+		python3 "$top/tests/support/make_dmg.py" src a.img $method \
+			lengths=67108864
+		quick convert -f dmg -O raw a.img b.img >out
+		assertEquals "$method: $(cat out)" 0 $?
+		cmp src b.img
+		assertEquals $method 0 $?
+	done
 }
 
 test_cloop() {

@@ -5,7 +5,8 @@
 METHOD is how data is stored: raw, zlib (as is usual), bzip2, or mixed: each
 in turn. Zeroes are chunks of their own. PATCH changes a field of chunk 0:
 type=N, sectors=N, offset=N, length=N; or of the trailer: xml_offset=N,
-xml_length=N; or is resources: the tables stand in a resource fork.
+xml_length=N; or is resources: the tables stand in a resource fork; or
+lengths=N: that of all chunks, of one sector each.
 """
 import base64
 import bz2
@@ -25,15 +26,17 @@ def pack(data, method):
 
 def make(raw, method, patches):
     fork, chunks = b"", []
-    for i in range(0, len(raw), CHUNK):
-        data = raw[i:i + CHUNK]
+    step = 512 if "lengths" in patches else CHUNK
+    for i in range(0, len(raw), step):
+        data = raw[i:i + step]
         n = len(data) // 512
         if not any(data):
             chunks.append([0, i // 512, n, len(fork), 0])
             continue
         how = sorted(TYPES)[len(chunks) % 3] if method == "mixed" else method
         packed = pack(data, how)
-        chunks.append([TYPES[how], i // 512, n, len(fork), len(packed)])
+        chunks.append([TYPES[how], i // 512, n, len(fork),
+                       patches.get("lengths", len(packed))])
         fork += packed
     for name, field in (("type", 0), ("sectors", 2), ("offset", 3),
                         ("length", 4)):
