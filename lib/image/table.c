@@ -8,6 +8,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/image/file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,13 +29,20 @@ void table_deinit(struct table *table)
 	table->file = NULL;
 }
 
+static void forget_hole(struct table *table)
+{
+	table->hole_start = table->hole_end = 0;
+	table->data_start = table->data_end = 0;
+}
+
 void table_forget(struct table *table)
 {
 	for (unsigned i = 0; i < TABLE_PAGES; i++) {
 		free(table->pages[i].data);
 		table->pages[i].data = NULL;
 	}
-	table->hole_start = table->hole_end = 0;
+	forget_hole(table);
+	table->later_start = table->later_end = 0;
 }
 
 static struct table_page *slot_of(struct table *table, uint64_t number)
@@ -47,12 +55,34 @@ static bool is_loaded(const struct table_page *page, uint64_t number)
 	return page->data != NULL && page->number == number;
 }
 
+/* Once: what could not be written is not tried again. */
+int table_write_back(struct table *table)
+{
+	uint64_t start = table->later_start, len = table->later_end - start;
+	const struct table_page *page = slot_of(table, start / TABLE_PAGE_LEN);
+
+	if (len == 0)
+		return 0;
+	table->later_start = table->later_end = 0;
+	return image_file_write(table->file, start,
+				page->data + start % TABLE_PAGE_LEN, len);
+}
+
+static bool is_for_later(const struct table *table, uint64_t number)
+{
+	return table->later_end > table->later_start &&
+	       table->later_start / TABLE_PAGE_LEN == number;
+}
+
 /* A page that could not be read is no page. */
 static int load(struct table *table, uint64_t number)
 {
 	struct table_page *page = slot_of(table, number);
-	int rc;
+	int rc =
+		is_for_later(table, page->number) ? table_write_back(table) : 0;
 
+	if (rc < 0)
+		return rc;
 	if (page->data == NULL)
 		page->data = aligned_alloc(4096, TABLE_PAGE_LEN);
 	if (page->data == NULL)
@@ -127,15 +157,22 @@ static size_t count_zeroes(const uint8_t *data, size_t len)
 	return n;
 }
 
-/* Of the file, or its end, however far that reaches. */
+/* Of the file, or its end, however far that reaches. A file system may look
+ * for the end of what is data as long as that is, and is asked once. */
 static void look_for_hole(struct table *table, uint64_t host_offset)
 {
 	bool is_data = true;
 	uint64_t len = (uint64_t)INT64_MAX - host_offset;
 
-	if (image_file_extent(table->file, host_offset, len, &is_data, &len) ==
-		    0 &&
-	    !is_data) {
+	if (host_offset >= table->data_start && host_offset < table->data_end)
+		return;
+	if (image_file_extent(table->file, host_offset, len, &is_data, &len) <
+	    0)
+		return;
+	if (is_data) {
+		table->data_start = host_offset;
+		table->data_end = host_offset + len;
+	} else {
 		table->hole_start = host_offset;
 		table->hole_end = host_offset + len;
 	}
@@ -199,8 +236,10 @@ int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
 {
 	_cleanup_free_ uint8_t *buf = NULL;
 	uint64_t left = n * entry_len;
-	int rc = 0;
+	int rc = table_write_back(table);
 
+	if (rc < 0)
+		return rc;
 	buf = malloc(left < PART_LEN ? left + 1 : PART_LEN);
 	if (buf == NULL)
 		return -ENOMEM;
@@ -230,7 +269,7 @@ int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
 /* After a write that failed nobody knows what is there: it is read again. */
 static void forget(struct table *table, uint64_t host_offset, uint64_t len)
 {
-	table->hole_start = table->hole_end = 0;
+	forget_hole(table);
 	for (uint64_t n; len > 0; host_offset += n, len -= n) {
 		uint64_t number = host_offset / TABLE_PAGE_LEN;
 		struct table_page *page = slot_of(table, number);
@@ -238,6 +277,8 @@ static void forget(struct table *table, uint64_t host_offset, uint64_t len)
 		n = in_page(host_offset, len);
 		if (!is_loaded(page, number))
 			continue;
+		if (is_for_later(table, number))
+			table->later_start = table->later_end = 0;
 		free(page->data);
 		page->data = NULL;
 	}
@@ -247,7 +288,7 @@ static void forget(struct table *table, uint64_t host_offset, uint64_t len)
 static void update(struct table *table, uint64_t host_offset, const void *from,
 		   uint64_t len)
 {
-	table->hole_start = table->hole_end = 0;
+	forget_hole(table);
 	while (len > 0) {
 		uint64_t number = host_offset / TABLE_PAGE_LEN;
 		struct table_page *page = slot_of(table, number);
@@ -275,6 +316,34 @@ int table_write(struct table *table, uint64_t host_offset, const void *buf,
 	else
 		update(table, host_offset, buf, len);
 	return rc;
+}
+
+static uint64_t lower(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+int table_write_later(struct table *table, uint64_t host_offset,
+		      const void *buf, size_t len)
+{
+	uint64_t number = host_offset / TABLE_PAGE_LEN;
+	uint64_t end = host_offset + len;
+	int rc = 0;
+
+	assert(in_page(host_offset, len) == len);
+	if (!is_for_later(table, number))
+		rc = table_write_back(table);
+	if (rc == 0 && !is_loaded(slot_of(table, number), number))
+		rc = load(table, number);
+	if (rc < 0)
+		return rc;
+	update(table, host_offset, buf, len);
+	if (table->later_end == table->later_start)
+		table->later_start = host_offset;
+	table->later_start = lower(table->later_start, host_offset);
+	if (table->later_end < end)
+		table->later_end = end;
+	return 0;
 }
 
 int table_clear(struct table *table, uint64_t host_offset, uint64_t len)

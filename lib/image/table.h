@@ -32,6 +32,9 @@ struct table {
 		uint8_t *data;	 /* NULL: empty */
 	} pages[TABLE_PAGES];
 	uint64_t hole_start, hole_end; /* host offsets; alike: none known */
+	uint64_t data_start, data_end; /* the same: no hole begins there */
+	/* What is in one of the pages, and not in the file yet; alike: none. */
+	uint64_t later_start, later_end;
 };
 
 void table_init(struct table *table, const struct image_file *file);
@@ -61,9 +64,18 @@ int table_walk(struct table *table, uint64_t host_offset, uint64_t n,
 	       size_t entry_len, table_look *look, void *context);
 int table_write(struct table *table, uint64_t host_offset, const void *buf,
 		size_t len);
+/*
+ * The same for many small writes one after another, which need not arrive in
+ * their order, or at all, before table_write_back() has: an entry, which no
+ * page's end cuts in two. An error may be one of an earlier write.
+ */
+int table_write_later(struct table *table, uint64_t host_offset,
+		      const void *buf, size_t len);
+int table_write_back(struct table *table);
 /* len zeroes: a new table. */
 int table_clear(struct table *table, uint64_t host_offset, uint64_t len);
-/* Forget what is cached: the file has changed otherwise. */
+/* Forget what is cached, and is to be written later: the file has changed
+ * otherwise. */
 void table_forget(struct table *table);
 
 #endif

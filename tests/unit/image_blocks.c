@@ -113,6 +113,50 @@ static void test_table(void **state)
 	close_table(&table, file, path);
 }
 
+static void assert_in_file(const struct image_file *file, uint64_t offset,
+			   uint32_t wanted)
+{
+	uint32_t entry = 1;
+
+	assert_int_equal(image_file_read(file, offset, &entry, sizeof(entry)),
+			 0);
+	assert_int_equal(entry, wanted);
+}
+
+/* Entries arrive all at once, when another page is written to or has to be
+ * where theirs is, and are to be read all the while. */
+static void test_table_later(void **state)
+{
+	const uint64_t far = (uint64_t)TABLE_PAGE_LEN * TABLE_PAGES;
+	const uint32_t entry = 7;
+	uint32_t back = 0;
+	struct image_file *file;
+	struct table table;
+	char path[64];
+
+	(void)state;
+	open_table(&table, &file, path);
+	assert_int_equal(table_write_later(&table, 40, &entry, 4), 0);
+	assert_int_equal(table_write_later(&table, 20, &entry, 4), 0);
+	assert_int_equal(table_write_later(&table, 60, &entry, 4), 0);
+	assert_in_file(file, 40, 0);
+	assert_int_equal(table_read(&table, 20, &back, 4, true), 0);
+	assert_int_equal(back, entry);
+	assert_int_equal(table_write_later(&table, TABLE_PAGE_LEN, &entry, 4),
+			 0);
+	for (uint64_t at = 20; at <= 60; at += 20)
+		assert_in_file(file, at, entry);
+	assert_in_file(file, TABLE_PAGE_LEN, 0);
+	assert_int_equal(
+		table_read(&table, far + TABLE_PAGE_LEN, &back, 4, false), 0);
+	assert_in_file(file, TABLE_PAGE_LEN, entry);
+	assert_int_equal(table_write_later(&table, 3 * far, &entry, 4), 0);
+	assert_int_equal(table_write_back(&table), 0);
+	assert_int_equal(table_write_back(&table), 0);
+	assert_in_file(file, 3 * far, entry);
+	close_table(&table, file, path);
+}
+
 /* In a page, in holes of the file, behind its end, and after a write. */
 static void test_table_zeroes(void **state)
 {
@@ -336,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_crc32c),
 		cmocka_unit_test(test_guid),
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_table_later),
 		cmocka_unit_test(test_table_zeroes),
 		cmocka_unit_test(test_table_walk),
 		cmocka_unit_test(test_table_walk_long_entries),
