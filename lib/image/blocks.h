@@ -94,8 +94,8 @@ struct blocks_ops {
 	 * NULL: the format has no such entry. */
 	int (*enter_zero)(struct blocks *blocks, uint64_t index,
 			  struct error *err);
-	/* Block index, whose place cannot be right, is nowhere from now on.
-	 * NULL: that cannot be repaired. */
+	/* Block index, whose place cannot be right, is nowhere from now on;
+	 * table_write_back() follows. NULL: that cannot be repaired. */
 	int (*forget)(struct blocks *blocks, uint64_t index, struct error *err);
 	/*
 	 * Where blocks->part_len says that parts of a block are there or not,

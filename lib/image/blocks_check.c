@@ -85,24 +85,34 @@ static void count(struct examination *e, uint64_t index,
 		c->end = run->host_offset + len;
 }
 
+static bool is_telling(const struct examination *e)
+{
+	return e->check->n_corruptions_fixed <= ERRORS_MAX;
+}
+
 static int found_bad(struct examination *e, uint64_t index, const char *what,
 		     struct error *err)
 {
 	bool is_fixed = e->is_repair && e->blocks->ops->forget != NULL;
 	int rc = 0;
 
-	if (strcmp(what, e->last) != 0)
+	if (is_telling(e) && strcmp(what, e->last) != 0) {
 		tell(e->check, "%s block %llu: %s",
 		     is_fixed ? "Repairing" : "ERROR",
 		     (unsigned long long)index, what);
-	snprintf(e->last, sizeof(e->last), "%s", what);
+		snprintf(e->last, sizeof(e->last), "%s", what);
+	}
 	if (is_fixed)
 		rc = e->blocks->ops->forget(e->blocks, index, err);
-	if (rc == 0 && is_fixed)
-		e->check->n_corruptions_fixed++;
-	else
+	if (rc < 0 || !is_fixed) {
 		e->check->n_corruptions++;
-	return rc;
+		return rc;
+	}
+	if (++e->check->n_corruptions_fixed == ERRORS_MAX + 1)
+		tell(e->check,
+		     "Repairing block %llu: no more repairs are told of",
+		     (unsigned long long)index);
+	return 0;
 }
 
 static int find_whole(struct blocks *blocks, uint64_t offset,
@@ -145,7 +155,7 @@ static int examine(struct examination *e, uint64_t index, struct error *err)
 	uint64_t start = index * blocks->block_len, lost;
 	struct block_run run;
 	struct error why = ERROR_INIT;
-	char what[64];
+	char what[64] = "";
 	int rc = find_whole(blocks, start, &run, &why);
 
 	e->is_hole = rc == 0 && run.kind == BLOCK_HOLE;
@@ -158,9 +168,10 @@ static int examine(struct examination *e, uint64_t index, struct error *err)
 	lost = find_lost(e, start, &run);
 	if (lost > 0) {
 		e->census->n_lost++;
-		snprintf(what, sizeof(what),
-			 "byte %llu is beyond the file's end",
-			 (unsigned long long)lost);
+		if (is_telling(e))
+			snprintf(what, sizeof(what),
+				 "byte %llu is beyond the file's end",
+				 (unsigned long long)lost);
 		return found_bad(e, index, what, err);
 	}
 	if (run.kind == BLOCK_DATA && is_taken(e, &run)) {
@@ -202,6 +213,16 @@ static int examine_all(struct examination *e, struct error *err)
 	return rc;
 }
 
+/* What was forgotten, if anything was. */
+static int write_back(struct blocks *blocks, struct error *err)
+{
+	int rc = table_write_back(&blocks->table);
+
+	blocks->is_damaged |= rc < 0;
+	return rc < 0 ? error_set_errno(err, rc, "Could not repair a table")
+		      : 0;
+}
+
 int blocks_check(struct blocks *blocks, bool is_repair,
 		 struct image_check *check, struct blocks_census *census,
 		 struct error *err)
@@ -229,6 +250,8 @@ int blocks_check(struct blocks *blocks, bool is_repair,
 		rc = blocks_begin_writing(blocks, err);
 	if (rc == 0)
 		rc = examine_all(&e, err);
+	if (rc == 0)
+		rc = write_back(blocks, err);
 	pthread_mutex_unlock(&blocks->lock);
 	return rc;
 }

@@ -189,9 +189,14 @@ static int enter(struct blocks *blocks, uint64_t index,
 
 static int forget(struct blocks *blocks, uint64_t index, struct error *err)
 {
-	const struct block_place nowhere = { .host_offset = 0 };
+	const uint32_t nowhere = 0;
+	int rc = table_write_later(&blocks->table,
+				   sizeof(struct parallels_wire_header) +
+					   index * sizeof(nowhere),
+				   &nowhere, sizeof(nowhere));
 
-	return enter(blocks, index, &nowhere, err);
+	return rc < 0 ? error_set_errno(err, rc, "Could not write the catalog")
+		      : 0;
 }
 
 static const struct blocks_ops ops = {

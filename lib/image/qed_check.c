@@ -38,10 +38,14 @@ static int drop_entry(struct qed *q, uint64_t table, uint64_t index,
 int qed_forget(struct blocks *blocks, uint64_t index, struct error *err)
 {
 	struct qed *q = container_of(blocks, struct qed, blocks);
-	uint64_t table = 0;
+	uint64_t table = 0, nowhere = 0, l2 = index % q->n_entries;
 	int rc = read_entry(q, q->l1_offset, index / q->n_entries, &table, err);
 
-	return rc < 0 ? rc : drop_entry(q, table, index % q->n_entries, err);
+	if (rc < 0)
+		return rc;
+	rc = table_write_later(&blocks->table, table + l2 * sizeof(nowhere),
+			       &nowhere, sizeof(nowhere));
+	return rc < 0 ? error_set_errno(err, rc, "Could not repair tables") : 0;
 }
 
 int qed_find_whole(struct blocks *blocks, uint64_t offset,

@@ -366,6 +366,20 @@ test_parallels() {
 		parallels 56 "$(le64 -1)"
 }
 
+# More to repair than there is time to write of, one by one.
+test_parallels_many_repairs() {
+	vm-img create -q -f parallels -o cluster_size=512 a.img 2G
+	fill a.img 64 4194304 "$(le32 0x7fffffff)"
+	(
+		# shellcheck disable=SC3045 # dash and bash both have it
+		ulimit -t $CPU_S
+		vm-img check -f parallels -r all a.img >out 2>err
+	)
+	assertEquals "$(tail -n 3 err)" 0 $?
+	assertTrue "$(cat out)" 'file_has out "4194304 corruptions"'
+	assertTrue 'none is left' 'cmp -n 16777216 -i 64:0 a.img /dev/zero'
+}
+
 # Every L1 entry leads to one table: more to look at than there is time for.
 test_qed_tables_in_use_twice() {
 	vm-img create -q -f qed -o cluster_size=64k,table_size=16 a.img 1T
