@@ -291,6 +291,54 @@ $(stat -c %s a.img) is beyond the file's end" convert -f cloop -O raw a.img b.im
 		convert -f cloop -O raw a.img b.img
 }
 
+# Its trailer is the first thing that a cut takes, and data in the middle may be
+# lost to a hole.
+test_dmg() {
+	head -c 1M src.raw >disk
+	python3 "$top/tests/support/make_dmg.py" disk good.img zlib
+	cut_off 1 # of nothing
+	silent convert -f dmg -O raw a.img b.img
+	assertTrue 'cmp disk b.img'
+	cut_off 300
+	refused "Could not open 'a.img': There are no tables in dmg" \
+		info -f dmg a.img
+	for cut in 509 512 5000 1000000; do
+		cut_off $cut
+		refused "Could not open 'a.img': Could not locate UDIF trailer \
+in dmg file" info -f dmg a.img
+	done
+	for len in 512 100; do # a trailer alone, and a part of it
+		tail -c $len good.img >a.img
+		timeout 60 vm-img info -f dmg a.img >out 2>err
+		assertEquals "$len" 1 $?
+		assertEquals "$len: $(cat err)" 1 "$(wc -l <err)"
+	done
+	cp good.img a.img
+	fill a.img 0 4096 '\0'
+	refused 'error while reading at byte 0: Chunk at offset 0 cannot be decompressed' \
+		convert -f dmg -O raw a.img b.img
+}
+
+# Of what is encrypted nothing is missed but whole sectors.
+test_luks() {
+	"$B/tests/tools/image-secret" abc luks good.img create 1048576 \
+		key-secret=key iter-time=1
+	size=$(stat -c %s good.img)
+	for len in 0 6 591 592 4096 $((size - 1048577)); do
+		cut_off $((size - len))
+		timeout 60 vm-img info -f luks a.img >out 2>err
+		assertEquals "$len" 1 $?
+		assertEquals "$len: $(cat err)" 1 "$(wc -l <err)"
+	done
+	refused "Could not open 'a.img': LUKS payload past end of file" \
+		info -f luks a.img
+	cut_off 1
+	vm-img info -f luks --output=json a.img >out
+	assertTrue "$(cat out)" "file_has out '\"virtual-size\": 1048064'"
+	cut_off 1048576
+	same info -f luks --output=json a.img
+}
+
 # What is written in pieces is whole at any time.
 test_new_images_are_whole() {
 	for how in 'vmdk monolithicSparse' 'vmdk twoGbMaxExtentSparse' \
