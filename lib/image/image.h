@@ -73,6 +73,10 @@ enum image_open_flags {
 	 * the page cache alone: a file of this host is -EINVAL without
 	 * IMAGE_DIRECT. It makes no other difference. */
 	IMAGE_NATIVE_AIO = 1 << 15,
+	/* What was written may be found only after image_flush() or
+	 * image_close(), if this process is killed before: metadata is written
+	 * later, and more of it at a time (convert). */
+	IMAGE_WRITE_BEHIND = 1 << 16,
 };
 
 /* QEMU's null-co and null-aio: no file, but a size; writes are forgotten. */

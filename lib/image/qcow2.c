@@ -16,7 +16,10 @@
  *		killed under a running guest must have lost nothing that it
  *		said was done, flushed or not. So all metadata is written
  *		through before a write returns; the caches (qcow2_cache.c)
- *		only spare reads.
+ *		only spare reads. With IMAGE_WRITE_BEHIND, which a tool asks
+ *		for that nobody relies on before its end, L2 entries stay in
+ *		the cache until the next barrier: everything else is in the
+ *		file before them, so that a kill leaks what they refer to.
  *   power loss	What was written since the last flush is there or not, in any
  *		order. Where an order matters, a barrier (qcow2_barrier.c: an
  *		fdatasync() shared by all who need one) stands between.
@@ -127,6 +130,7 @@ static int read_table(struct qcow2 *q, uint64_t offset, uint64_t n,
 
 static int open_caches(struct qcow2 *q, uint64_t wanted)
 {
+	const struct image *image = q->image;
 	uint32_t slice = q->cluster_len < QCOW2_TABLE_SLICE_MAX
 				 ? q->cluster_len
 				 : QCOW2_TABLE_SLICE_MAX;
@@ -137,6 +141,9 @@ static int open_caches(struct qcow2 *q, uint64_t wanted)
 	rc = qcow2_cache_init(&q->l2_cache, q->file, IMAGE_EVENT_L2_LOAD,
 			      IMAGE_EVENT_L2_UPDATE, slice,
 			      len < all ? len : all);
+	/* What is in a data file may have to be found without this one. */
+	q->l2_cache.is_written_behind =
+		image->flags & IMAGE_WRITE_BEHIND && !q->has_data_file;
 	if (rc == 0)
 		rc = qcow2_cache_init(&q->refcount_cache, q->file,
 				      IMAGE_EVENT_REFBLOCK_LOAD,

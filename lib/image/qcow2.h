@@ -34,11 +34,12 @@ enum {
 
 /*
  * Metadata in memory: pieces of L2 tables or of refcount blocks, as they are
- * in the file. What is here is never newer than the file: writes go through.
+ * in the file, or are to be there if they are dirty.
  */
 struct qcow2_cache_entry {
 	uint64_t host_offset; /* UINT64_MAX: empty */
 	uint8_t *data;
+	bool is_dirty;
 	uint32_t next; /* in its hash chain */
 	uint32_t newer, older;
 };
@@ -48,7 +49,8 @@ struct qcow2_cache {
 	enum image_event load, update;	 /* what its reads and writes are */
 	uint32_t entry_len, entry_align; /* powers of two */
 	unsigned entry_bits;
-	uint32_t n_entries, n_used, n_heads;
+	bool is_written_behind; /* changes may stay here for a while */
+	uint32_t n_entries, n_used, n_heads, n_dirty;
 	uint32_t newest, oldest;
 	uint32_t *heads;
 	struct qcow2_cache_entry *entries;
@@ -410,16 +412,25 @@ int qcow2_cache_get(struct qcow2_cache *cache, uint64_t host_offset,
 /* Write to the file and, if it is there, to what is cached of it. */
 int qcow2_cache_write(struct qcow2_cache *cache, uint64_t host_offset,
 		      const void *data, size_t len);
+/* The same within one entry, which may keep it: the file has it, if not at
+ * once, then after the next qcow2_cache_write_behind(). */
+int qcow2_cache_change(struct qcow2_cache *cache, uint64_t host_offset,
+		       const void *data, size_t len);
+/* What is dirty goes to the file. If that fails it stays so. */
+int qcow2_cache_write_behind(struct qcow2_cache *cache);
+/* What is dirty, too. */
 void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t host_offset,
 			uint64_t len);
 
 /* qcow2_barrier.c: flights and flushes. */
 
 /*
- * Everything written before the call is on stable storage. Pauses. Many
- * callers share one flush.
+ * Everything written before the call is on stable storage, or with
+ * IMAGE_UNSAFE at least in the file. Pauses. Many callers share one flush.
  */
 int qcow2_barrier(struct qcow2 *q);
+/* The same of guest data alone, before an L2 entry says where it is. */
+int qcow2_data_barrier(struct qcow2 *q);
 /* Wait until no flight is in the way of one on these clusters. Pauses if it
  * has to wait, and returns true then: look at the mapping again. */
 bool qcow2_flight_wait(struct qcow2 *q, uint64_t first, uint64_t last,

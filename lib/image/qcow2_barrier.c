@@ -5,7 +5,9 @@
  * Flushes are numbered as they begin, and one runs at a time. What was written
  * before a call is on stable storage, guest data before metadata, once a flush
  * that began after the call has ended well; everyone who waits for the same
- * number shares it.
+ * number shares it. What L2 tables in the cache are ahead of the file by is
+ * written as a flush begins, so that what waits for its number (clusters to be
+ * freed) waits for that as well.
  *
  * A flight is data I/O on some guest clusters by a thread that does not hold
  * the lock. Reads and overwrites in place share their clusters; whoever
@@ -22,8 +24,10 @@ static void flush_once(struct qcow2 *q)
 	int rc;
 
 	q->is_flushing = true;
+	rc = qcow2_cache_write_behind(&q->l2_cache);
 	pthread_mutex_unlock(&q->lock);
-	rc = q->has_data_file ? image_file_flush(q->data_file) : 0;
+	if (rc == 0 && q->has_data_file)
+		rc = image_file_flush(q->data_file);
 	if (rc == 0)
 		rc = image_file_flush(q->file);
 	pthread_mutex_lock(&q->lock);
@@ -41,7 +45,7 @@ int qcow2_barrier(struct qcow2 *q)
 	uint64_t number = q->n_flush_begun + 1;
 
 	if (q->is_unsafe)
-		return 0;
+		return qcow2_cache_write_behind(&q->l2_cache);
 	while (q->n_flush_ended < number) {
 		if (q->is_flushing)
 			pthread_cond_wait(&q->changed, &q->lock);
@@ -51,6 +55,11 @@ int qcow2_barrier(struct qcow2 *q)
 	/* A later failure counts too: the kernel reports a lost write once,
 	 * to whichever flush comes first. */
 	return q->n_flush_failed >= number ? q->flush_error : 0;
+}
+
+int qcow2_data_barrier(struct qcow2 *q)
+{
+	return q->is_unsafe ? 0 : qcow2_barrier(q);
 }
 
 static bool is_blocked(const struct qcow2 *q, uint64_t first, uint64_t last,

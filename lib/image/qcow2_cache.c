@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A read cache of metadata with the least recently used entry replaced, and
- * writes that go through: the file is never behind it, so that a process
- * killed here has lost nothing that it said was done. Memory is taken as
- * entries fill.
+ * A cache of metadata with the least recently used entry replaced. Writes go
+ * through: the file is never behind it, so that a process killed here has lost
+ * nothing that it said was done. Only where an image is opened with
+ * IMAGE_WRITE_BEHIND do changes stay in an entry, which is dirty then, until
+ * all that are dirty are written, neighbours together: before a flush, and
+ * before one of them is replaced. Memory is taken as entries fill.
  *
  * Entries are linked twice by index: in their hash chain, and from newest to
  * oldest. NONE ends both.
@@ -17,6 +19,7 @@
 enum {
 	ENTRIES_MIN = 8,
 	ENTRY_ALIGN_MIN = 512,
+	WRITE_PARTS_MAX = 64, /* entries in one write */
 };
 
 #define NONE UINT32_MAX
@@ -114,6 +117,15 @@ static void link_oldest(struct qcow2_cache *c, uint32_t i)
 	c->oldest = i;
 }
 
+static void set_dirty(struct qcow2_cache *c, struct qcow2_cache_entry *e,
+		      bool is_dirty)
+{
+	c->n_dirty += is_dirty;
+	c->n_dirty -= e->is_dirty;
+	e->is_dirty = is_dirty;
+}
+
+/* What it holds is forgotten, written or not. */
 static void unlink_hash(struct qcow2_cache *c, uint32_t i)
 {
 	struct qcow2_cache_entry *e = &c->entries[i];
@@ -121,6 +133,7 @@ static void unlink_hash(struct qcow2_cache *c, uint32_t i)
 
 	if (e->host_offset == UINT64_MAX)
 		return;
+	set_dirty(c, e, false);
 	at = &c->heads[head_of(c, e->host_offset)];
 	while (*at != i)
 		at = &c->entries[*at].next;
@@ -160,6 +173,52 @@ uint8_t *qcow2_cache_peek(struct qcow2_cache *cache, uint64_t host_offset)
 	return cache->entries[i].data + within;
 }
 
+static bool is_dirty_at(const struct qcow2_cache *c, uint64_t host_offset)
+{
+	uint32_t i = find(c, host_offset);
+
+	return i != NONE && c->entries[i].is_dirty;
+}
+
+/* The dirty entries in a row in the file that host_offset's is one of. */
+static int write_row(struct qcow2_cache *c, uint64_t host_offset)
+{
+	struct iovec parts[WRITE_PARTS_MAX];
+	uint64_t start = host_offset;
+	unsigned n = 0;
+	int rc;
+
+	/* At 0 there is the header. */
+	while (is_dirty_at(c, start - c->entry_len))
+		start -= c->entry_len;
+	for (uint64_t at = start; n < WRITE_PARTS_MAX && is_dirty_at(c, at);
+	     at += c->entry_len)
+		parts[n++] = (struct iovec){
+			.iov_base = c->entries[find(c, at)].data,
+			.iov_len = c->entry_len,
+		};
+	image_file_tell(c->file, c->update);
+	rc = image_file_writev(c->file, start, parts, n);
+	if (rc < 0)
+		return rc;
+	for (uint64_t at = start; n > 0; n--, at += c->entry_len)
+		set_dirty(c, &c->entries[find(c, at)], false);
+	return 0;
+}
+
+int qcow2_cache_write_behind(struct qcow2_cache *cache)
+{
+	for (uint32_t i = 0; i < cache->n_used && cache->n_dirty > 0; i++)
+		while (cache->entries[i].is_dirty) {
+			int rc =
+				write_row(cache, cache->entries[i].host_offset);
+
+			if (rc < 0)
+				return rc;
+		}
+	return 0;
+}
+
 /* An entry to fill: a new one while there are any, else the oldest. */
 static int take_entry(struct qcow2_cache *c, uint32_t *entry)
 {
@@ -173,7 +232,14 @@ static int take_entry(struct qcow2_cache *c, uint32_t *entry)
 		if (e->data == NULL)
 			return -ENOMEM;
 		e->host_offset = UINT64_MAX;
+		e->is_dirty = false;
 		link_oldest(c, c->n_used++);
+	}
+	if (c->entries[c->oldest].is_dirty) {
+		int rc = qcow2_cache_write_behind(c);
+
+		if (rc < 0)
+			return rc;
 	}
 	*entry = c->oldest;
 	unlink_hash(c, *entry);
@@ -269,6 +335,19 @@ int qcow2_cache_write(struct qcow2_cache *cache, uint64_t host_offset,
 	if (rc < 0)
 		update(cache, host_offset, NULL, len);
 	return rc;
+}
+
+int qcow2_cache_change(struct qcow2_cache *cache, uint64_t host_offset,
+		       const void *data, size_t len)
+{
+	uint64_t within = host_offset & (cache->entry_len - 1);
+	uint32_t i = find(cache, host_offset - within);
+
+	if (!cache->is_written_behind || i == NONE)
+		return qcow2_cache_write(cache, host_offset, data, len);
+	memcpy(cache->entries[i].data + within, data, len);
+	set_dirty(cache, &cache->entries[i], true);
+	return 0;
 }
 
 void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t host_offset,

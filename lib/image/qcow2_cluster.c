@@ -447,7 +447,7 @@ static int set_batch(struct qcow2 *q, uint64_t index, uint64_t n,
 		wire[words * i + words - 1] = htobe64(bitmap);
 		wire[words * i] = htobe64(first + i * step);
 	}
-	rc = qcow2_cache_write(&q->l2_cache, *at, wire, len);
+	rc = qcow2_cache_change(&q->l2_cache, *at, wire, len);
 	if (rc < 0)
 		return error_set_errno(err, rc,
 				       "Could not write L2 table (guest "

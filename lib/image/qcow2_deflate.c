@@ -124,7 +124,7 @@ static int store(struct qcow2 *q, uint64_t index, const void *data, size_t len,
 		rc = image_file_write(q->file, host_offset, data, len);
 		pthread_mutex_lock(&q->lock);
 		if (rc == 0)
-			rc = qcow2_barrier(q);
+			rc = qcow2_data_barrier(q);
 		if (rc < 0)
 			error_set_errno(err, rc, "Could not write data");
 	}

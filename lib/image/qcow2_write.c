@@ -177,7 +177,7 @@ static int fill(struct qcow2 *q, struct allocation *a,
 		pthread_mutex_lock(&q->lock);
 	}
 	if (rc == 0 && a->needs_barrier) {
-		rc = qcow2_barrier(q);
+		rc = qcow2_data_barrier(q);
 		if (rc < 0)
 			error_set_errno(err, rc, "Could not flush data");
 	}

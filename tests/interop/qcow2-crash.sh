@@ -30,7 +30,7 @@ crash() { # NAME ORIGINAL COMMAND...
 	for seed in ${CRASH_SEEDS:-1 2 3}; do
 		rm -f "$image"
 		"$@" "$image" || fail "$name: cannot be made"
-		# shellcheck disable=SC2086 # none, or one word
+		# shellcheck disable=SC2086 # words
 		timeout 100 "$B/tests/tools/image-crash" $flags "$image" "$seed" \
 			$ops "${CRASH_STATES:-80}" "$original" "$dir/state" \
 			2>"$dir/log" ||
@@ -105,7 +105,7 @@ crash_both() { # OPTION DATA-FILE'S OPTIONS
 		mkdir -p "$dir/both" "$dir/states"
 		(cd "$dir/both" && create "data_file=data,$2" a.qcow2)
 		# From a folder without such a file: it is beside the image.
-		# shellcheck disable=SC2086 # none, or one word
+		# shellcheck disable=SC2086 # words
 		timeout 100 "$B/tests/tools/image-crash" $1 \
 			--data="$dir/both/data" "$dir/both/a.qcow2" "$seed" 80 \
 			"${CRASH_STATES:-80}" "$dir/empty" "$dir/states" \
@@ -128,6 +128,24 @@ test_raw_data_file() {
 	for options in cluster_size=4k cluster_size=16k,extended_l2=on; do
 		crash_both --raw data_file_raw=on,$options
 	done
+}
+
+# Metadata is written behind: what a flush had covered is there, and nothing
+# else need be.
+test_behind() {
+	flags=--behind
+	crash 'behind: empty' "$dir/empty" create cluster_size=512
+	crash 'behind: empty' "$dir/empty" create \
+		cluster_size=4k,refcount_bits=1
+	crash 'behind: overlay' "$dir/raw" create_over \
+		cluster_size=16k,extended_l2=on
+	crash 'behind: compressed' "$dir/raw" compress cluster_size=4k
+	crash 'behind: snapshot' "$dir/raw" with_snapshot convert \
+		cluster_size=512
+	flags='--behind --full'
+	crash 'behind, full: empty' "$dir/empty" create cluster_size=64k
+	crash 'behind, full: snapshot' "$dir/raw" with_snapshot compress \
+		cluster_size=64k
 }
 
 # Every thirtieth write fails with ENOSPC, of data and of metadata alike.

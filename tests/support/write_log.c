@@ -271,6 +271,16 @@ static void make_file(struct log_file *f, unsigned file, size_t end,
 	}
 }
 
+size_t write_log_flushed(size_t end)
+{
+	size_t sure = end;
+
+	for (unsigned i = 0; i < write_log.n_files; i++)
+		if (last_flush(end, i) < sure)
+			sure = last_flush(end, i);
+	return sure;
+}
+
 /* The files as they could have been at event number `end`; *sure: the events
  * before it are there for certain. */
 void write_log_replay(struct log_file *f, size_t end, bool is_power_failure,

@@ -66,6 +66,8 @@ void write_log_add_file(const char *path);
 /* An event of the caller's own: of offset, whatever that means, and of one of
  * its threads. */
 void write_log_add(enum event_kind kind, uint64_t offset, unsigned thread);
+/* Of the events before number end, how many a flush had covered. */
+size_t write_log_flushed(size_t end);
 /* The files as they could have been at event number end; *sure: the events
  * before it are there for certain, in all of them. */
 void write_log_replay(struct log_file *files, size_t end, bool is_power_failure,

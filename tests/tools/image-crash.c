@@ -33,6 +33,9 @@
  * States stand in the folder KEEP as "image" and NAME then, one after another.
  * --raw: the data file reads as the disk does.
  *
+ * --behind: metadata is written behind, so that after a kill, too, only what a
+ * flush had covered must be there. Not with --threads.
+ *
  * --secret=ID:PASSWORD gives a password, --key=ID is whose the image is opened
  * with. --opens=ID: with that, too, each state can be read; --opens-at-end=ID:
  * the last one can.
@@ -69,7 +72,7 @@ static struct {
 	const char *opens[KEYS_MAX];
 	unsigned n_opens;
 	const char *opens_at_end;
-	bool is_raw, goes_on;
+	bool is_raw, goes_on, is_behind;
 	unsigned n_threads;
 	struct secrets *secrets;
 } options = { .n_threads = 1 };
@@ -185,7 +188,9 @@ static uint64_t run_ops(const char *path, uint32_t seed, unsigned long n_ops)
 	struct error err = ERROR_INIT;
 	struct image *image;
 	uint64_t n_sectors;
-	int rc = open_image(&image, path, 0, options.key, &err);
+	int rc = open_image(&image, path,
+			    options.is_behind ? IMAGE_WRITE_BEHIND : 0,
+			    options.key, &err);
 
 	if (rc < 0)
 		die(1, "%s: %s", path, error_text(&err, rc));
@@ -452,11 +457,13 @@ static void try_state(char **argv, unsigned long i, struct log_file *f,
 	struct model model;
 
 	write_log_replay(f, end, is_power_failure, random, &sure);
+	if (options.is_behind)
+		sure = write_log_flushed(end);
 	if (options.keep != NULL && options.data == NULL && i < N_KEPT)
 		save(options.keep, i, f);
 	if (model_init(&model, original, n_sectors) < 0)
 		die(1, "out of memory");
-	make_model(&model, sure, end, is_power_failure,
+	make_model(&model, sure, end, is_power_failure || options.is_behind,
 		   (uint32_t)strtoul(argv[2], NULL, 10));
 	is_well = (options.goes_on || is_sound(f, argv[1])) &&
 		  has_all(f, argv[1], &model) &&
@@ -676,6 +683,8 @@ static bool take_option(const char *text)
 		write_log.is_full = true;
 	else if (strcmp(text, "--raw") == 0)
 		options.is_raw = true;
+	else if (strcmp(text, "--behind") == 0)
+		options.is_behind = true;
 	else if (strcmp(text, "--goes-on") == 0)
 		options.goes_on = true;
 	else if (sscanf(text, "--threads=%u", &options.n_threads) == 1 &&

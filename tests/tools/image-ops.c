@@ -3,14 +3,15 @@
  * Random operations on an image, mirrored in memory.
  *
  *	image-ops [--same-size] [--compress] [--snapshot] [--direct]
- *		[--format=FMT] IMAGE SEED COUNT [MIRROR]
+ *		[--behind] [--unsafe] [--format=FMT] IMAGE SEED COUNT [MIRROR]
  *
  * What the image holds first is the mirror's beginning. Then COUNT operations
  * are drawn by SEED: writes, zeroes, discards, reads that must equal the
  * mirror, flushes, sizes grown and shrunk, and closing and opening again;
  * with --compress half of the writes are compressed clusters; with --snapshot
  * snapshots are made, applied and deleted, and at the end each is applied and
- * compared; with --direct the file is open with O_DIRECT. At the end
+ * compared; with --direct the file is open with O_DIRECT, with --behind its
+ * metadata is written behind, with --unsafe nothing is flushed. At the end
  * everything is read and compared, and the mirror is written to the file
  * MIRROR, for other programs to compare with. The first difference is
  * printed; status 1.
@@ -49,7 +50,8 @@ struct run {
 	uint32_t cluster;
 	unsigned long op;
 	bool is_same_size; /* do not resize */
-	bool has_compression, has_snapshots, is_direct;
+	bool has_compression, has_snapshots;
+	unsigned flags; /* to open it with */
 	struct saved saved[SNAPSHOTS_MAX + 1];
 	unsigned n_saved;
 };
@@ -75,7 +77,7 @@ static void open_image(struct run *r)
 {
 	const struct image_open_options how = {
 		.format = r->format,
-		.flags = r->is_direct ? IMAGE_DIRECT : 0,
+		.flags = r->flags,
 	};
 	struct error err = ERROR_INIT;
 
@@ -372,7 +374,12 @@ int main(int argc, char **argv)
 		r.is_same_size |= strcmp(argv[1], "--same-size") == 0;
 		r.has_compression |= strcmp(argv[1], "--compress") == 0;
 		r.has_snapshots |= strcmp(argv[1], "--snapshot") == 0;
-		r.is_direct |= strcmp(argv[1], "--direct") == 0;
+		if (strcmp(argv[1], "--direct") == 0)
+			r.flags |= IMAGE_DIRECT;
+		if (strcmp(argv[1], "--behind") == 0)
+			r.flags |= IMAGE_WRITE_BEHIND;
+		if (strcmp(argv[1], "--unsafe") == 0)
+			r.flags |= IMAGE_UNSAFE;
 		if (strncmp(argv[1], "--format=", 9) == 0)
 			r.format = argv[1] + 9;
 	}
