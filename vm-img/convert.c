@@ -212,6 +212,8 @@ static int open_target(struct job *job, const struct convert *request,
 	/* What was there before must not be lost by a crash. */
 	if (request->has_no_create)
 		flags &= ~(unsigned)IMAGE_UNSAFE;
+	/* Half an image is no use to anybody. */
+	flags |= IMAGE_WRITE_BEHIND;
 	/* As QEMU: what is written last may have to be a whole block. */
 	if (flags & IMAGE_DIRECT)
 		flags |= IMAGE_RESIZE;

@@ -509,6 +509,29 @@ test_many_requests_in_flight() {
 	stop nbdkit
 }
 
+# A file of 16 MiB: N runs of 64 KiB of data, and holes.
+make_runs() { # FILE N
+	truncate -s 16M "$1"
+	i=0
+	while [ $i -lt "$2" ]; do
+		dd if=/dev/urandom of="$1" bs=64k count=1 \
+			seek=$((i * 256 / $2)) conv=notrunc status=none
+		i=$((i + 1))
+	done
+}
+
+# Not one for each run of clusters, but one for all that wait together.
+test_few_writes_of_tables() {
+	make_runs runs 64
+	rm -f log
+	serve --filter=log memory 20M logfile=log
+	silent convert -f raw -O qcow2 runs "$uri"
+	n=$(grep -c ' Write id=' log)
+	assertTrue "$n writes" "[ $n -le 96 ]"
+	vm-img compare -q -f raw -F qcow2 runs "$uri" || fail 'compare'
+	stop nbdkit
+}
+
 # Extents that one answer told of are not asked for again.
 test_few_questions() {
 	rm -f big log
