@@ -20,6 +20,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* What is left of it; the cursor gives parts until it is empty. */
+struct request {
+	uint64_t offset;
+	size_t len;
+	struct iov_cursor *cursor;
+};
+
 /* New clusters for a part of a request. */
 struct allocation {
 	struct qcow2_part part;
@@ -52,7 +59,7 @@ static bool is_reusable(const struct qcow2_run *run)
 	return run->kind == QCOW2_KIND_ZERO_ALLOCATED && run->is_copied;
 }
 
-/* Without the lock. The cursor gives parts until it is empty. */
+/* Without the lock. */
 static int write_data(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
 		      size_t len, struct iov_cursor *cursor, struct error *err)
 {
@@ -83,15 +90,16 @@ static int check_place(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 						      host_offset, len, err);
 }
 
-static int overwrite(struct qcow2 *q, uint64_t offset, uint64_t host_offset,
-		     size_t len, struct iov_cursor *cursor, struct error *err)
+/* The first len bytes of what is left. */
+static int overwrite(struct qcow2 *q, const struct request *r,
+		     uint64_t host_offset, size_t len, struct error *err)
 {
 	int rc = check_place(q, host_offset, len, err);
 
 	if (rc < 0)
 		return rc;
 	pthread_mutex_unlock(&q->lock);
-	rc = write_data(q, offset, host_offset, len, cursor, err);
+	rc = write_data(q, r->offset, host_offset, len, r->cursor, err);
 	pthread_mutex_lock(&q->lock);
 	return rc;
 }
@@ -161,8 +169,8 @@ static int write_clusters(struct qcow2 *q, const struct allocation *a,
 	return rc < 0 ? error_set_errno(err, rc, "Could not write data") : 0;
 }
 
-static int fill(struct qcow2 *q, struct allocation *a,
-		struct iov_cursor *cursor, struct error *err)
+static int fill(struct qcow2 *q, const struct request *r, struct allocation *a,
+		struct error *err)
 {
 	int rc;
 
@@ -173,7 +181,7 @@ static int fill(struct qcow2 *q, struct allocation *a,
 			       &a->tail_data, err);
 	if (rc == 0) {
 		pthread_mutex_unlock(&q->lock);
-		rc = write_clusters(q, a, cursor, err);
+		rc = write_clusters(q, a, r->cursor, err);
 		pthread_mutex_lock(&q->lock);
 	}
 	if (rc == 0 && a->needs_barrier) {
@@ -213,8 +221,8 @@ static void set_edges(const struct qcow2 *q, struct qcow2_part *p)
 }
 
 /* Clusters of a are this thread's (a flight says so). */
-static int write_new(struct qcow2 *q, struct allocation *a,
-		     struct iov_cursor *cursor, struct error *err)
+static int write_new(struct qcow2 *q, const struct request *r,
+		     struct allocation *a, struct error *err)
 {
 	int rc;
 
@@ -232,7 +240,7 @@ static int write_new(struct qcow2 *q, struct allocation *a,
 	rc = check_place(q, a->part.host_offset, a->part.n << q->cluster_bits,
 			 err);
 	if (rc == 0)
-		rc = fill(q, a, cursor, err);
+		rc = fill(q, r, a, err);
 	if (rc < 0) {
 		if (!a->part.is_reused)
 			qcow2_alloc_undo(q, a->part.host_offset, a->part.n);
@@ -329,12 +337,11 @@ static int look(struct qcow2 *q, uint64_t skip, struct qcow2_part *p,
 }
 
 /* A part of the request: one run overwritten, or one of new clusters. */
-static int write_part(struct qcow2 *q, uint64_t offset, size_t len,
-		      struct iov_cursor *cursor, size_t *done,
-		      struct error *err)
+static int write_part(struct qcow2 *q, struct request *r, struct error *err)
 {
-	struct allocation a = { .part = { .offset = offset, .len = len } };
-	uint64_t skip = offset & (q->unit_len - 1), last;
+	struct allocation a = { .part = { .offset = r->offset,
+					  .len = r->len } };
+	uint64_t skip = r->offset & (q->unit_len - 1), last;
 	struct qcow2_part *p = &a.part;
 	struct qcow2_flight flight;
 	struct qcow2_run run;
@@ -348,42 +355,40 @@ static int write_part(struct qcow2 *q, uint64_t offset, size_t len,
 	} while (qcow2_flight_wait(q, p->index, last, !is_in_place(&run)));
 	qcow2_flight_begin(q, &flight, p->index, last, !is_in_place(&run));
 	if (is_in_place(&run)) {
-		rc = overwrite(q, offset, run.host_offset + skip, p->len,
-			       cursor, err);
+		rc = overwrite(q, r, run.host_offset + skip, p->len, err);
 	} else if (qcow2_is_data_twin(q)) {
 		rc = map_raw(q, p, err);
 		if (rc == 0)
-			rc = overwrite(q, offset, offset, p->len, cursor, err);
+			rc = overwrite(q, r, r->offset, p->len, err);
 	} else {
-		rc = write_new(q, &a, cursor, err);
+		rc = write_new(q, r, &a, err);
 	}
 	qcow2_flight_end(q, &flight);
-	*done = p->len;
+	r->offset += p->len;
+	r->len -= p->len;
+	return rc;
+}
+
+static int write_request(struct qcow2 *q, struct request *r, struct error *err)
+{
+	int rc = qcow2_check_writable(q, err);
+
+	if (rc == 0)
+		rc = qcow2_bitmaps_touch(q, r->offset, r->len, err);
+	while (rc == 0 && r->len > 0) {
+		rc = qcow2_check_writable(q, err);
+		if (rc == 0)
+			rc = write_part(q, r, err);
+	}
 	return rc;
 }
 
 int qcow2_write_locked(struct qcow2 *q, uint64_t offset, size_t len,
 		       struct iov_cursor *cursor, struct error *err)
 {
-	int rc = qcow2_check_writable(q, err);
+	struct request r = { offset, len, cursor };
 
-	if (rc == 0)
-		rc = qcow2_bitmaps_touch(q, offset, len, err);
-	if (rc < 0)
-		return rc;
-	while (len > 0) {
-		size_t done = 0;
-
-		rc = qcow2_check_writable(q, err);
-
-		if (rc == 0)
-			rc = write_part(q, offset, len, cursor, &done, err);
-		if (rc < 0)
-			return rc;
-		offset += done;
-		len -= done;
-	}
-	return 0;
+	return write_request(q, &r, err);
 }
 
 int qcow2_writev(struct image *image, uint64_t offset, const struct iovec *iov,
