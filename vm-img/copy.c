@@ -11,7 +11,9 @@
  *
  * Who writes goes on with what others have read meanwhile, and these read on,
  * some batches ahead: to pass the pen to a thread that sleeps takes longer
- * than to write half a megabyte to memory.
+ * than to write half a megabyte to memory. Where it is the writes that are
+ * waited for, each worker writes what it has read, one run of data, and the
+ * turn passes on when that has its place in the target.
  *
  * A piece is zero by the map, or data; data is searched for zeroes, block by
  * block. A block is a cluster of the target, as less than that saves nothing,
@@ -47,10 +49,20 @@ static uint64_t find_block_len(const struct copy *copy)
 	return result;
 }
 
-/* Is it writing, one at a time, that takes the time? */
+/*
+ * Is it writing, one at a time, that takes the time? Then who writes passes its
+ * turn on as early as the format can. Who is fed makes the target grow in
+ * between, when nobody may write.
+ */
 static bool is_waited_for(const struct copy *copy)
 {
 	return image_is_uncached(copy->target) && !copy->is_unordered;
+}
+
+static bool is_passed_early(const struct copy *copy)
+{
+	return is_waited_for(copy) && !copy->is_compressed && !copy->is_fed &&
+	       image_passes_turns(copy->target);
 }
 
 static bool is_source_uncached(const struct copy *copy)
@@ -72,7 +84,8 @@ static uint64_t find_chunk_len(const struct copy *copy, uint64_t block_len)
 		result = image_transfer_len(copy->target);
 	/* In order each write is waited for before the next. Zeroes are counted
 	 * within a chunk. */
-	if (is_waited_for(copy) || copy->min_sparse > COPY_PAGE)
+	if ((is_waited_for(copy) && !is_passed_early(copy)) ||
+	    copy->min_sparse > COPY_PAGE)
 		result = BLOCK_MAX;
 	for (unsigned i = 0; i < copy->n_sources; i++) {
 		uint64_t len = image_transfer_len(copy->sources[i]);
@@ -95,6 +108,7 @@ static void find_lengths(struct copy_run *run)
 {
 	const struct copy *copy = run->copy;
 
+	run->is_passed_early = is_passed_early(copy);
 	run->block_len = find_block_len(copy);
 	run->chunk_len = find_chunk_len(copy, run->block_len);
 	if (!copy->is_compressed && !copy->has_backing &&
@@ -155,6 +169,8 @@ static int fill(struct copy_run *run, struct copy_batch *batch,
 		batch->pieces[batch->n++] = *next;
 		run->cursor += next->len;
 		run->has_next = false;
+		if (run->is_passed_early && next->kind == COPY_DATA)
+			break;
 	}
 	return 0;
 }
@@ -251,7 +267,7 @@ static struct copy_batch *read_batch(struct copy_run *run)
 	return NULL;
 }
 
-static bool write_pieces(struct copy_run *run, const struct copy_batch *batch)
+static bool write_pieces(struct copy_run *run, struct copy_batch *batch)
 {
 	struct error err = ERROR_INIT;
 	const uint8_t *buf = batch->buf;
@@ -261,8 +277,7 @@ static bool write_pieces(struct copy_run *run, const struct copy_batch *batch)
 		int rc;
 
 		rate_sleep(piece->ready_ns);
-		rc = i == 0 ? copy_write_first(run, piece, buf, &err)
-			    : copy_write(run, piece, buf, &err);
+		rc = copy_write(run, batch, i, buf, &err);
 		if (rc < 0) {
 			fail(run, rc, "writing at byte", piece->start, &err);
 			return false;
@@ -301,7 +316,7 @@ static bool write_batch(struct copy_run *run, struct copy_batch *batch)
 	pthread_mutex_unlock(&run->lock);
 	is_good = write_pieces(run, batch);
 	pthread_mutex_lock(&run->lock);
-	if (is_good)
+	if (is_good && !batch->has_passed)
 		turns_pass(&run->turns,
 			   last->start + last->len - batch->pieces[0].start);
 	if (is_good)
@@ -329,8 +344,10 @@ static bool write_in_order(struct copy_run *run, struct copy_batch *batch)
 static void *work(void *context)
 {
 	struct copy_run *run = context;
-	/* Who compresses does so before its turn. */
-	bool is_alone = run->copy->is_compressed || run->copy->is_unordered;
+	/* Who compresses does so before its turn, who passes it early writes
+	 * after it. */
+	bool is_alone = run->copy->is_compressed || run->copy->is_unordered ||
+			run->is_passed_early;
 	struct copy_batch *batch;
 	bool is_good = true;
 
@@ -346,11 +363,12 @@ static void *work(void *context)
 /* At first, and for good if the sources are read from memory and written in
  * order: one reads while another writes, and more would only wait. Compressing,
  * reading that waits, and writing that does without order, pay in any case. */
-static unsigned first_workers(const struct copy *copy)
+static unsigned first_workers(const struct copy_run *run)
 {
+	const struct copy *copy = run->copy;
 	unsigned n = workers_processors(2);
 
-	if (copy->is_compressed || copy->is_unordered ||
+	if (copy->is_compressed || copy->is_unordered || run->is_passed_early ||
 	    is_source_uncached(copy) || n > copy->n_workers)
 		n = copy->n_workers;
 	return n;
@@ -369,7 +387,7 @@ int copy_run(const struct copy *copy, struct error *err)
 	pthread_cond_init(&run.freed, NULL);
 	if ((copy->progress->is_shown || copy->is_salvaged) && !copy->is_fed)
 		count(&run);
-	crew_run(&run.crew, first_workers(copy), copy->n_workers, work, &run);
+	crew_run(&run.crew, first_workers(&run), copy->n_workers, work, &run);
 	copy_batches_free(&run);
 	pthread_cond_destroy(&run.freed);
 	pthread_mutex_destroy(&run.feed_lock);

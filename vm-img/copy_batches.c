@@ -69,6 +69,7 @@ int copy_batches_get(struct copy_run *run, struct copy_batch **batch)
 	*batch = find_free(run);
 	(*batch)->state = COPY_BATCH_TAKEN;
 	(*batch)->n = 0;
+	(*batch)->has_passed = false;
 	run->n_free--;
 	wake(run);
 	return 0;

@@ -12,6 +12,7 @@
 struct turn {
 	struct copy_run *run;
 	uint64_t start;
+	struct copy_batch *batch; /* to be written; of a read: none */
 };
 
 static int await_turn(void *context)
@@ -27,6 +28,18 @@ static int await_turn(void *context)
 		is_good = turns_await(&run->turns, turn->start, &run->lock);
 	pthread_mutex_unlock(&run->lock);
 	return is_good ? 0 : -ECANCELED;
+}
+
+static void pass_turn(void *context)
+{
+	struct turn *turn = context;
+	struct copy_batch *batch = turn->batch;
+	const struct copy_piece *last = &batch->pieces[batch->n - 1];
+
+	pthread_mutex_lock(&turn->run->lock);
+	turns_pass(&turn->run->turns, last->start + last->len - turn->start);
+	pthread_mutex_unlock(&turn->run->lock);
+	batch->has_passed = true;
 }
 
 static int read_or_salvage(struct turn *turn, struct image *source,
@@ -74,7 +87,7 @@ static int read_sources(struct turn *turn, const struct copy_piece *piece,
 int copy_read(struct copy_run *run, uint64_t turn_start,
 	      const struct copy_piece *piece, uint8_t *buf, struct error *err)
 {
-	struct turn turn = { run, turn_start };
+	struct turn turn = { .run = run, .start = turn_start };
 	int rc = piece->map_rc < 0 ? await_turn(&turn) : 0;
 
 	if (rc < 0)
@@ -83,12 +96,17 @@ int copy_read(struct copy_run *run, uint64_t turn_start,
 	return read_sources(&turn, piece, buf, err);
 }
 
-static int write_zero(const struct copy *copy, uint64_t at, uint64_t len,
-		      struct error *err)
+static bool is_zero_already(const struct copy *copy, uint64_t at)
 {
 	bool is_above = copy->has_backing && at < copy->backing_size;
 
-	if (copy->is_target_zero && !is_above)
+	return copy->is_target_zero && !is_above;
+}
+
+static int write_zero(const struct copy *copy, uint64_t at, uint64_t len,
+		      struct error *err)
+{
+	if (is_zero_already(copy, at))
 		return 0;
 	return image_write_zeroes(copy->target, at, len,
 				  copy->is_target_old ? IMAGE_ZERO_MAY_UNMAP |
@@ -162,9 +180,19 @@ static size_t find_hole(const struct copy_run *run, uint64_t start,
 	return len;
 }
 
+static int write_run(const struct copy *copy, uint64_t at, const uint8_t *buf,
+		     size_t len, const struct image_turn *turn,
+		     struct error *err)
+{
+	return turn != NULL ? image_write_in_turn(copy->target, at, buf, len,
+						  turn, err)
+			    : image_write(copy->target, at, buf, len, err);
+}
+
+/* last: the batch ends with it; or NULL. */
 static int write_data(const struct copy_run *run,
 		      const struct copy_piece *piece, const uint8_t *buf,
-		      struct error *err)
+		      const struct image_turn *last, struct error *err)
 {
 	size_t len = (size_t)piece->len, done = 0;
 
@@ -172,8 +200,12 @@ static int write_data(const struct copy_run *run,
 		size_t hole_len;
 		size_t n = find_hole(run, piece->start + done, buf + done,
 				     len - done, &hole_len);
-		int rc = image_write(run->copy->target, piece->start + done,
-				     buf + done, n, err);
+		uint64_t at = piece->start + done;
+		bool is_last =
+			done + n + hole_len == len &&
+			(hole_len == 0 || is_zero_already(run->copy, at + n));
+		int rc = write_run(run->copy, at, buf + done, n,
+				   is_last ? last : NULL, err);
 
 		done += n;
 		if (rc == 0 && hole_len > 0)
@@ -186,12 +218,13 @@ static int write_data(const struct copy_run *run,
 	return 0;
 }
 
-int copy_write(struct copy_run *run, const struct copy_piece *piece,
-	       const uint8_t *buf, struct error *err)
+static int write_piece(struct copy_run *run, const struct copy_piece *piece,
+		       const uint8_t *buf, const struct image_turn *last,
+		       struct error *err)
 {
 	switch (piece->kind) {
 	case COPY_DATA:
-		return write_data(run, piece, buf, err);
+		return write_data(run, piece, buf, last, err);
 	case COPY_ZERO:
 		return write_zero(run->copy, piece->start, piece->len, err);
 	case COPY_BACKING:
@@ -208,20 +241,30 @@ static bool is_whole(const struct copy *copy, const struct copy_piece *piece)
 }
 
 /* A cluster that is zero altogether is a hole; others are compressed. */
-int copy_write_first(struct copy_run *run, const struct copy_piece *piece,
-		     const uint8_t *buf, struct error *err)
+static bool is_to_compress(const struct copy *copy,
+			   const struct copy_piece *piece, const uint8_t *buf)
 {
-	const struct copy *copy = run->copy;
-	size_t len = (size_t)piece->len;
-	struct turn turn = { run, piece->start };
-	const struct image_turn compressed = { await_turn, &turn };
+	return copy->is_compressed && piece->kind == COPY_DATA &&
+	       is_whole(copy, piece) &&
+	       (copy->min_sparse == 0 || !is_zero(buf, (size_t)piece->len));
+}
+
+int copy_write(struct copy_run *run, struct copy_batch *batch, unsigned i,
+	       const uint8_t *buf, struct error *err)
+{
+	const struct copy_piece *piece = &batch->pieces[i];
+	struct turn turn = { run, batch->pieces[0].start, batch };
+	const struct image_turn hooks = { await_turn, pass_turn, &turn };
+	bool is_last = run->is_passed_early && i + 1 == batch->n;
 	int rc;
 
-	if (copy->is_compressed && piece->kind == COPY_DATA &&
-	    is_whole(copy, piece) &&
-	    (copy->min_sparse == 0 || !is_zero(buf, len)))
-		return image_write_compressed(copy->target, piece->start, buf,
-					      len, &compressed, err);
-	rc = await_turn(&turn);
-	return rc < 0 ? rc : copy_write(run, piece, buf, err);
+	/* Such a piece is a batch of its own. */
+	if (is_to_compress(run->copy, piece, buf))
+		return image_write_compressed(run->copy->target, piece->start,
+					      buf, (size_t)piece->len, &hooks,
+					      err);
+	rc = i == 0 ? await_turn(&turn) : 0;
+	return rc < 0 ? rc
+		      : write_piece(run, piece, buf, is_last ? &hooks : NULL,
+				    err);
 }

@@ -39,7 +39,8 @@ struct copy_piece {
 struct copy_batch {
 	struct copy_piece pieces[COPY_PIECES_MAX];
 	unsigned n;
-	uint8_t *buf; /* a chunk */
+	uint8_t *buf;	 /* a chunk */
+	bool has_passed; /* the turn, before it was written */
 	enum {
 		COPY_BATCH_FREE,
 		COPY_BATCH_TAKEN,
@@ -56,6 +57,9 @@ struct copy_run {
 	/* Who is fed; taken before the other one. */
 	pthread_mutex_t feed_lock;
 	bool is_feed_over;
+
+	/* Writes in order wait for nothing but their places in the target. */
+	bool is_passed_early;
 
 	pthread_mutex_t lock;
 	unsigned source;       /* that cursor is in */
@@ -115,10 +119,9 @@ int copy_feed(struct copy_run *run, struct copy_piece *piece, uint8_t *buf,
  * so that warnings come in order. */
 int copy_read(struct copy_run *run, uint64_t turn_start,
 	      const struct copy_piece *piece, uint8_t *buf, struct error *err);
-int copy_write(struct copy_run *run, const struct copy_piece *piece,
+/* Piece i of the batch, with its data in buf. The first one waits for its turn,
+ * and the last one may pass that on. */
+int copy_write(struct copy_run *run, struct copy_batch *batch, unsigned i,
 	       const uint8_t *buf, struct error *err);
-/* The same, when it is its turn. */
-int copy_write_first(struct copy_run *run, const struct copy_piece *piece,
-		     const uint8_t *buf, struct error *err);
 
 #endif

@@ -60,6 +60,10 @@ struct image_format {
 	int (*writev)(struct image *image, uint64_t offset,
 		      const struct iovec *iov, unsigned n_iov,
 		      struct error *err);
+	/* The same, which passes the turn. NULL: it cannot. */
+	int (*write_in_turn)(struct image *image, uint64_t offset,
+			     const struct iovec *iov, unsigned n_iov,
+			     const struct image_turn *turn, struct error *err);
 	int (*write_zeroes)(struct image *image, uint64_t offset, uint64_t len,
 			    unsigned flags, struct error *err);
 	int (*discard)(struct image *image, uint64_t offset, uint64_t len,

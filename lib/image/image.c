@@ -209,6 +209,30 @@ int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
 	return image->format->writev(image, offset, iov, n_iov, err);
 }
 
+bool image_passes_turns(const struct image *image)
+{
+	return image->format->write_in_turn != NULL;
+}
+
+int image_write_in_turn(struct image *image, uint64_t offset, const void *buf,
+			size_t len, const struct image_turn *turn,
+			struct error *err)
+{
+	const struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
+				   .iov_len = len };
+	int rc;
+
+	if (!image_passes_turns(image))
+		return image_writev(image, offset, &iov, 1, err);
+	rc = check_writable(image, err);
+	if (rc == 0)
+		rc = check_range(image, offset, len, err);
+	if (rc < 0 || len == 0)
+		return rc;
+	image_trace(IMAGE_TRACE_WRITE, image, offset, len, 0);
+	return image->format->write_in_turn(image, offset, &iov, 1, turn, err);
+}
+
 int image_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 		       unsigned flags, struct error *err)
 {

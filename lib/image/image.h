@@ -265,14 +265,27 @@ int image_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 int image_discard(struct image *image, uint64_t offset, uint64_t len,
 		  struct error *err);
 /*
- * Threads that compress at once may want to store in an order: await() is
- * called, without any lock, once, when all is done but that. Not 0: give up
+ * Threads that write at once may want what they write to lie in an order in the
+ * file. Both are called without any lock, once at most.
+ *
+ * await: by who compresses, when all is done but to store it. Not 0: give up
  * with it, and nothing is stored.
+ * pass: by who does not, as soon as it is decided where all of it goes, and
+ * before that is waited for; not if it fails before.
  */
 struct image_turn {
 	int (*await)(void *context);
+	void (*pass)(void *context);
 	void *context;
 };
+/*
+ * As image_write() by one whose turn it is. It may return without having
+ * passed it on: image_passes_turns() says whether the format does.
+ */
+int image_write_in_turn(struct image *image, uint64_t offset, const void *buf,
+			size_t len, const struct image_turn *turn,
+			struct error *err);
+bool image_passes_turns(const struct image *image);
 /*
  * As image_write() of one cluster (image_cluster_size() bytes at a multiple of
  * them, or less up to the end of the disk), stored compressed if that makes it

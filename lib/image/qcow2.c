@@ -355,6 +355,7 @@ const struct image_format image_format_qcow2 = {
 	.close = qcow2_close,
 	.readv = qcow2_readv,
 	.writev = qcow2_writev,
+	.write_in_turn = qcow2_write_in_turn,
 	.write_zeroes = qcow2_write_zeroes,
 	.discard = qcow2_discard,
 	.write_compressed = qcow2_write_compressed,

@@ -650,6 +650,9 @@ int qcow2_readv(struct image *image, uint64_t offset, const struct iovec *iov,
 		unsigned n_iov, struct error *err);
 int qcow2_writev(struct image *image, uint64_t offset, const struct iovec *iov,
 		 unsigned n_iov, struct error *err);
+int qcow2_write_in_turn(struct image *image, uint64_t offset,
+			const struct iovec *iov, unsigned n_iov,
+			const struct image_turn *turn, struct error *err);
 int qcow2_write_zeroes(struct image *image, uint64_t offset, uint64_t len,
 		       unsigned flags, struct error *err);
 int qcow2_discard(struct image *image, uint64_t offset, uint64_t len,

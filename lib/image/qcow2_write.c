@@ -25,6 +25,7 @@ struct request {
 	uint64_t offset;
 	size_t len;
 	struct iov_cursor *cursor;
+	const struct image_turn *turn; /* or NULL */
 };
 
 /* New clusters for a part of a request. */
@@ -90,6 +91,13 @@ static int check_place(struct qcow2 *q, uint64_t host_offset, uint64_t len,
 						      host_offset, len, err);
 }
 
+/* Without the lock: the next part of it, of len bytes, has its place. */
+static void pass_turn(const struct request *r, size_t len)
+{
+	if (r->turn != NULL && len == r->len)
+		r->turn->pass(r->turn->context);
+}
+
 /* The first len bytes of what is left. */
 static int overwrite(struct qcow2 *q, const struct request *r,
 		     uint64_t host_offset, size_t len, struct error *err)
@@ -99,6 +107,7 @@ static int overwrite(struct qcow2 *q, const struct request *r,
 	if (rc < 0)
 		return rc;
 	pthread_mutex_unlock(&q->lock);
+	pass_turn(r, len);
 	rc = write_data(q, r->offset, host_offset, len, r->cursor, err);
 	pthread_mutex_lock(&q->lock);
 	return rc;
@@ -181,6 +190,7 @@ static int fill(struct qcow2 *q, const struct request *r, struct allocation *a,
 			       &a->tail_data, err);
 	if (rc == 0) {
 		pthread_mutex_unlock(&q->lock);
+		pass_turn(r, a->part.len);
 		rc = write_clusters(q, a, r->cursor, err);
 		pthread_mutex_lock(&q->lock);
 	}
@@ -386,20 +396,33 @@ static int write_request(struct qcow2 *q, struct request *r, struct error *err)
 int qcow2_write_locked(struct qcow2 *q, uint64_t offset, size_t len,
 		       struct iov_cursor *cursor, struct error *err)
 {
-	struct request r = { offset, len, cursor };
+	struct request r = { .offset = offset, .len = len, .cursor = cursor };
 
 	return write_request(q, &r, err);
+}
+
+int qcow2_write_in_turn(struct image *image, uint64_t offset,
+			const struct iovec *iov, unsigned n_iov,
+			const struct image_turn *turn, struct error *err)
+{
+	struct qcow2 *q = image->state;
+	struct iov_cursor cursor = { .iov = iov, .n_iov = n_iov };
+	struct request r = {
+		.offset = offset,
+		.len = iov_total(iov, n_iov),
+		.cursor = &cursor,
+		.turn = turn,
+	};
+	int rc;
+
+	pthread_mutex_lock(&q->lock);
+	rc = write_request(q, &r, err);
+	pthread_mutex_unlock(&q->lock);
+	return rc;
 }
 
 int qcow2_writev(struct image *image, uint64_t offset, const struct iovec *iov,
 		 unsigned n_iov, struct error *err)
 {
-	struct qcow2 *q = image->state;
-	struct iov_cursor cursor = { .iov = iov, .n_iov = n_iov };
-	int rc;
-
-	pthread_mutex_lock(&q->lock);
-	rc = qcow2_write_locked(q, offset, iov_total(iov, n_iov), &cursor, err);
-	pthread_mutex_unlock(&q->lock);
-	return rc;
+	return qcow2_write_in_turn(image, offset, iov, n_iov, NULL, err);
 }

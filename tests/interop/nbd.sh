@@ -532,6 +532,31 @@ test_few_writes_of_tables() {
 	stop nbdkit
 }
 
+# One run's clusters come after the other's, but nobody waits for these to be
+# written: the target is what one worker would have made of it.
+test_runs_in_flight() {
+	make_runs runs 64
+	dd if=src of=runs bs=1M seek=8 conv=notrunc status=none
+	truncate -s 20M a b
+	rm -f log
+	serve --filter=log --filter=delay file a logfile=log delay-write=50ms
+	silent convert -f raw -O qcow2 runs "$uri"
+	assertTrue "writes: $(most Write)" "[ $(most Write) -ge 6 ]"
+	stop nbdkit
+	serve file b
+	silent convert -m 1 -f raw -O qcow2 runs "$uri"
+	stop nbdkit
+	vm-img compare -q -f raw -F qcow2 runs a || fail 'compare'
+	cmp a b || fail 'order'
+	# Over what was there, with zeroes to be written in between.
+	serve file a
+	silent convert -n -f raw -O qcow2 src "$uri"
+	silent convert -n -f raw -O qcow2 runs "$uri"
+	qemu-img check -q "$uri" || fail 'check'
+	vm-img compare -q -f raw -F qcow2 runs "$uri" || fail 'again'
+	stop nbdkit
+}
+
 # Extents that one answer told of are not asked for again.
 test_few_questions() {
 	rm -f big log
