@@ -128,6 +128,16 @@ static int take_copy_before_write(struct source_reader *r, const char *prefix,
 	return 0;
 }
 
+static struct image_under *find_log(struct source_layer *layer)
+{
+	return &layer->log_how.file;
+}
+
+static struct image_under *find_target(struct source_layer *layer)
+{
+	return &layer->copy_how.target;
+}
+
 static const struct filter {
 	const char *driver;
 	enum image_layer_kind kind;
@@ -135,7 +145,9 @@ static const struct filter {
 	int (*take)(struct source_reader *r, const char *prefix,
 		    struct source_layer *layer, struct error *err);
 	const char *options[OPTIONS_MAX]; /* that its name tells of */
-	const char *beside;		  /* another child; NULL: none */
+	/* Another child, and where what is said of it goes; NULL: none. */
+	const char *beside;
+	struct image_under *(*find_beside)(struct source_layer *layer);
 } filters[] = {
 	{ .driver = "throttle",
 	  .kind = IMAGE_LAYER_THROTTLE,
@@ -150,11 +162,13 @@ static const struct filter {
 	  .take = take_log_writes,
 	  .options = { "log-append", "log-sector-size",
 		       "log-super-update-interval" },
-	  .beside = "log" },
+	  .beside = "log",
+	  .find_beside = find_log },
 	{ .driver = "copy-before-write",
 	  .kind = IMAGE_LAYER_COPY_BEFORE_WRITE,
 	  .take = take_copy_before_write,
-	  .beside = "target" },
+	  .beside = "target",
+	  .find_beside = find_target },
 };
 
 static const struct filter *find(const char *driver)
@@ -171,11 +185,8 @@ static int read_beside(struct source_reader *r, const char *prefix,
 		       struct source_name *name, struct error *err)
 {
 	_cleanup_(source_name_deinit) struct source_name beside = { .n = 0 };
-	struct image_under *how = filter->kind == IMAGE_LAYER_LOG_WRITES
-					  ? &layer->log_how.file
-					  : &layer->copy_how.target;
 	int rc = source_read_apart(r, prefix, filter->beside, &layer->beside,
-				   how, &beside, err);
+				   filter->find_beside(layer), &beside, err);
 
 	if (rc == 0)
 		source_name_add_child(name, filter->beside, &beside);
