@@ -290,6 +290,7 @@ static int open_source(struct image **image, struct source *source,
 		.null = source->null,
 		.quorum = source_quorum(source),
 		.found = report_found,
+		.differed = report_differed,
 		.under = source_under(source),
 		.protocol = protocols_policy,
 	};
@@ -466,6 +467,7 @@ struct image *open_new_or_report(const char *name, const char *format,
 		.secrets = object_secrets(),
 		.key_secret = key_secret,
 		.found = report_found,
+		.differed = report_differed,
 		.protocol = protocols_policy,
 	};
 	_cleanup_free_ char *uri = NULL;
@@ -488,6 +490,7 @@ struct image *open_path_or_report(const char *path, const char *format,
 		.flags = flags,
 		.cache_size = flags & IMAGE_READ_ONLY ? CACHE_ONE_PASS : 0,
 		.found = report_found,
+		.differed = report_differed,
 	};
 
 	return open_plain(path, NULL, &options);

@@ -337,12 +337,11 @@ static int compare(struct run *run)
 	}
 	if (run->status == 0)
 		say(run, "Images are identical.");
-	else if (run->is_error && !report_has_mismatch())
+	else if (run->is_error)
 		report_error("%s", run->text);
-	else if (!run->is_error)
+	else
 		say(run, run->text);
-	/* That was said, and is where qemu-img ends. */
-	return report_has_mismatch() ? EXIT_DIFFERENT : run->status;
+	return run->status;
 }
 
 static int run_request(const struct request *request)

@@ -25,7 +25,7 @@ enum {
 
 static const char *usage_verb;
 static int failure = EXIT_FAILURE;
-static atomic_bool has_mismatch;
+static atomic_bool has_mismatch; /* which is the last that is told */
 
 static void disarm(char *text)
 {
@@ -77,6 +77,8 @@ void report_error(const char *format, ...)
 {
 	va_list args;
 
+	if (atomic_load(&has_mismatch))
+		return;
 	va_start(args, format);
 	write_message(" ", format, args);
 	va_end(args);
@@ -171,17 +173,15 @@ void report_warned(const char *line)
 
 void report_found(void *context, const char *line)
 {
-	static const char verify[] = "blkverify: ";
-
 	(void)context;
 	report_hint("%s", line);
-	if (strncmp(line, verify, strlen(verify)) == 0)
-		atomic_store(&has_mismatch, true);
 }
 
-bool report_has_mismatch(void)
+void report_differed(void *context, const char *line)
 {
-	return atomic_load(&has_mismatch);
+	(void)context;
+	if (!atomic_exchange(&has_mismatch, true))
+		report_hint("%s", line);
 }
 
 void report_usage_of(const char *verb)
@@ -249,6 +249,8 @@ int report_finish(int status)
 	/* Without any standard output, nothing is what reaches it. */
 	if (fclose(stdout) < 0)
 		is_bad |= !is_empty || errno != EBADF;
+	if (atomic_load(&has_mismatch))
+		status = EXIT_FAILURE;
 	if (!is_bad || is_gone)
 		return status;
 	report_error("Could not write to standard output");

@@ -47,8 +47,10 @@ bool report_cause(const struct error *err, const char *beginning);
 
 /* What the library finds wrong with an image: such a line. */
 void report_found(void *context, const char *line);
-/* Was one of them of blkverify, whose two files do not hold the same? */
-bool report_has_mismatch(void);
+/* Where two files are not the same and must be: the same, once, and what fails
+ * for it is not told. As qemu-img, which ends there, the program will exit with
+ * status 1. */
+void report_differed(void *context, const char *line);
 
 /* An error of usage: the text, where to look, and status 1, as qemu-img. */
 _Noreturn void report_usage(const char *format, ...)
@@ -69,7 +71,7 @@ void report_set_failure(int status);
 /*
  * Close standard output and say whether everything reached it, unless nobody
  * reads on: a program that prints results ends with this. status, or that of
- * failures and a message.
+ * failures and a message, or what report_differed() says.
  */
 int report_finish(int status);
 

@@ -174,7 +174,12 @@ struct image_open_options {
 	 * be corrupt while it is used is told of the same way, by any thread.
 	 * NULL: silent, and that is the error's text. */
 	void (*found)(void *context, const char *line);
-	void *found_context;
+	/* A line of two files that must hold the same, as those of blkverify,
+	 * and do not: by any thread, before the request that has found it fails
+	 * with -EIO. Who hears of it need not tell more of that failure. NULL:
+	 * silent. */
+	void (*differed)(void *context, const char *line);
+	void *found_context;		 /* of both */
 	const struct image_under *under; /* NULL: as the image says */
 };
 

@@ -26,8 +26,8 @@ enum {
 struct verified_file {
 	struct file_state state; /* first */
 	struct image_file *files[N_FILES];
-	void (*found)(void *context, const char *line); /* or NULL */
-	void *found_context;
+	void (*differed)(void *context, const char *line); /* or NULL */
+	void *context;
 	/* Shared: comparing; alone: changing, also so that two requests for one
 	 * place are in one order in both. */
 	pthread_rwlock_t comparing;
@@ -47,8 +47,8 @@ static void tell(const struct verified_file *v, const char *doing,
 		 "blkverify: %s offset=%llu bytes=%llu %s %llu", doing,
 		 (unsigned long long)offset, (unsigned long long)len, what,
 		 (unsigned long long)at);
-	if (v->found != NULL)
-		v->found(v->found_context, line);
+	if (v->differed != NULL)
+		v->differed(v->context, line);
 }
 
 /* Of a request that both have had. */
@@ -215,8 +215,8 @@ int verify_open(struct image_file **file, const struct image_quorum *how,
 		.is_nowhere = true,
 		.alignment = 1,
 	};
-	v->found = options->found;
-	v->found_context = options->found_context;
+	v->differed = options->differed;
+	v->context = options->found_context;
 	for (unsigned i = 0; i < N_FILES; i++) {
 		struct image_file *child;
 		int rc = layer_open_child(&child, &how->children[i], options,
