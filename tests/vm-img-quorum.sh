@@ -130,9 +130,38 @@ test_reading() {
 			"$(quorum '' vote-threshold=1 a.raw c.raw)" $tool.raw
 	done
 	assertTrue 'one against one' 'cmp qemu-img.raw img.raw'
-	refused 'error while reading at byte 0: Input/output error' \
-		convert -O raw --image-opts \
-		"$(quorum '' vote-threshold=2,blkverify=on a.raw c.raw)" out.raw
+}
+
+# What they both hold is written; where they differ is told, and nothing else.
+test_two_that_must_agree() {
+	strict=vote-threshold=2,blkverify=on
+	raw=driver=raw,file.filename=a.raw
+	same convert -O raw --image-opts "$(quorum '' $strict a.raw b.raw)" o.raw
+	random d.raw 1M
+	cp d.raw e.raw
+	printf x | dd of=e.raw bs=1 seek=700k conv=notrunc status=none
+	two=$(quorum '' $strict d.raw e.raw)
+	same dd --image-opts bs=64k "if=$two" of=o.raw
+	same bench -d 1 -s 64k -c 16 --image-opts "$two"
+	only_differs convert -O raw --image-opts "$two" o.raw
+	only_differs compare --image-opts "$two" driver=raw,file.filename=d.raw
+	only_differs compare --image-opts $raw "$(quorum '' $strict a.raw c.raw)"
+	same compare --image-opts $raw "$(quorum '' $strict a.raw \
+		none.raw)"
+	same convert -O raw --image-opts \
+		"$(quorum '' $strict a.raw)$(failing 1 b.raw read 28)" o.raw
+	same convert -O raw --image-opts \
+		"$(quorum '' $strict,read-pattern=fifo d.raw e.raw)" o.raw
+}
+
+only_differs() { # ARG...
+	for tool in qemu-img img; do
+		$tool "$@" >$tool.out 2>$tool.err
+		assertEquals "$tool $*" 1 $?
+		sed -i 's/bytes=[0-9]*/bytes=N/; s/offset=[0-9]*/offset=N/' $tool.err
+	done
+	assertEquals "$*" "$(cat qemu-img.err)" "$(cat img.err)"
+	assertTrue "$*: no result" 'cmp qemu-img.out img.out'
 }
 
 test_reading_what_fails() {

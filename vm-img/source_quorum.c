@@ -94,16 +94,13 @@ static int take_threshold(struct keys *keys, const char *prefix,
 	return 0;
 }
 
-/* blkverify, of two that must agree, is a vote that has to be unanimous; where
- * it is not, reading fails, and the program does not end at once. */
 static int take_options(struct keys *keys, const char *prefix,
 			struct image_quorum *how, struct error *err)
 {
 	char full[NAME_MAX_LEN];
-	bool is_blkverify = false;
 	const char *pattern;
 	int rc = keys_take_bool(keys, full_name(full, prefix, "blkverify"),
-				&is_blkverify, err);
+				&how->is_strict, err);
 
 	if (rc == 0)
 		rc = keys_take_bool(
@@ -118,7 +115,7 @@ static int take_options(struct keys *keys, const char *prefix,
 	if (pattern != NULL && !how->is_fifo && strcmp(pattern, "quorum") != 0)
 		return error_set(err, -EINVAL,
 				 "Please set read-pattern as fifo or quorum");
-	if (how->is_fifo || !is_blkverify)
+	if (how->is_fifo || !how->is_strict)
 		return 0;
 	if (how->n != 2 || how->threshold != 2)
 		return error_set(err, -EINVAL,

@@ -133,6 +133,8 @@ struct image_quorum {
 	unsigned threshold; /* so many must agree: 1 to n */
 	bool rewrites;	    /* those that differ from what was voted for */
 	bool is_fifo; /* the first one that can be read is, without a vote */
+	/* There are two, and they must not differ (image_open_options). */
+	bool is_strict;
 	/* Two, of which the second must always hold what the first does
 	 * (blkverify); there is no vote. */
 	bool is_verify;

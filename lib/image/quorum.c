@@ -16,6 +16,7 @@
 #include "lib/image/layer.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -29,7 +30,9 @@ struct quorum_file {
 	struct file_state state; /* first */
 	struct image_file *children[IMAGE_QUORUM_MAX];
 	unsigned n, threshold;
-	bool rewrites, is_fifo;
+	bool rewrites, is_fifo, is_strict;
+	void (*differed)(void *context, const char *line); /* or NULL */
+	void *context;
 	pthread_rwlock_t voting; /* shared: voting; alone: changing */
 };
 
@@ -116,6 +119,27 @@ static void rewrite(const struct quorum_file *q, uint64_t offset,
 					       len);
 }
 
+/* Of the two of a strict one, which buf has, where it is that they do not hold
+ * the same. */
+static void tell_difference(const struct quorum_file *q, uint64_t offset,
+			    const char *buf, size_t len)
+{
+	uint64_t differs_at;
+	char line[128];
+	size_t at = 0;
+
+	while (buf[at] == buf[CHUNK + at])
+		at++;
+	differs_at = offset + at;
+	snprintf(line, sizeof(line),
+		 "quorum: offset=%llu bytes=%zu contents mismatch at offset "
+		 "%llu",
+		 (unsigned long long)offset, len,
+		 (unsigned long long)differs_at);
+	if (q->differed != NULL)
+		q->differed(q->context, line);
+}
+
 /* What the files hold, each at its place in buf; *right is in there. */
 static int read_chunk(const struct quorum_file *q, uint64_t offset, char *buf,
 		      size_t len, const char **right)
@@ -138,6 +162,8 @@ static int read_chunk(const struct quorum_file *q, uint64_t offset, char *buf,
 			like[i]++;
 	}
 	winner = elect(like, q->n, &n_votes);
+	if (n_votes < q->threshold && q->is_strict)
+		tell_difference(q, offset, buf, len);
 	if (n_votes < q->threshold)
 		return -EIO;
 	*right = buf + (size_t)winner * CHUNK;
@@ -363,6 +389,9 @@ int quorum_open(struct image_file **file, const struct image_quorum *how,
 	q->threshold = how->threshold;
 	q->rewrites = how->rewrites;
 	q->is_fifo = how->is_fifo;
+	q->is_strict = how->is_strict;
+	q->differed = options->differed;
+	q->context = options->found_context;
 	for (unsigned i = 0; i < how->n; i++) {
 		struct image_file *child;
 
