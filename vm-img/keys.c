@@ -104,6 +104,15 @@ const char *keys_take(struct keys *keys, const char *name)
 	return value;
 }
 
+const char *keys_take_of(struct keys *keys, const char *prefix,
+			 const char *name)
+{
+	char full[NAME_LEN_MAX];
+
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	return keys_take(keys, full);
+}
+
 /* As JSON has it; without it all are texts. */
 static int check_type(const struct keys *keys, const char *name, bool is_text,
 		      struct error *err)
@@ -161,11 +170,8 @@ int keys_take_bool_of(struct keys *keys, const char *prefix, const char *name,
 		{ "false", "true" },
 		{ "n", "y" },
 	};
-	char full[NAME_LEN_MAX];
-	const char *text;
+	const char *text = keys_take_of(keys, prefix, name);
 
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	text = keys_take(keys, full);
 	if (text == NULL)
 		return 0;
 	for (unsigned i = 0; i < array_size(words) * 2; i++)

@@ -40,6 +40,9 @@ void keys_deinit(struct keys *keys);
 
 /* The value that was given last, or NULL; it counts as looked at. */
 const char *keys_take(struct keys *keys, const char *name);
+/* The same of prefix and name. */
+const char *keys_take_of(struct keys *keys, const char *prefix,
+			 const char *name);
 /* The same, or -EINVAL in QEMU's words where it is another thing of JSON than a
  * string. */
 int keys_take_text(struct keys *keys, const char *name, const char **value,

@@ -22,20 +22,11 @@ enum {
 	OPTIONS_MAX = 4,
 };
 
-static const char *take(struct source_reader *r, const char *prefix,
-			const char *name)
-{
-	char full[2 * SOURCE_PREFIX_MAX];
-
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	return keys_take(r->keys, full);
-}
-
 int source_take_size(struct source_reader *r, const char *prefix,
 		     const char *name, uint64_t *size, bool *has,
 		     struct error *err)
 {
-	const char *text = take(r, prefix, name);
+	const char *text = keys_take_of(r->keys, prefix, name);
 
 	*has = text != NULL;
 	return text == NULL ? 0 : image_size_parse(name, text, size, err);
@@ -44,7 +35,7 @@ int source_take_size(struct source_reader *r, const char *prefix,
 static int take_throttle(struct source_reader *r, const char *prefix,
 			 struct source_layer *layer, struct error *err)
 {
-	const char *group = take(r, prefix, "throttle-group");
+	const char *group = keys_take_of(r->keys, prefix, "throttle-group");
 
 	if (group == NULL)
 		return error_set(err, -EINVAL,
@@ -77,7 +68,7 @@ static int take_interval(struct source_reader *r, const char *prefix,
 			 uint64_t *interval, struct error *err)
 {
 	static const char name[] = "log-super-update-interval";
-	const char *text = take(r, prefix, name);
+	const char *text = keys_take_of(r->keys, prefix, name);
 
 	*interval = LOG_UPDATE_INTERVAL;
 	return text != NULL ? image_number_parse(name, text, interval, err) : 0;
@@ -87,13 +78,11 @@ static int take_log_writes(struct source_reader *r, const char *prefix,
 			   struct source_layer *layer, struct error *err)
 {
 	struct image_log_writes *how = &layer->log_how;
-	char append[2 * SOURCE_PREFIX_MAX];
 	bool has_size;
-	int rc;
+	int rc = keys_take_bool_of(r->keys, prefix, "log-append", &how->appends,
+				   err);
 
 	layer->layer.log = how;
-	snprintf(append, sizeof(append), "%slog-append", prefix);
-	rc = keys_take_bool(r->keys, append, &how->appends, err);
 	if (rc == 0)
 		rc = source_take_size(r, prefix, "log-sector-size",
 				      &how->sector_size, &has_size, err);
@@ -109,8 +98,8 @@ static int take_copy_before_write(struct source_reader *r, const char *prefix,
 {
 	static const char on_error[] = "on-cbw-error",
 			  timeout[] = "cbw-timeout";
-	const char *what = take(r, prefix, on_error);
-	const char *seconds = take(r, prefix, timeout);
+	const char *what = keys_take_of(r->keys, prefix, on_error);
+	const char *seconds = keys_take_of(r->keys, prefix, timeout);
 	uint64_t number;
 
 	layer->layer.copy = &layer->copy_how;

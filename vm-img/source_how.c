@@ -20,14 +20,6 @@ const char *const source_how_names[SOURCE_N_HOW] = {
 	"read-only", "force-share",    "node-name",
 };
 
-static const char *take(struct keys *keys, const char *prefix, const char *name)
-{
-	char full[2 * SOURCE_PREFIX_MAX];
-
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	return keys_take(keys, full);
-}
-
 static bool is_listed(const char *text, const char *const *list)
 {
 	while (*list != NULL && strcmp(*list, text) != 0)
@@ -81,12 +73,12 @@ int source_take_how(struct keys *keys, const char *prefix, struct error *err)
 	static const char *const discards[] = { "ignore", "off", "unmap", "on",
 						NULL };
 	static const char *const zeroes[] = { "off", "on", "unmap", NULL };
-	const char *discard = take(keys, prefix, "discard");
-	const char *detect = take(keys, prefix, "detect-zeroes");
-	const char *node = take(keys, prefix, "node-name");
+	const char *discard = keys_take_of(keys, prefix, "discard");
+	const char *detect = keys_take_of(keys, prefix, "detect-zeroes");
+	const char *node = keys_take_of(keys, prefix, "node-name");
 	int rc = take_switches(keys, prefix, switches, err);
 
-	take(keys, prefix, "driver");
+	keys_take_of(keys, prefix, "driver");
 	if (rc < 0)
 		return rc;
 	if (node != NULL && !object_is_identifier(node))
@@ -108,9 +100,9 @@ int source_take_how_of_file(struct keys *keys, const char *prefix,
 						"x-check-cache-dropped", NULL };
 	static const char *const kinds[] = { "threads", "native", "io_uring",
 					     NULL };
-	const char *manager = take(keys, prefix, "pr-manager");
-	const char *aio = take(keys, prefix, "aio");
-	const char *batch = take(keys, prefix, "aio-max-batch");
+	const char *manager = keys_take_of(keys, prefix, "pr-manager");
+	const char *aio = keys_take_of(keys, prefix, "aio");
+	const char *batch = keys_take_of(keys, prefix, "aio-max-batch");
 	uint64_t number;
 	int rc = take_switches(keys, prefix, switches, err);
 

@@ -110,14 +110,6 @@ static int write_uri(const struct address *a, char **uri)
 	return 0;
 }
 
-static const char *take(struct keys *keys, const char *prefix, const char *name)
-{
-	char full[NAME_MAX_LEN];
-
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	return keys_take(keys, full);
-}
-
 static int missing(const char *name, struct error *err)
 {
 	return error_set(err, -EINVAL, "Parameter '%s' is missing", name);
@@ -132,24 +124,24 @@ static void ignore_inet(struct keys *keys, const char *prefix)
 	};
 
 	for (unsigned i = 0; i < array_size(names); i++)
-		take(keys, prefix, names[i]);
+		keys_take_of(keys, prefix, names[i]);
 }
 
 static int take_typed(struct keys *keys, const char *prefix, const char *type,
 		      struct address *a, struct error *err)
 {
 	if (strcmp(type, "unix") == 0) {
-		a->path = take(keys, prefix, "server.path");
+		a->path = keys_take_of(keys, prefix, "server.path");
 		return a->path == NULL ? missing("path", err) : 0;
 	}
 	if (strcmp(type, "vsock") == 0) {
 		a->is_vsock = true;
-		a->host = take(keys, prefix, "server.cid");
+		a->host = keys_take_of(keys, prefix, "server.cid");
 		if (a->host == NULL)
 			return missing("cid", err);
 	} else if (strcmp(type, "inet") == 0) {
 		ignore_inet(keys, prefix);
-		a->host = take(keys, prefix, "server.host");
+		a->host = keys_take_of(keys, prefix, "server.host");
 		if (a->host == NULL)
 			return missing("host", err);
 	} else {
@@ -157,7 +149,7 @@ static int take_typed(struct keys *keys, const char *prefix, const char *type,
 				 "Parameter 'type' does not accept value '%s'",
 				 type);
 	}
-	a->port = take(keys, prefix, "server.port");
+	a->port = keys_take_of(keys, prefix, "server.port");
 	return a->port == NULL ? missing("port", err) : 0;
 }
 
@@ -165,7 +157,7 @@ static int take_typed(struct keys *keys, const char *prefix, const char *type,
 static int take_server(struct keys *keys, const char *prefix, struct address *a,
 		       struct error *err)
 {
-	const char *type = take(keys, prefix, "server.type");
+	const char *type = keys_take_of(keys, prefix, "server.type");
 	size_t len = strlen(prefix) + strlen("server.");
 	char server[NAME_MAX_LEN];
 	int rc;
@@ -194,7 +186,7 @@ static int take_times(struct keys *keys, const char *prefix, struct error *err)
 	uint64_t seconds;
 
 	for (unsigned i = 0; i < array_size(names); i++) {
-		const char *text = take(keys, prefix, names[i]);
+		const char *text = keys_take_of(keys, prefix, names[i]);
 
 		if (text != NULL &&
 		    number_parse(text, 0, UINT32_MAX, &seconds) < 0)
@@ -224,8 +216,8 @@ static int check_hostname(const struct address *a, const char *name,
 static int take_tls(struct keys *keys, const char *prefix, struct address *a,
 		    struct error *err)
 {
-	const char *id = take(keys, prefix, "tls-creds");
-	const char *name = take(keys, prefix, "tls-hostname");
+	const char *id = keys_take_of(keys, prefix, "tls-creds");
+	const char *name = keys_take_of(keys, prefix, "tls-hostname");
 	int rc;
 
 	if (id == NULL)
@@ -238,12 +230,12 @@ int source_take_nbd(struct keys *keys, const char *prefix,
 		    struct source *source, char **plain, struct error *err)
 {
 	struct address a = {
-		.path = take(keys, prefix, "path"),
-		.host = take(keys, prefix, "host"),
-		.port = take(keys, prefix, "port"),
-		.export = take(keys, prefix, "export"),
+		.path = keys_take_of(keys, prefix, "path"),
+		.host = keys_take_of(keys, prefix, "host"),
+		.port = keys_take_of(keys, prefix, "port"),
+		.export = keys_take_of(keys, prefix, "export"),
 	};
-	const char *context = take(keys, prefix, "x-dirty-bitmap");
+	const char *context = keys_take_of(keys, prefix, "x-dirty-bitmap");
 	char server[NAME_MAX_LEN];
 	int rc = take_times(keys, prefix, err);
 

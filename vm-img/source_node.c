@@ -15,15 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *take(struct source_reader *r, const char *prefix,
-			const char *name)
-{
-	char full[2 * SOURCE_PREFIX_MAX];
-
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	return keys_take(r->keys, full);
-}
-
 static bool is(const char *driver, const char *name)
 {
 	return driver != NULL && strcmp(driver, name) == 0;
@@ -87,7 +78,7 @@ static bool has_any(const struct keys *keys, const char *prefix)
 static int check_child(struct source_reader *r, const char *prefix,
 		       const char *child, const char *under, struct error *err)
 {
-	const char *name = take(r, prefix, child);
+	const char *name = keys_take_of(r->keys, prefix, child);
 
 	if (name != NULL && *name == '\0')
 		name = NULL;
@@ -119,7 +110,8 @@ int source_read_child(struct source_reader *r, const char *prefix,
 	if (rc == 0 && strlen(under) >= SOURCE_PREFIX_MAX)
 		rc = error_set(err, -E2BIG, "Too many nodes");
 	return rc < 0 ? rc
-		      : source_read_node(r, under, take(r, under, "driver"),
+		      : source_read_node(r, under,
+					 keys_take_of(r->keys, under, "driver"),
 					 name, err);
 }
 
@@ -156,7 +148,7 @@ int source_read_apart(struct source_reader *r, const char *prefix,
 static int take_locking(struct source_reader *r, const char *prefix,
 			struct error *err)
 {
-	const char *locking = take(r, prefix, "locking");
+	const char *locking = keys_take_of(r->keys, prefix, "locking");
 
 	if (locking == NULL || strcmp(locking, "on") == 0 ||
 	    strcmp(locking, "auto") == 0)
@@ -193,7 +185,7 @@ static int read_file(struct source_reader *r, const char *prefix,
 		     const char *driver, struct source_name *name,
 		     struct error *err)
 {
-	const char *path = take(r, prefix, "filename");
+	const char *path = keys_take_of(r->keys, prefix, "filename");
 	int rc;
 
 	if (path == NULL)
@@ -261,7 +253,7 @@ static int read_blkdebug(struct source_reader *r, const char *prefix,
 {
 	struct source_layer *layer = push(r, IMAGE_LAYER_BLKDEBUG);
 	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
-	const char *config = take(r, prefix, "config");
+	const char *config = keys_take_of(r->keys, prefix, "config");
 	unsigned n;
 	int rc;
 
@@ -346,8 +338,9 @@ static int read_disk(struct source_reader *r, const char *prefix,
 	if (is(driver, "raw"))
 		return read_format(r, prefix, driver, name, err);
 	layer = push(r, IMAGE_LAYER_DISK);
-	secret = take(r, prefix, is_luks ? "key-secret" : "encrypt.key-secret");
-	take(r, prefix, "encrypt.format");
+	secret = keys_take_of(r->keys, prefix,
+			      is_luks ? "key-secret" : "encrypt.key-secret");
+	keys_take_of(r->keys, prefix, "encrypt.format");
 	if (layer == NULL || text_replace(&layer->format, driver) < 0 ||
 	    (secret != NULL && text_replace(&layer->key_secret, secret) < 0))
 		return -ENOMEM;
@@ -447,13 +440,13 @@ static const char *find_file(struct source_reader *r, const char *child,
 	bool is_raw;
 
 	snprintf(prefix, SOURCE_PREFIX_MAX, "%s.", child);
-	*driver = take(r, prefix, "driver");
+	*driver = keys_take_of(r->keys, prefix, "driver");
 	is_raw = is(*driver, "raw");
 	if (is_raw) {
 		snprintf(prefix, SOURCE_PREFIX_MAX, "%s.file.", child);
-		*driver = take(r, prefix, "driver");
+		*driver = keys_take_of(r->keys, prefix, "driver");
 	}
-	path = take(r, prefix, "filename");
+	path = keys_take_of(r->keys, prefix, "filename");
 	if (source_check_driver(*driver, err) < 0)
 		return NULL;
 	if (!is_host_file(*driver)) {

@@ -23,25 +23,17 @@ bool source_is_null(const char *driver)
 				  strcmp(driver, "null-aio") == 0);
 }
 
-static const char *take(struct keys *keys, const char *prefix, const char *name)
-{
-	char full[NAME_MAX_LEN];
-
-	snprintf(full, sizeof(full), "%s%s", prefix, name);
-	return keys_take(keys, full);
-}
-
 int source_take_null(struct keys *keys, const char *prefix, const char *driver,
 		     struct source *source, struct error *err)
 {
-	const char *size = take(keys, prefix, "size");
-	const char *latency = take(keys, prefix, "latency-ns");
+	const char *size = keys_take_of(keys, prefix, "size");
+	const char *latency = keys_take_of(keys, prefix, "latency-ns");
 	struct image_null null = { .size = SIZE_STANDARD };
 	char name[NAME_MAX_LEN];
 	int rc;
 
-	snprintf(name, sizeof(name), "%sread-zeroes", prefix);
-	rc = keys_take_bool(keys, name, &null.reads_zeroes, err);
+	rc = keys_take_bool_of(keys, prefix, "read-zeroes", &null.reads_zeroes,
+			       err);
 	if (rc < 0)
 		return rc;
 	if (size != NULL)

@@ -73,9 +73,7 @@ static int count_children(const struct keys *keys, const char *prefix,
 static int take_threshold(struct keys *keys, const char *prefix,
 			  struct image_quorum *how, struct error *err)
 {
-	char full[NAME_MAX_LEN];
-	const char *text =
-		keys_take(keys, full_name(full, prefix, "vote-threshold"));
+	const char *text = keys_take_of(keys, prefix, "vote-threshold");
 	uint64_t threshold = 0;
 	int rc = text != NULL ? image_number_parse("vote-threshold", text,
 						   &threshold, err)
@@ -97,20 +95,18 @@ static int take_threshold(struct keys *keys, const char *prefix,
 static int take_options(struct keys *keys, const char *prefix,
 			struct image_quorum *how, struct error *err)
 {
-	char full[NAME_MAX_LEN];
 	const char *pattern;
-	int rc = keys_take_bool(keys, full_name(full, prefix, "blkverify"),
-				&how->is_strict, err);
+	int rc = keys_take_bool_of(keys, prefix, "blkverify", &how->is_strict,
+				   err);
 
 	if (rc == 0)
-		rc = keys_take_bool(
-			keys, full_name(full, prefix, "rewrite-corrupted"),
-			&how->rewrites, err);
+		rc = keys_take_bool_of(keys, prefix, "rewrite-corrupted",
+				       &how->rewrites, err);
 	if (rc == 0)
 		rc = take_threshold(keys, prefix, how, err);
 	if (rc < 0)
 		return rc;
-	pattern = keys_take(keys, full_name(full, prefix, "read-pattern"));
+	pattern = keys_take_of(keys, prefix, "read-pattern");
 	how->is_fifo = pattern != NULL && strcmp(pattern, "fifo") == 0;
 	if (pattern != NULL && !how->is_fifo && strcmp(pattern, "quorum") != 0)
 		return error_set(err, -EINVAL,
