@@ -262,10 +262,9 @@ static int raw_get_info(struct image *image, struct image_info *info,
 	struct stat st;
 	int rc = 0;
 
-	if (disk != NULL && image_cluster_size(disk) > 1)
-		info->cluster_size = image_cluster_size(disk);
 	if (disk != NULL)
 		rc = image_get_info(disk, &below, err);
+	info->cluster_size = below.cluster_size;
 	info->snapshots = below.snapshots;
 	info->n_snapshots = below.n_snapshots;
 	/* As QEMU, which knows nothing of an export but its size. */
