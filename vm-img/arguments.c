@@ -291,12 +291,16 @@ static int open_source(struct image **image, struct source *source,
 		.quorum = source_quorum(source),
 		.found = report_found,
 		.differed = report_differed,
+		.accept = source_accept,
+		.accept_context = source,
 		.under = source_under(source),
 		.protocol = protocols_policy,
 	};
 	int rc;
 
-	if (source->is_backing_empty && has_image_opts)
+	unsigned n_empty = source_count_empty_backings(source);
+
+	for (; n_empty > 0; n_empty--)
 		report_warning("Use of \"backing\": \"\" is deprecated; use "
 			       "\"backing\": null instead");
 	if (source->needs_unmap && flags & IMAGE_READ_ONLY) {
@@ -309,7 +313,7 @@ static int open_source(struct image **image, struct source *source,
 	if (source->flags & ~flags & IMAGE_READ_ONLY)
 		rc = error_set(err, -EROFS, "Block node is read-only");
 	else
-		rc = source_finish(source, *image, err);
+		rc = source_finish(source, *image);
 	if (rc < 0)
 		image_abandon(*image);
 	return rc;

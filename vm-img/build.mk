@@ -53,6 +53,7 @@ vm-img_SRCS := \
 	vm-img/source_encryption.c \
 	vm-img/source_filter.c \
 	vm-img/source_finish.c \
+	vm-img/source_format.c \
 	vm-img/source_how.c \
 	vm-img/source_name.c \
 	vm-img/source_nbd.c \

@@ -183,6 +183,18 @@ int keys_take_bool_of(struct keys *keys, const char *prefix, const char *name,
 			 name);
 }
 
+bool keys_is_text(const struct keys *keys, const char *prefix, const char *name)
+{
+	char full[NAME_LEN_MAX];
+	bool is_text = false;
+
+	snprintf(full, sizeof(full), "%s%s", prefix, name);
+	for (unsigned i = 0; i < keys->n; i++)
+		if (strcmp(keys->list[i].name, full) == 0)
+			is_text = keys->list[i].is_text;
+	return is_text;
+}
+
 bool keys_has_prefix(const struct keys *keys, const char *prefix)
 {
 	for (unsigned i = 0; i < keys->n; i++)

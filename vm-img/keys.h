@@ -59,6 +59,9 @@ int keys_take_bool(struct keys *keys, const char *name, bool *value,
 /* The same of prefix and name, which is called name. */
 int keys_take_bool_of(struct keys *keys, const char *prefix, const char *name,
 		      bool *value, struct error *err);
+/* Is what keys_take_of() returns a text, in JSON too? */
+bool keys_is_text(const struct keys *keys, const char *prefix,
+		  const char *name);
 /* Is there a name that begins with this? */
 bool keys_has_prefix(const struct keys *keys, const char *prefix);
 /* All that begin with prefix to another list, which is empty, without it. */

@@ -54,78 +54,6 @@ static int take_flags(struct keys *keys, struct source *source,
 	return source_take_how(keys, "", err);
 }
 
-static int take_under(struct keys *keys, struct source **under,
-		      struct error *err);
-
-/* "backing": none, or what is known of it besides its name in the image. */
-static int take_backing(struct keys *keys, struct source *source,
-			struct error *err)
-{
-	const char *backing = keys_take(keys, "backing");
-	static const char prefix[] = "backing.";
-	struct keys *own;
-	int rc;
-
-	if (backing != NULL && *backing != '\0')
-		return error_set(err, -EINVAL,
-				 "Could not open backing file: Cannot find "
-				 "device='%s' nor node-name='%s'",
-				 backing, backing);
-	if (backing != NULL)
-		source->flags |= IMAGE_NO_BACKING;
-	source->is_backing_empty = backing != NULL;
-	if (!keys_has_prefix(keys, prefix))
-		return 0;
-	own = calloc(1, sizeof(*own));
-	if (own == NULL)
-		return -ENOMEM;
-	rc = keys_move(keys, prefix, own, err);
-	if (rc == 0)
-		rc = text_replace(&source->under_name, own->list[0].name);
-	if (rc == 0)
-		rc = take_under(own, &source->under, err);
-	keys_deinit(own);
-	free(own);
-	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
-		      : 0;
-}
-
-/* The driver may have to be found out yet. */
-static bool may_be(const char *driver, const char *format)
-{
-	return driver == NULL || strcmp(driver, format) == 0;
-}
-
-static int take_format(struct source_reader *r, const char *driver,
-		       struct error *err)
-{
-	bool is_luks = driver != NULL && strcmp(driver, "luks") == 0;
-	struct source *source = r->source;
-	struct keys *keys = r->keys;
-	const char *vpc_size = NULL;
-	int rc = source_read_top(r, driver, &source->name, err);
-
-	if (rc == 0)
-		rc = take_backing(keys, source, err);
-	if (rc == 0 && may_be(driver, "qcow2"))
-		rc = source_read_data_file(r, err);
-	if (rc == 0 && is_luks)
-		rc = source_read_header(r, err);
-	if (rc == 0 && may_be(driver, "vpc"))
-		vpc_size = keys_take(keys, "force_size_calc");
-	if (vpc_size != NULL)
-		rc = text_replace(&source->vpc_size, vpc_size);
-	if (rc == 0 && may_be(driver, "qcow2"))
-		rc = source_take_qcow2(keys, source, err);
-	if (rc == 0 && may_be(driver, "parallels"))
-		rc = source_take_parallels(keys, source, err);
-	if (rc == 0)
-		rc = source_take_encryption(keys, driver, source);
-	if (rc < 0)
-		return rc;
-	return driver != NULL ? text_replace(&source->format, driver) : 0;
-}
-
 static int take_protocol(struct source_reader *r, const char *driver,
 			 struct error *err)
 {
@@ -135,22 +63,13 @@ static int take_protocol(struct source_reader *r, const char *driver,
 	return rc == 0 ? text_replace(&source->format, driver) : rc;
 }
 
-static int take_keys(struct source_reader *r, const char *format,
-		     struct error *err)
+/* All of it. The file of an image under another need not be said. */
+static int take_keys(struct source_reader *r, struct error *err)
 {
 	const char *driver = keys_take(r->keys, "driver");
 	struct source *source = r->source;
-	int rc;
+	int rc = source_check_driver(driver, err);
 
-	if (driver == NULL && !keys_has_prefix(r->keys, "file.") &&
-	    keys_take(r->keys, "file") == NULL)
-		return error_set(err, -EINVAL, "%s",
-				 format != NULL
-					 ? "A block device must be specified "
-					   "for \"file\""
-					 : "Must specify either driver or "
-					   "file");
-	rc = source_check_driver(driver, err);
 	if (rc == 0)
 		rc = take_flags(r->keys, source, err);
 	if (rc < 0)
@@ -160,8 +79,36 @@ static int take_keys(struct source_reader *r, const char *format,
 	if (driver != NULL && source_driver_is_file(driver))
 		rc = take_protocol(r, driver, err);
 	else
-		rc = take_format(r, driver, err);
+		rc = source_read_top(r, driver, &source->name, err);
 	return rc == 0 ? source_refuse_left(r, err) : rc;
+}
+
+int source_take_under(struct keys *keys, struct source **under,
+		      struct error *err)
+{
+	struct source *source = calloc(1, sizeof(*source));
+	struct source_reader r = { .keys = keys,
+				   .source = source,
+				   .is_under = true };
+
+	*under = source;
+	return source == NULL ? -ENOMEM : take_keys(&r, err);
+}
+
+static int take_top(struct keys *keys, struct source *source,
+		    const char *format, struct error *err)
+{
+	struct source_reader r = { .keys = keys, .source = source };
+
+	if (keys_take(keys, "driver") == NULL &&
+	    !keys_has_prefix(keys, "file.") && keys_take(keys, "file") == NULL)
+		return error_set(err, -EINVAL, "%s",
+				 format != NULL
+					 ? "A block device must be specified "
+					   "for \"file\""
+					 : "Must specify either driver or "
+					   "file");
+	return take_keys(&r, err);
 }
 
 unsigned source_path_flags(const struct source *source)
@@ -183,55 +130,14 @@ static void link_under(struct source *source)
 		.data_file = source_data_file(source),
 		.header_path = source->header_path,
 		.nbd_context = source->nbd_context,
+		.vpc_size = source->vpc_size,
 		.null = source->null,
 		.quorum = source_quorum(source),
+		.accept = source_accept,
+		.accept_context = source,
 		.flags = source->flags | source_path_flags(source),
 		.under = under != NULL ? &under->how : NULL,
 	};
-}
-
-/* What the image above says of the file and the format need not be said. */
-static int fill_under(struct source_reader *r, struct error *err)
-{
-	const char *driver = keys_take(r->keys, "driver");
-	bool has_file = keys_has_prefix(r->keys, "file");
-	struct source *source = r->source;
-	int rc = source_check_driver(driver, err);
-
-	if (rc == 0)
-		rc = take_flags(r->keys, source, err);
-	if (rc == 0)
-		rc = source_take_qcow2(r->keys, source, err);
-	if (rc < 0)
-		return rc;
-	if (driver != NULL && source_driver_is_file(driver))
-		return take_protocol(r, driver, err);
-	if (has_file)
-		rc = source_read_top(r, driver != NULL ? driver : "qcow2",
-				     &source->name, err);
-	if (rc == 0 && driver != NULL && strcmp(driver, "luks") == 0)
-		rc = source_read_header(r, err);
-	if (rc == 0)
-		rc = take_backing(r->keys, source, err);
-	if (rc == 0 && driver != NULL)
-		rc = text_replace(&source->format, driver);
-	if (rc == 0)
-		rc = source_take_encryption(r->keys, driver, source);
-	if (rc == 0 && !has_file)
-		rc = source_add_top(r, driver != NULL ? driver : "qcow2", err);
-	return rc == 0 ? source_refuse_left(r, err) : rc;
-}
-
-static int take_under(struct keys *keys, struct source **under,
-		      struct error *err)
-{
-	struct source *source = calloc(1, sizeof(*source));
-
-	*under = source;
-	if (source == NULL)
-		return -ENOMEM;
-	return fill_under(
-		&(struct source_reader){ .keys = keys, .source = source }, err);
 }
 
 /* One word alone is the name of a device, and there are none. */
@@ -422,9 +328,7 @@ int source_parse(struct source *source, const char *name, const char *format,
 	else if (is_json)
 		rc = parse_json(&keys, name + strlen(JSON_PREFIX), err);
 	if (rc == 0 && (is_options || is_json)) {
-		rc = take_keys(&(struct source_reader){ .keys = &keys,
-							.source = source },
-			       format, err);
+		rc = take_top(&keys, source, format, err);
 	} else if (rc == 0) {
 		rc = take_name(source, name, err);
 	}
@@ -485,6 +389,24 @@ const struct image_under *source_data_file(const struct source *source)
 	return source->data_file != NULL ? &source->data_how : NULL;
 }
 
+unsigned source_count_empty_backings(const struct source *source)
+{
+	const struct source_quorum *quorum;
+	const struct source_layer *layer;
+	unsigned n = 0;
+
+	if (source == NULL)
+		return 0;
+	for (layer = source->layers; layer != NULL; layer = layer->under)
+		n += source_count_empty_backings(layer->image) +
+		     source_count_empty_backings(layer->beside);
+	quorum = source->quorum;
+	for (unsigned i = 0; quorum != NULL && i < quorum->how.n; i++)
+		n += source_count_empty_backings(quorum->children[i]);
+	return n + source->is_backing_empty +
+	       source_count_empty_backings(source->under);
+}
+
 static void free_quorum(struct source_quorum *quorum)
 {
 	for (unsigned i = 0; quorum != NULL && i < IMAGE_QUORUM_MAX; i++) {
@@ -502,8 +424,9 @@ static void pop_all(struct source *source)
 
 		source->layers = layer->under;
 		blkdebug_free(layer->blkdebug);
-		free(layer->format);
-		free(layer->key_secret);
+		if (layer->image != NULL)
+			source_deinit(layer->image);
+		free(layer->image);
 		if (layer->beside != NULL)
 			source_deinit(layer->beside);
 		free(layer->beside);

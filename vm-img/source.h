@@ -22,7 +22,7 @@ struct keys;
 struct source_layer {
 	struct image_layer layer;
 	struct blkdebug *blkdebug; /* ours, as is what follows */
-	char *format, *key_secret;
+	struct source *image;	   /* of a disk, without a path */
 	struct image_log_writes log_how;
 	struct image_copy_before_write copy_how;
 	struct source *beside; /* the log, or the target of the copy */
@@ -98,22 +98,22 @@ int source_take_null(struct keys *keys, const char *prefix, const char *driver,
 		     struct source *source, struct error *err);
 /* Those of qcow2 alone, which change nothing here, and whether an image can have
  * what they say. source_qcow2.c */
-int source_take_qcow2(struct keys *keys, struct source *source,
-		      struct error *err);
+int source_take_qcow2(struct keys *keys, const char *prefix,
+		      struct source *source, struct error *err);
 int source_check_qcow2(const struct source *source, struct image *image,
 		       struct error *err);
 /* What there is of an encrypted image's options with this driver; NULL: it is
  * not said. One of them that an image of this format cannot have, or NULL. And
  * is an image encrypted as was said? source_encryption.c */
-int source_take_encryption(struct keys *keys, const char *driver,
-			   struct source *source);
+int source_take_encryption(struct keys *keys, const char *prefix,
+			   const char *driver, struct source *source);
 const char *source_unknown_encryption(const struct source *source,
 				      const char *format);
 int source_check_encryption(const struct source *source, struct image *image,
 			    struct error *err);
 /* Parallels', which change nothing here. source_how.c */
-int source_take_parallels(struct keys *keys, struct source *source,
-			  struct error *err);
+int source_take_parallels(struct keys *keys, const char *prefix,
+			  struct source *source, struct error *err);
 /* -EINVAL, of detect-zeroes=unmap without discard=unmap. source_how.c */
 int source_refuse_unmap(struct error *err);
 /* An NBD export's options, whose names begin with prefix. plain, to be freed,
@@ -140,10 +140,13 @@ struct source_layer *source_push(struct source *source,
 const struct image_quorum *source_quorum(const struct source *source);
 const struct image_layer *source_layers(const struct source *source);
 const struct image_under *source_data_file(const struct source *source);
-/* What was opened: its name, and whether it is what the options are for.
+/* image_accept of a source: is what was opened what the options are for?
  * source_finish.c */
-int source_finish(struct source *source, struct image *image,
-		  struct error *err);
+int source_accept(void *context, struct image *image, struct error *err);
+/* Give it the name that it is told of by: -ENOMEM. */
+int source_finish(struct source *source, struct image *image);
+/* How often "backing=" is in it. NULL: never. */
+unsigned source_count_empty_backings(const struct source *source);
 /* As source lives. */
 const struct image_under *source_under(struct source *source);
 /* All of it, as of an image under another. */

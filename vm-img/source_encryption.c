@@ -28,19 +28,19 @@ static bool is_qcow(const char *format)
 	return strcmp(format, "qcow2") == 0 || strcmp(format, "qcow") == 0;
 }
 
-int source_take_encryption(struct keys *keys, const char *driver,
-			   struct source *source)
+int source_take_encryption(struct keys *keys, const char *prefix,
+			   const char *driver, struct source *source)
 {
 	const char *secret = NULL, *format = NULL;
 
 	if (driver == NULL || is_qcow(driver)) {
 		source->secret_option = qcow_secret;
-		secret = keys_take(keys, qcow_secret);
-		format = keys_take(keys, qcow_format);
+		secret = keys_take_of(keys, prefix, qcow_secret);
+		format = keys_take_of(keys, prefix, qcow_format);
 	}
 	if (secret == NULL && (driver == NULL || is_luks(driver))) {
 		source->secret_option = luks_secret;
-		secret = keys_take(keys, luks_secret);
+		secret = keys_take_of(keys, prefix, luks_secret);
 	}
 	if (secret == NULL)
 		source->secret_option = NULL;
@@ -68,7 +68,7 @@ int source_check_encryption(const struct source *source, struct image *image,
 	struct image_info info;
 	int rc;
 
-	if (said == NULL)
+	if (said == NULL || !is_qcow(image_format_name(image)))
 		return 0;
 	rc = image_get_info(image, &info, err);
 	if (rc < 0)

@@ -34,43 +34,39 @@ static const char *find_unknown(const struct source *source, const char *format)
 	return source_unknown_encryption(source, format);
 }
 
-/* What was said of encryption, also of the images below. */
-static int check_encryption(const struct source *source, struct image *image,
-			    struct error *err)
+int source_accept(void *context, struct image *image, struct error *err)
 {
-	int rc = source_check_encryption(source, image, err);
+	const struct source *source = context;
+	const char *format = image_format_name(image);
+	const char *unknown;
+	int rc = 0;
 
-	image = image_backing(image);
-	if (rc < 0 || source->under == NULL || image == NULL)
+	if (strcmp(format, "qcow2") == 0)
+		rc = source_check_qcow2(source, image, err);
+	if (rc == 0)
+		rc = source_check_encryption(source, image, err);
+	if (rc < 0)
 		return rc;
-	rc = check_encryption(source->under, image, err);
-	return rc < 0 ? error_prefix(err, rc, "Could not open backing file")
-		      : 0;
+	unknown = find_unknown(source, format);
+	if (unknown == NULL)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "Block format '%s' does not support the option '%s'",
+			 format, unknown);
 }
 
-int source_finish(struct source *source, struct image *image, struct error *err)
+int source_finish(struct source *source, struct image *image)
 {
-	const char *format = image_format_name(image);
-	const char *unknown = find_unknown(source, format);
 	_cleanup_free_ char *shown = NULL;
 
-	if (unknown != NULL)
-		return error_set(err, -EINVAL,
-				 "Block format '%s' does not support the "
-				 "option '%s'",
-				 format, unknown);
-	if (strcmp(format, "qcow2") == 0 &&
-	    source_check_qcow2(source, image, err) < 0)
-		return -EINVAL;
-	if (check_encryption(source, image, err) < 0)
-		return -EINVAL;
 	if (source->node_name != NULL &&
 	    image_set_node_name(image, source->node_name) < 0)
 		return -ENOMEM;
 	if (!source->has_name)
 		return 0;
 	if (source->has_no_driver)
-		source_name_add(&source->name, "driver", format);
+		source_name_add(&source->name, "driver",
+				image_format_name(image));
 	shown = source_name_show(&source->name);
 	return shown != NULL ? image_set_name(image, shown) : -ENOMEM;
 }

@@ -121,14 +121,14 @@ int source_take_how_of_file(struct keys *keys, const char *prefix,
 
 /* Parallels grows a file by more than a cluster at a time, and cuts off in the
  * end what is too much. */
-int source_take_parallels(struct keys *keys, struct source *source,
-			  struct error *err)
+int source_take_parallels(struct keys *keys, const char *prefix,
+			  struct source *source, struct error *err)
 {
 	static const char *const modes[] = { "falloc", "truncate", NULL };
 	static const char size_name[] = "prealloc-size";
 	static const char mode_name[] = "prealloc-mode";
-	const char *size = keys_take(keys, size_name);
-	const char *mode = keys_take(keys, mode_name);
+	const char *size = keys_take_of(keys, prefix, size_name);
+	const char *mode = keys_take_of(keys, prefix, mode_name);
 	uint64_t len;
 	int rc = 0;
 

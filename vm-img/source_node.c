@@ -295,24 +295,16 @@ static int take_window(struct source_reader *r, const char *prefix,
 	return 0;
 }
 
-/* What stands between a format and what is under it, and the name of both. */
-static int read_format(struct source_reader *r, const char *prefix,
-		       const char *driver, struct source_name *name,
-		       struct error *err)
+/* The name of a format and of what is under it. */
+static void name_format(struct source_reader *r, const char *prefix,
+			const char *driver, const struct source_name *under,
+			struct source_name *name)
 {
-	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
 	static const char *const options[] = { "offset", "size", "key-secret",
 					       "encrypt.key-secret" };
 	unsigned first = is(driver, "raw") ? 0 : 2;
 	unsigned end = is(driver, "raw") ? 2 : array_size(options);
-	int rc = 0;
 
-	if (is(driver, "raw"))
-		rc = take_window(r, prefix, err);
-	if (rc == 0)
-		rc = source_read_child(r, prefix, "file", &under, err);
-	if (rc < 0)
-		return rc;
 	if (driver != NULL)
 		source_name_add(name, "driver", driver);
 	if (driver == NULL || is(driver, "vpc"))
@@ -320,10 +312,41 @@ static int read_format(struct source_reader *r, const char *prefix,
 				       "force_size_calc");
 	for (unsigned i = first; i < end; i++)
 		source_name_add_option(name, r->keys, prefix, options[i]);
-	source_name_add_child(name, "file", &under);
-	if (!name->is_strong && under.exact != NULL && under.is_protocol)
-		source_name_set_exact(name, "%s", under.exact);
-	return 0;
+	source_name_add_child(name, "file", under);
+	if (!name->is_strong && under->exact != NULL && under->is_protocol)
+		source_name_set_exact(name, "%s", under->exact);
+}
+
+/* Is there an option of the child, or the child itself, that begins so? */
+static bool has_option(const struct keys *keys, const char *prefix,
+		       const char *child, const char *option)
+{
+	char full[2 * SOURCE_PREFIX_MAX];
+
+	snprintf(full, sizeof(full), "%s%s%s", prefix, child, option);
+	return keys_has_prefix(keys, full);
+}
+
+/* What stands between a format and what is under it, and what is said of the
+ * image. */
+static int read_format(struct source_reader *r, const char *prefix,
+		       const char *driver, struct source *image,
+		       struct source_name *name, struct error *err)
+{
+	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
+	bool is_file_known = r->is_under && image == r->source;
+	int rc = 0;
+
+	if (is(driver, "raw"))
+		rc = take_window(r, prefix, err);
+	if (rc == 0 &&
+	    (!is_file_known || has_option(r->keys, prefix, "file", "")))
+		rc = source_read_child(r, prefix, "file", &under, err);
+	if (rc == 0)
+		name_format(r, prefix, driver, &under, name);
+	if (rc == 0 && image != NULL)
+		rc = source_take_format(r, prefix, driver, image, name, err);
+	return rc;
 }
 
 /* Of a disk that is in another image's. */
@@ -331,22 +354,24 @@ static int read_disk(struct source_reader *r, const char *prefix,
 		     const char *driver, struct source_name *name,
 		     struct error *err)
 {
-	bool is_luks = is(driver, "luks");
+	struct source_node *node = &r->nodes[r->n_nodes - 1];
 	struct source_layer *layer;
-	const char *secret;
+	int rc;
 
+	if (is(driver, "raw") && has_option(r->keys, prefix, "backing", "."))
+		return error_set(err, -EINVAL,
+				 "Driver doesn't support backing files");
 	if (is(driver, "raw"))
-		return read_format(r, prefix, driver, name, err);
+		return read_format(r, prefix, driver, NULL, name, err);
 	layer = push(r, IMAGE_LAYER_DISK);
-	secret = keys_take_of(r->keys, prefix,
-			      is_luks ? "key-secret" : "encrypt.key-secret");
-	keys_take_of(r->keys, prefix, "encrypt.format");
-	if (layer == NULL || text_replace(&layer->format, driver) < 0 ||
-	    (secret != NULL && text_replace(&layer->key_secret, secret) < 0))
+	if (layer == NULL)
 		return -ENOMEM;
-	layer->layer.format = layer->format;
-	layer->layer.key_secret = layer->key_secret;
-	return read_format(r, prefix, driver, name, err);
+	layer->image = node->image = calloc(1, sizeof(*layer->image));
+	if (layer->image == NULL)
+		return -ENOMEM;
+	rc = read_format(r, prefix, driver, layer->image, name, err);
+	layer->layer.image = source_how(layer->image);
+	return rc;
 }
 
 static int add_node(struct source_reader *r, const char *prefix,
@@ -411,39 +436,33 @@ int source_read_node(struct source_reader *r, const char *prefix,
 	return read_disk(r, prefix, driver, name, err);
 }
 
-int source_add_top(struct source_reader *r, const char *driver,
-		   struct error *err)
+int source_read_top(struct source_reader *r, const char *driver,
+		    struct source_name *name, struct error *err)
 {
 	int rc = add_node(r, "", driver, err);
 
 	r->nodes[0].is_protocol = false;
 	r->nodes[0].driver = driver;
-	return rc;
-}
-
-int source_read_top(struct source_reader *r, const char *driver,
-		    struct source_name *name, struct error *err)
-{
-	int rc = source_add_top(r, driver, err);
-
-	return rc < 0 ? rc : read_format(r, "", driver, name, err);
+	r->nodes[0].image = r->source;
+	return rc < 0 ? rc : read_format(r, "", driver, r->source, name, err);
 }
 
 /* One whose format is said to be raw is the file under that. prefix has room
  * for SOURCE_PREFIX_MAX. */
-static const char *find_file(struct source_reader *r, const char *child,
-			     char *prefix, const char **driver,
-			     struct source_name *name, struct error *err)
+static const char *find_file(struct source_reader *r, const char *above,
+			     const char *child, char *prefix,
+			     const char **driver, struct source_name *name,
+			     struct error *err)
 {
 	_cleanup_(source_name_deinit) struct source_name under = { .n = 0 };
 	const char *path;
 	bool is_raw;
 
-	snprintf(prefix, SOURCE_PREFIX_MAX, "%s.", child);
+	snprintf(prefix, SOURCE_PREFIX_MAX, "%s%s.", above, child);
 	*driver = keys_take_of(r->keys, prefix, "driver");
 	is_raw = is(*driver, "raw");
 	if (is_raw) {
-		snprintf(prefix, SOURCE_PREFIX_MAX, "%s.file.", child);
+		snprintf(prefix, SOURCE_PREFIX_MAX, "%s%s.file.", above, child);
 		*driver = keys_take_of(r->keys, prefix, "driver");
 	}
 	path = keys_take_of(r->keys, prefix, "filename");
@@ -469,11 +488,11 @@ static const char *find_file(struct source_reader *r, const char *child,
 	return path;
 }
 
-static int read_file_child(struct source_reader *r, const char *child,
-			   char **to, struct source_name *name,
-			   struct error *err)
+static int read_file_child(struct source_reader *r, const char *above,
+			   const char *child, char **to,
+			   struct source_name *name, struct error *err)
 {
-	const char *other = keys_take(r->keys, child), *driver, *path;
+	const char *other = keys_take_of(r->keys, above, child), *driver, *path;
 	char prefix[SOURCE_PREFIX_MAX];
 	int rc;
 
@@ -481,10 +500,10 @@ static int read_file_child(struct source_reader *r, const char *child,
 		return error_set(err, -EINVAL,
 				 "Cannot find device='%s' nor node-name='%s'",
 				 other, other);
-	snprintf(prefix, sizeof(prefix), "%s.", child);
+	snprintf(prefix, sizeof(prefix), "%s%s.", above, child);
 	if (!has_any(r->keys, prefix))
 		return 0;
-	path = find_file(r, child, prefix, &driver, name, err);
+	path = find_file(r, above, child, prefix, &driver, name, err);
 	if (path == NULL)
 		return -EINVAL;
 	rc = add_node(r, prefix, driver, err);
@@ -493,65 +512,73 @@ static int read_file_child(struct source_reader *r, const char *child,
 	return rc == 0 ? text_replace(to, path) : rc;
 }
 
-int source_read_data_file(struct source_reader *r, struct error *err)
+int source_read_data_file(struct source_reader *r, const char *prefix,
+			  struct source *image, struct source_name *name,
+			  struct error *err)
 {
-	_cleanup_(source_name_deinit) struct source_name name = { .n = 0 };
+	static const char child[] = "data-file";
 
-	struct source *source = r->source;
-
-	if (!keys_has_prefix(r->keys, "data-file"))
+	if (!has_option(r->keys, prefix, child, ""))
 		return 0;
-	if (keys_has_prefix(r->keys, "data-file.") &&
-	    !keys_has_prefix(r->keys, "data-file.driver") &&
-	    !keys_has_prefix(r->keys, "data-file.filename"))
+	if (has_option(r->keys, prefix, child, ".") &&
+	    !has_option(r->keys, prefix, child, ".driver") &&
+	    !has_option(r->keys, prefix, child, ".filename"))
 		return error_set(err, -EINVAL,
 				 "Must specify either driver or file");
-	return source_read_apart(r, "", "data-file", &source->data_file,
-				 &source->data_how, &name, err);
+	return source_read_apart(r, prefix, child, &image->data_file,
+				 &image->data_how, name, err);
 }
 
-int source_read_header(struct source_reader *r, struct error *err)
+int source_read_header(struct source_reader *r, const char *prefix,
+		       struct source *image, struct source_name *name,
+		       struct error *err)
 {
-	_cleanup_(source_name_deinit) struct source_name name = { .n = 0 };
-	struct source *source = r->source;
-	int rc = read_file_child(r, "header", &source->header_path, &name, err);
+	_cleanup_(source_name_deinit) struct source_name header = { .n = 0 };
+	int rc = read_file_child(r, prefix, "header", &image->header_path,
+				 &header, err);
 
-	if (rc == 0 && source->header_path != NULL)
-		source_name_add_child(&source->name, "header", &name);
+	if (rc == 0 && image->header_path != NULL)
+		source_name_add_child(name, "header", &header);
 	return rc;
 }
 
-static const char *find_left(const struct source_reader *r, const char *prefix)
+/* The first one, without the prefix. */
+static const char *take_left(struct source_reader *r, const char *prefix)
 {
-	for (unsigned i = 0; i < r->keys->n; i++) {
-		const struct key *key = &r->keys->list[i];
+	const char *left = NULL;
 
-		if (!key->is_taken &&
-		    strncmp(key->name, prefix, strlen(prefix)) == 0)
-			return key->name + strlen(prefix);
+	for (unsigned i = 0; i < r->keys->n; i++) {
+		struct key *key = &r->keys->list[i];
+
+		if (key->is_taken ||
+		    strncmp(key->name, prefix, strlen(prefix)) != 0)
+			continue;
+		key->is_taken = true;
+		if (left == NULL)
+			left = key->name + strlen(prefix);
 	}
-	return NULL;
+	return left;
 }
 
 /* Of the lowest node first, as that is opened first. */
-int source_refuse_left(const struct source_reader *r, struct error *err)
+int source_refuse_left(struct source_reader *r, struct error *err)
 {
-	for (unsigned i = r->n_nodes; i > 0; i--) {
-		const struct source_node *node = &r->nodes[i - 1];
-		const char *left = find_left(r, node->prefix);
+	int rc = 0;
 
-		if (left == NULL)
-			continue;
-		/* It is said when the format is known. */
-		if (node->driver == NULL)
-			return text_replace(&r->source->unknown, left);
-		return error_set(err, -EINVAL,
-				 node->is_protocol
-					 ? "Block protocol '%s' doesn't "
-					   "support the option '%s'"
-					 : "Block format '%s' does not "
-					   "support the option '%s'",
-				 node->driver, left);
+	for (unsigned i = r->n_nodes; rc == 0 && i > 0; i--) {
+		const struct source_node *node = &r->nodes[i - 1];
+		const char *left = take_left(r, node->prefix);
+
+		if (left != NULL && node->image != NULL)
+			rc = text_replace(&node->image->unknown, left);
+		else if (left != NULL)
+			rc = error_set(err, -EINVAL,
+				       node->is_protocol
+					       ? "Block protocol '%s' doesn't "
+						 "support the option '%s'"
+					       : "Block format '%s' does not "
+						 "support the option '%s'",
+				       node->driver, left);
 	}
-	return 0;
+	return rc;
 }

@@ -27,9 +27,11 @@ struct source_reader {
 	struct source_node {
 		char prefix[SOURCE_PREFIX_MAX]; /* of its options */
 		const char *driver;
+		struct source *image; /* NULL: it is none, or raw in a disk */
 		bool is_protocol;
 	} nodes[SOURCE_NODES_MAX];
 	unsigned n_nodes;
+	bool is_under; /* another image, which may say where it is */
 };
 
 /* What a node can be besides a format: a file, or something over one. */
@@ -63,9 +65,15 @@ int source_take_size(struct source_reader *r, const char *prefix,
 /* A format at the top: its driver, which may be NULL, and what is under it. */
 int source_read_top(struct source_reader *r, const char *driver,
 		    struct source_name *name, struct error *err);
-/* The same of one whose file is not said. */
-int source_add_top(struct source_reader *r, const char *driver,
-		   struct error *err);
+/* What is said of an image, which is where its format was found to be said:
+ * source_format.c */
+int source_take_format(struct source_reader *r, const char *prefix,
+		       const char *driver, struct source *image,
+		       struct source_name *name, struct error *err);
+/* All that is said of one under another, "backing.", in a list of its own. *under
+ * is the caller's, also if it fails. source.c */
+int source_take_under(struct keys *keys, struct source **under,
+		      struct error *err);
 /* A node's child, which must be there. */
 int source_read_child(struct source_reader *r, const char *prefix,
 		      const char *child, struct source_name *name,
@@ -79,9 +87,13 @@ int source_read_apart(struct source_reader *r, const char *prefix,
 /* What is said of such a one, as long as it lives. */
 struct image_under source_apart(const struct source *source);
 /* "data-file.": a file, and what is over it. */
-int source_read_data_file(struct source_reader *r, struct error *err);
+int source_read_data_file(struct source_reader *r, const char *prefix,
+			  struct source *image, struct source_name *name,
+			  struct error *err);
 /* "header.", of LUKS: a plain file. */
-int source_read_header(struct source_reader *r, struct error *err);
+int source_read_header(struct source_reader *r, const char *prefix,
+		       struct source *image, struct source_name *name,
+		       struct error *err);
 /*
  * What says of a node whose options begin with prefix, or of a file, how work
  * is to be done: -EINVAL for a value that is none. source_how_names are the
@@ -94,7 +106,8 @@ int source_take_how_of_file(struct keys *keys, const char *prefix,
 			    unsigned *flags, struct error *err);
 /* Is zeroes' detection to discard, and nothing said of discarding? */
 bool source_needs_unmap(struct keys *keys);
-/* Options that nobody took. */
-int source_refuse_left(const struct source_reader *r, struct error *err);
+/* Options that nobody took: those of an image are refused when it is open, as
+ * in QEMU. */
+int source_refuse_left(struct source_reader *r, struct error *err);
 
 #endif

@@ -28,7 +28,8 @@ enum {
 	L2_CACHE_ENTRY,
 };
 
-static int take_switches(struct keys *keys, struct error *err)
+static int take_switches(struct keys *keys, const char *prefix,
+			 struct error *err)
 {
 	static const char *const names[] = {
 		"pass-discard-request",
@@ -49,7 +50,7 @@ static int take_switches(struct keys *keys, struct error *err)
 	int rc = 0;
 
 	for (unsigned i = 0; rc == 0 && i < array_size(names); i++)
-		rc = keys_take_bool(keys, names[i], &is_on, err);
+		rc = keys_take_bool_of(keys, prefix, names[i], &is_on, err);
 	return rc;
 }
 
@@ -70,8 +71,8 @@ static int check_sizes(const struct source *source, struct error *err)
 	return text != NULL ? error_set(err, -EINVAL, "%s", text) : 0;
 }
 
-static int take_sizes(struct keys *keys, struct source *source,
-		      struct error *err)
+static int take_sizes(struct keys *keys, const char *prefix,
+		      struct source *source, struct error *err)
 {
 	static const char *const names[SOURCE_N_CACHE_SIZES] = {
 		[CACHE] = "cache-size",
@@ -82,7 +83,7 @@ static int take_sizes(struct keys *keys, struct source *source,
 	int rc = 0;
 
 	for (unsigned i = 0; rc == 0 && i < array_size(names); i++) {
-		const char *text = keys_take(keys, names[i]);
+		const char *text = keys_take_of(keys, prefix, names[i]);
 
 		source->has_cache_size[i] = text != NULL;
 		if (text != NULL)
@@ -160,12 +161,13 @@ static int check_overlap(const char *text, struct error *err)
 }
 
 /* It has two names. */
-static int take_overlap(struct keys *keys, struct error *err)
+static int take_overlap(struct keys *keys, const char *prefix,
+			struct error *err)
 {
 	static const char name[] = "overlap-check";
 	static const char other_name[] = "overlap-check.template";
-	const char *text = keys_take(keys, name);
-	const char *other = keys_take(keys, other_name);
+	const char *text = keys_take_of(keys, prefix, name);
+	const char *other = keys_take_of(keys, prefix, other_name);
 
 	if (text != NULL && other != NULL && strcmp(text, other) != 0)
 		return error_set(err, -EINVAL,
@@ -175,37 +177,39 @@ static int take_overlap(struct keys *keys, struct error *err)
 	return check_overlap(text != NULL ? text : other, err);
 }
 
-static int take_all(struct keys *keys, struct source *source, struct error *err)
+static int take_all(struct keys *keys, const char *prefix,
+		    struct source *source, struct error *err)
 {
 	static const char interval[] = "cache-clean-interval";
-	const char *text = keys_take(keys, interval);
+	const char *text = keys_take_of(keys, prefix, interval);
 	uint64_t seconds = 0;
-	int rc = take_switches(keys, err);
+	int rc = take_switches(keys, prefix, err);
 
 	if (rc == 0)
-		rc = keys_take_bool(keys, "lazy-refcounts",
-				    &source->has_lazy_refcounts, err);
+		rc = keys_take_bool_of(keys, prefix, "lazy-refcounts",
+				       &source->has_lazy_refcounts, err);
 	if (rc == 0)
-		rc = take_sizes(keys, source, err);
+		rc = take_sizes(keys, prefix, source, err);
 	if (rc == 0 && text != NULL)
 		rc = image_number_parse(interval, text, &seconds, err);
 	if (rc == 0 && seconds > UINT_MAX)
 		rc = error_set(err, -EINVAL, "Cache clean interval too big");
-	return rc == 0 ? take_overlap(keys, err) : rc;
+	return rc == 0 ? take_overlap(keys, prefix, err) : rc;
 }
 
-int source_take_qcow2(struct keys *keys, struct source *source,
-		      struct error *err)
+int source_take_qcow2(struct keys *keys, const char *prefix,
+		      struct source *source, struct error *err)
 {
 	bool was_taken[KEYS_MAX] = { false };
 	int rc;
 
 	for (unsigned i = 0; i < keys->n; i++)
 		was_taken[i] = keys->list[i].is_taken;
-	rc = take_all(keys, source, err);
+	rc = take_all(keys, prefix, source, err);
 	for (unsigned i = 0; rc == 0 && i < keys->n; i++)
 		if (keys->list[i].is_taken && !was_taken[i])
 			return text_replace(&source->qcow2_option,
-					    keys->list[i].name);
+					    keys->list[i].name +
+						    strlen(prefix));
 	return rc;
 }

@@ -243,20 +243,36 @@ bool source_is_blkverify(const char *name)
 	return strncmp(name, BLKVERIFY, strlen(BLKVERIFY)) == 0;
 }
 
+/* What source says of an image goes to image; where that is stays. */
+static void split(struct source *source, struct source *image)
+{
+	*image = *source;
+	*source = (struct source){ .flags = image->flags };
+	source->path = steal_ptr(&image->path);
+	source->layers = steal_ptr(&image->layers);
+	source->nbd_context = steal_ptr(&image->nbd_context);
+	source->null = steal_ptr(&image->null);
+	source->quorum = steal_ptr(&image->quorum);
+}
+
 /* Rather than the file, what the image in it holds. */
 static int put_disk_over(struct source *source)
 {
 	struct source_layer *layer = calloc(1, sizeof(*layer));
+	struct source *image = calloc(1, sizeof(*image));
 
-	if (layer == NULL)
+	if (layer == NULL || image == NULL) {
+		free(layer);
+		free(image);
 		return -ENOMEM;
-	layer->layer.kind = IMAGE_LAYER_DISK;
-	layer->layer.under = source_layers(source);
+	}
+	split(source, image);
+	layer->image = image;
 	layer->under = source->layers;
+	layer->layer.kind = IMAGE_LAYER_DISK;
+	layer->layer.image = source_how(image);
+	layer->layer.under = source_layers(source);
 	source->layers = layer;
-	layer->layer.format = layer->format = steal_ptr(&source->format);
-	layer->layer.key_secret = layer->key_secret =
-		steal_ptr(&source->key_secret);
 	return 0;
 }
 

@@ -172,9 +172,12 @@ void image_under_apply(const struct image_under *under,
 	options->layers = under->layers;
 	options->data_file = under->data_file;
 	options->header_path = under->header_path;
+	options->vpc_size = under->vpc_size;
 	options->nbd_context = under->nbd_context;
 	options->null = under->null;
 	options->quorum = under->quorum;
+	options->accept = under->accept;
+	options->accept_context = under->accept_context;
 	options->under = under->under;
 }
 
@@ -221,6 +224,7 @@ static int open_under(struct image *image,
 	under.nbd_context = NULL;
 	under.null = NULL;
 	under.quorum = NULL;
+	under.accept = NULL;
 	under.under = NULL;
 	if (how != NULL)
 		image_under_apply(how, &under);

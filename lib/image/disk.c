@@ -233,16 +233,11 @@ int disk_put_over(struct image_file **file, const char *path,
 	struct disk_file *d;
 	int rc;
 
-	under.format = layer->format;
-	under.key_secret = layer->key_secret;
-	under.data_file = NULL;
-	under.header_path = NULL;
-	under.vpc_size = NULL;
-	under.layers = NULL;
-	under.under = NULL;
+	under.format = NULL;
 	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_METADATA_ONLY);
 	if (!is_filtered(layer, options))
 		under.flags &= ~(unsigned)IMAGE_NO_BACKING;
+	image_under_apply(layer->image, &under);
 	d = calloc(1, sizeof(*d));
 	if (d == NULL)
 		return -ENOMEM;

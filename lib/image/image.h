@@ -92,6 +92,10 @@ struct image_null {
  */
 typedef bool image_backing_policy(void *context, const char *path);
 
+/* Is an image that was just opened, with those under it, what the caller takes it
+ * for? Else -errno with a text, and it is not opened. */
+typedef int image_accept(void *context, struct image *image, struct error *err);
+
 /* What the caller says of the image under one, and of those under that. */
 struct image_under {
 	const char *path; /* the caller's own, so no policy is asked; NULL: the
@@ -104,8 +108,11 @@ struct image_under {
 	const struct image_layer *layers;      /* as below */
 	const struct image_under *data_file;   /* as below */
 	const char *header_path, *nbd_context; /* as below */
+	const char *vpc_size;		       /* as below */
 	const struct image_null *null;
 	const struct image_quorum *quorum;
+	image_accept *accept; /* as below */
+	void *accept_context;
 	const struct image_under *under; /* NULL: as they say themselves */
 };
 
@@ -181,7 +188,9 @@ struct image_open_options {
 	 * with -EIO. Who hears of it need not tell more of that failure. NULL:
 	 * silent. */
 	void (*differed)(void *context, const char *line);
-	void *found_context;		 /* of both */
+	void *found_context;  /* of both */
+	image_accept *accept; /* NULL: whatever it is */
+	void *accept_context;
 	const struct image_under *under; /* NULL: as the image says */
 };
 

@@ -181,6 +181,8 @@ int image_open_file(struct image **opened, struct image_file *file,
 		rc = check_geometry(image, err);
 	if (rc == 0)
 		rc = chain_open_backing(image, options, above, err);
+	if (rc == 0 && options->accept != NULL)
+		rc = options->accept(options->accept_context, image, err);
 	image->secrets = NULL;
 	image->key_secret = NULL;
 	image->data_file = NULL;

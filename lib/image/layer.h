@@ -63,8 +63,8 @@ struct image_layer {
 	struct image_preallocate preallocate;
 	const struct image_log_writes *log;
 	const struct image_copy_before_write *copy;
-	const char *format; /* of the disk's image; NULL: probe */
-	const char *key_secret;
+	/* Of the disk's image, what has to do with its format. */
+	const struct image_under *image;
 	const struct image_layer *under; /* NULL: the file */
 };
 

@@ -26,8 +26,9 @@ struct writer {
 
 static struct image_file *open_disk(char *path)
 {
+	static const struct image_under image = { .format = "qcow2" };
 	static const struct image_layer layer = { .kind = IMAGE_LAYER_DISK,
-						  .format = "qcow2" };
+						  .image = &image };
 	const struct image_open_options how = { .layers = &layer };
 	const struct image_create_options new_one = { .format = "qcow2",
 						      .size = BLOCK,
