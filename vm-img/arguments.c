@@ -6,6 +6,7 @@
 #include "lib/base/error.h"
 #include "lib/base/size.h"
 #include "lib/image/image.h"
+#include "vm-img/abbreviation.h"
 #include "vm-img/format_options.h"
 #include "vm-img/object.h"
 #include "vm-img/protocols.h"
@@ -59,17 +60,10 @@ void arguments_find_compat(int argc, char **argv)
 	}
 }
 
-static void translate(const struct option_spec *specs, struct option *longs,
-		      char *letters)
+static void translate_letters(const struct option_spec *specs, char *letters)
 {
 	*letters++ = ':'; /* tell what is missing */
-	for (; specs->name != NULL; specs++, longs++) {
-		*longs = (struct option){
-			.name = specs->name,
-			.has_arg = specs->argument != NULL ? required_argument
-							   : no_argument,
-			.val = specs->id,
-		};
+	for (; specs->name != NULL; specs++) {
 		if (specs->id >= OPTION_FIRST)
 			continue;
 		*letters++ = (char)specs->id;
@@ -77,6 +71,23 @@ static void translate(const struct option_spec *specs, struct option *longs,
 			*letters++ = ':';
 	}
 	*letters = '\0';
+}
+
+static void translate_names(const struct arguments *a, bool is_older,
+			    struct option *longs)
+{
+	const struct option_spec *spec;
+
+	for (spec = a->specs; spec->name != NULL; spec++)
+		if (!is_older ||
+		    abbreviation_is_older(a->argv[0], spec->name, compat))
+			*longs++ = (struct option){
+				.name = spec->name,
+				.has_arg = spec->argument != NULL
+						   ? required_argument
+						   : no_argument,
+				.val = spec->id,
+			};
 	*longs = (struct option){ .name = NULL };
 }
 
@@ -122,22 +133,37 @@ _Noreturn static void refuse(const struct arguments *a, bool is_missing)
 		     a->argv[optind - 1]);
 }
 
-int arguments_next(struct arguments *a)
+/* What is cut short means what it does in qemu-img; what is no name there, nor
+ * the beginning of one alone, is looked for among all names. */
+static int take_option(struct arguments *a)
 {
 	struct option longs[SPECS_MAX];
 	char letters[2 * SPECS_MAX + 3] = "-";
 	int id;
 
 	assert(count(a->specs) < SPECS_MAX);
-	translate(a->specs, longs, a->is_in_order ? letters + 1 : letters);
+	translate_letters(a->specs, a->is_in_order ? letters + 1 : letters);
+	translate_names(a, true, longs);
+	id = getopt_long(a->argc, a->argv, letters, longs, NULL);
+	/* It has left no letter of a long name, and may be asked again. */
+	if (id == '?' && optopt == 0) {
+		optind--;
+		translate_names(a, false, longs);
+		id = getopt_long(a->argc, a->argv, letters, longs, NULL);
+	}
+	return id >= OPTION_ALIAS ? id - OPTION_ALIAS : id;
+}
+
+int arguments_next(struct arguments *a)
+{
+	int id;
+
 	if (a->operands == NULL)
 		optind = 0; /* GNU: begin anew */
 	a->operands = a->argv;
 	opterr = 0;
-	id = getopt_long(a->argc, a->argv, letters, longs, NULL);
+	id = take_option(a);
 	a->value = optarg;
-	if (id >= OPTION_ALIAS)
-		id -= OPTION_ALIAS;
 	switch (id) {
 	case OPTION_HELP:
 		verb_help();

@@ -1,5 +1,6 @@
 PROGS += vm-img
 vm-img_SRCS := \
+	vm-img/abbreviation.c \
 	vm-img/amend.c \
 	vm-img/arguments.c \
 	vm-img/bench.c \
