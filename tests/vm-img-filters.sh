@@ -132,6 +132,25 @@ test_commit_and_rebase() {
 	done
 }
 
+# One that is given as the format of a file stands over that.
+test_filters_as_formats() {
+	truncate -s 1M a.raw
+	for filter in throttle copy-on-read compress preallocate blklogwrites \
+		copy-before-write blkdebug quorum; do
+		same info -f $filter a.raw
+		same info -f $filter none
+		same map -f $filter a.raw
+		same check -f $filter a.raw
+		same compare -f $filter a.raw a.raw
+		same measure -f $filter -O raw a.raw
+		same convert -f $filter -O raw a.raw out.raw
+		same dd -f $filter if=a.raw of=out.raw
+		same convert -n -f raw -O $filter a.raw out.raw
+	done
+	same resize -f preallocate a.raw 2M
+	same info --image-opts driver=copy-before-write,file.filename=a.raw
+}
+
 # Zeroes that nothing shows through must be written all the same.
 test_rebase_keeps_zeroes() {
 	qemu-img resize -q top.qcow2 8M

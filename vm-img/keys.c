@@ -31,6 +31,12 @@ static int add(struct keys *keys, const char *name, const char *value,
 	return 0;
 }
 
+int keys_add(struct keys *keys, const char *name, const char *value,
+	     struct error *err)
+{
+	return add(keys, name, value, true, err);
+}
+
 static int parse(struct keys *keys, const char *text, const char *first,
 		 bool needs_values, struct error *err)
 {

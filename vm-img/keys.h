@@ -32,6 +32,9 @@ int keys_parse(struct keys *keys, const char *text, const char *first,
 /* The same, but without a value a later one is -EINVAL in QEMU's words. */
 int keys_parse_properties(struct keys *keys, const char *text,
 			  const char *first, struct error *err);
+/* One more, a text. */
+int keys_add(struct keys *keys, const char *name, const char *value,
+	     struct error *err);
 /* true and false are "on" and "off", null is "". 1: it was an object; 0: it
  * was JSON of another kind. */
 int keys_parse_json(struct keys *keys, const char *text, struct error *err);

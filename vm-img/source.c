@@ -315,9 +315,33 @@ static int take_name(struct source *source, const char *name, struct error *err)
 	return text_replace(&source->path, plain);
 }
 
+/* A file that a filter stands over, which is given as its format: as
+ * "driver=throttle,file.filename=PATH". That there is none is what is found
+ * first. */
+static int parse_file_under(struct keys *keys, const char *name,
+			    const char *format, struct error *err)
+{
+	char child[SOURCE_PREFIX_MAX];
+	int rc = keys_add(keys, "driver", format, err);
+
+	if (access(name, F_OK) < 0)
+		return error_set_errno(err, -errno, "Could not open '%s'",
+				       name);
+	snprintf(child, sizeof(child), "%s.filename", source_child_of(format));
+	return rc == 0 ? keys_add(keys, child, name, err) : rc;
+}
+
+/* Other names are of what can be under no format. */
+static bool is_file_under(const char *name, const char *format)
+{
+	return format != NULL && source_child_of(format) != NULL &&
+	       name[strcspn(name, ":/")] != ':';
+}
+
 int source_parse(struct source *source, const char *name, const char *format,
 		 bool is_options, struct error *err)
 {
+	bool is_under = is_file_under(name, format);
 	bool is_json = strncmp(name, JSON_PREFIX, strlen(JSON_PREFIX)) == 0;
 	struct keys keys = { .n = 0 };
 	int rc = 0;
@@ -327,7 +351,9 @@ int source_parse(struct source *source, const char *name, const char *format,
 		rc = parse_options(&keys, name, err);
 	else if (is_json)
 		rc = parse_json(&keys, name + strlen(JSON_PREFIX), err);
-	if (rc == 0 && (is_options || is_json)) {
+	else if (is_under)
+		rc = parse_file_under(&keys, name, format, err);
+	if (rc == 0 && (is_options || is_json || is_under)) {
 		rc = take_top(&keys, source, format, err);
 	} else if (rc == 0) {
 		rc = take_name(source, name, err);

@@ -136,6 +136,7 @@ static const struct filter {
 	const char *options[OPTIONS_MAX]; /* that its name tells of */
 	/* Another child, and where what is said of it goes; NULL: none. */
 	const char *beside;
+	const char *beside_missing; /* said where it is not; NULL: as usual */
 	struct image_under *(*find_beside)(struct source_layer *layer);
 } filters[] = {
 	{ .driver = "throttle",
@@ -157,6 +158,7 @@ static const struct filter {
 	  .kind = IMAGE_LAYER_COPY_BEFORE_WRITE,
 	  .take = take_copy_before_write,
 	  .beside = "target",
+	  .beside_missing = "Parameter 'target' is missing",
 	  .find_beside = find_target },
 };
 
@@ -174,9 +176,14 @@ static int read_beside(struct source_reader *r, const char *prefix,
 		       struct source_name *name, struct error *err)
 {
 	_cleanup_(source_name_deinit) struct source_name beside = { .n = 0 };
-	int rc = source_read_apart(r, prefix, filter->beside, &layer->beside,
-				   filter->find_beside(layer), &beside, err);
+	char full[2 * SOURCE_PREFIX_MAX];
+	int rc;
 
+	snprintf(full, sizeof(full), "%s%s", prefix, filter->beside);
+	if (filter->beside_missing != NULL && !keys_has_prefix(r->keys, full))
+		return error_set(err, -EINVAL, "%s", filter->beside_missing);
+	rc = source_read_apart(r, prefix, filter->beside, &layer->beside,
+			       filter->find_beside(layer), &beside, err);
 	if (rc == 0)
 		source_name_add_child(name, filter->beside, &beside);
 	return rc;

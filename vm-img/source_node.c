@@ -37,11 +37,19 @@ static bool is_protocol(const char *driver)
 	       source_is_null(driver);
 }
 
+const char *source_child_of(const char *driver)
+{
+	if (is(driver, "blkdebug"))
+		return "image";
+	return source_is_filter(driver) || is(driver, "copy-on-read") ? "file"
+								      : NULL;
+}
+
 bool source_driver_is_file(const char *driver)
 {
 	return driver != NULL &&
-	       (is_protocol(driver) || source_is_filter(driver) ||
-		is(driver, "quorum") || is(driver, "copy-on-read"));
+	       (is_protocol(driver) || source_child_of(driver) != NULL ||
+		is(driver, "quorum"));
 }
 
 int source_check_driver(const char *driver, struct error *err)

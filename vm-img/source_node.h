@@ -37,6 +37,10 @@ struct source_reader {
 /* What a node can be besides a format: a file, or something over one. */
 bool source_driver_is_file(const char *driver);
 
+/* What one that is over another node, and no format, calls it: "file", or "image";
+ * NULL: this is none. */
+const char *source_child_of(const char *driver);
+
 /* -EINVAL in QEMU's words, as below. */
 int source_check_driver(const char *driver, struct error *err);
 /* What is at path is for that driver of files, or of devices; NULL: both. What
