@@ -230,13 +230,32 @@ test_types_without_effect() {
 	same info --object secret,id=a,data=x --object authz-list,id=a r
 }
 
-# They would do something.
-test_refused_types() {
-	for object in main-loop,id=a thread-context,id=a \
-		pr-manager-helper,id=a,path=p; do
-		refused "Parameter 'qom-type' does not accept value '${object%%,*}'" \
-			info --object $object r
+test_threads() {
+	for rest in ,id=a ,id=a,aio-max-batch=5 ,id=a,aio-max-batch=-1 \
+		,id=a,aio-max-batch=x ,id=a,thread-pool-min=65 \
+		,id=a,thread-pool-min=65,thread-pool-max=128 \
+		,id=a,thread-pool-max=0 ,id=a,thread-pool-max=-1 \
+		,id=a,thread-pool-max=99999999999 ,id=a,poll-max-ns=5 \
+		,id=a,foo=1 ''; do
+		same info --object main-loop$rest r
 	done
+	for second in main-loop,id=b main-loop,id=a secret,id=a,data=x; do
+		same info --object main-loop,id=a --object $second r
+	done
+	list=cpu-affinity
+	for rest in '' ,$list=0 ,$list.0=0 ,$list.0=x ,$list.1=0 ,$list.x=0 \
+		,node-affinity.0=0 ,node-affinity=0 ,node-affinity.0=x \
+		,$list.0=0,node-affinity.0=0 ,foo=1; do
+		same info --object "thread-context,id=a$rest" r
+	done
+	same info --object '{"qom-type": "main-loop", "id": "a",
+		"thread-pool-max": 8}' r
+}
+
+# It would do something.
+test_refused_types() {
+	refused "Parameter 'qom-type' does not accept value 'pr-manager-helper'" \
+		info --object pr-manager-helper,id=a,path=p r
 }
 
 # shellcheck disable=SC1091 # not part of the tree

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* --object of types that mean nothing to a tool for images, though qemu-img
- * takes them: who may connect to a server (authz-list, authz-simple), and what
- * firmware may offer a server (tls-cipher-suites). They are checked, and their
- * ids kept. */
+ * takes them: who may connect to a server (authz-list, authz-simple), what
+ * firmware may offer a server (tls-cipher-suites), and which threads QEMU works
+ * with (main-loop, thread-context). They are checked, and their ids kept. */
 #include "vm-img/object.h"
 
 #include "lib/base/cleanup.h"
@@ -11,6 +11,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ typedef int check_keys(struct keys *keys, struct error *err);
 
 enum {
 	NAME_LEN_MAX = 64,
+	THREADS_MAX = 64, /* what QEMU has where nothing is said */
 };
 
 static struct unused {
@@ -142,6 +144,88 @@ static int check_suites(struct keys *keys, struct error *err)
 	return refuse_rest(keys, "", err);
 }
 
+static int take_natural(struct keys *keys, const char *name, int64_t *value,
+			struct error *err)
+{
+	int rc = keys_take_integer(keys, name, value, err);
+
+	return rc == 0 && *value < 0
+		       ? error_set(err, -EINVAL,
+				   "%s value must be in range [0, %lld]", name,
+				   (long long)INT64_MAX)
+		       : rc;
+}
+
+static int check_main_loop(struct keys *keys, struct error *err)
+{
+	static bool is_there;
+	int64_t batch = 0, min = 0, max = THREADS_MAX;
+	int rc = take_natural(keys, "aio-max-batch", &batch, err);
+
+	if (rc == 0)
+		rc = take_natural(keys, "thread-pool-min", &min, err);
+	if (rc == 0)
+		rc = take_natural(keys, "thread-pool-max", &max, err);
+	if (rc == 0)
+		rc = refuse_rest(keys, "", err);
+	if (rc < 0)
+		return rc;
+	if (is_there)
+		return error_set(err, -EINVAL,
+				 "only one main-loop instance allowed");
+	if (min > max || max == 0 || max > INT_MAX)
+		return error_set(err, -EINVAL,
+				 "bad thread-pool-min/thread-pool-max values");
+	is_there = true;
+	return 0;
+}
+
+/* A list of processors, or of nodes that have them. */
+static int take_list(struct keys *keys, const char *name, unsigned *n,
+		     struct error *err)
+{
+	char item[NAME_LEN_MAX], prefix[NAME_LEN_MAX];
+	int64_t number = 0;
+	const char *left;
+	int rc = 0;
+
+	for (*n = 0; rc == 0; ++*n) {
+		snprintf(item, sizeof(item), "%s.%u", name, *n);
+		if (keys_take(keys, item) == NULL)
+			break;
+		rc = keys_take_integer(keys, item, &number, err);
+	}
+	left = keys_left(keys);
+	snprintf(prefix, sizeof(prefix), "%s.", name);
+	if (rc < 0 || left == NULL)
+		return rc;
+	if (strncmp(left, prefix, strlen(prefix)) == 0 &&
+	    isdigit((unsigned char)left[strlen(prefix)]))
+		return error_set(err, -EINVAL, "Parameter '%s' missing", item);
+	if (strcmp(left, name) == 0 ||
+	    strncmp(left, prefix, strlen(prefix)) == 0)
+		return error_set(err, -EINVAL,
+				 "Invalid parameter type for '%s', expected: "
+				 "array",
+				 name);
+	return 0;
+}
+
+static int check_threads(struct keys *keys, struct error *err)
+{
+	unsigned n_processors = 0, n_nodes = 0;
+	int rc = take_list(keys, "cpu-affinity", &n_processors, err);
+
+	if (rc == 0)
+		rc = take_list(keys, "node-affinity", &n_nodes, err);
+	if (rc == 0)
+		rc = refuse_rest(keys, "", err);
+	if (rc == 0 && n_processors > 0 && n_nodes > 0)
+		rc = error_set(err, -EINVAL,
+			       "Mixing CPU and node affinity not supported");
+	return rc;
+}
+
 static check_keys *find_type(const char *type)
 {
 	static const struct {
@@ -150,6 +234,8 @@ static check_keys *find_type(const char *type)
 	} types[] = {
 		{ "authz-list", check_list },
 		{ "authz-simple", check_simple },
+		{ "main-loop", check_main_loop },
+		{ "thread-context", check_threads },
 		{ "tls-cipher-suites", check_suites },
 	};
 
