@@ -178,8 +178,8 @@ driver=null-co,size=1M
 driver=quorum,vote-threshold=1,children.0.driver=file,children.0.filename=a.raw,children.1.driver=qcow2,children.1.file.filename=s.qcow2
 EOT
 }
-# All is written, what is zero too. What is detected here is written as zeroes
-# all the same, so detect-zeroes has no row.
+# All is written, what is zero too. Zeroes are detected by requests, which are not
+# as long as qemu-img's, so detect-zeroes has no row.
 rows_write_all() {
 	rows_write | grep -v detect-zeroes | sed 's/^/-S 0 /'
 }

@@ -102,5 +102,40 @@ test_no_locks() {
 	stop holder
 }
 
+# What is written and zero, as zeroes: each request as a whole.
+test_detect_zeroes() {
+	random data 1M
+	{
+		cat data
+		head -c 8M /dev/zero
+		cat data
+	} >in.raw
+	for format in qcow2 raw vmdk vdi qcow; do
+		target=driver=$format,file.filename=t
+		for how in off on unmap,discard=unmap on,discard=unmap; do
+			for tool in qemu-img img; do
+				qemu-img convert -f raw -O "$format" in.raw t
+				$tool bench -q -w --pattern=0 -c 8 -s 256k -d 1 \
+					-t none --image-opts \
+					"$target,detect-zeroes=$how" >/dev/null
+				qemu-img map --output=json -f "$format" t >$tool.map
+			done
+			assertEquals "$format $how" "$(cat qemu-img.map)" \
+				"$(cat img.map)"
+		done
+	done
+	for how in off on unmap,discard=unmap; do
+		for tool in qemu-img img; do
+			qemu-img create -q -f qcow2 t 10M
+			$tool convert -n -S 0 -f raw in.raw --target-image-opts \
+				"driver=qcow2,file.filename=t,detect-zeroes=$how"
+			qemu-img compare -f raw in.raw -F qcow2 t >/dev/null
+			assertEquals "content: $tool" 0 $?
+		done
+	done
+	assertContains 'zeroes of convert' "$(qemu-img map --output=json t)" \
+		'"present": true, "zero": true, "data": false'
+}
+
 # shellcheck disable=SC1091 # found in PATH
 . shunit2

@@ -322,9 +322,8 @@ static int open_source(struct image **image, struct source *source,
 		.under = source_under(source),
 		.protocol = protocols_policy,
 	};
-	int rc;
-
 	unsigned n_empty = source_count_empty_backings(source);
+	int rc;
 
 	for (; n_empty > 0; n_empty--)
 		report_warning("Use of \"backing\": \"\" is deprecated; use "

@@ -51,6 +51,7 @@ static int take_flags(struct keys *keys, struct source *source,
 	if (node != NULL && text_replace(&source->node_name, node) < 0)
 		return -ENOMEM;
 	source->needs_unmap = source_needs_unmap(keys);
+	source->flags |= source_detects_zeroes(keys);
 	return source_take_how(keys, "", err);
 }
 

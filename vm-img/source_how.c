@@ -64,6 +64,17 @@ bool source_needs_unmap(struct keys *keys)
 	       keys_take(keys, "discard") == NULL;
 }
 
+unsigned source_detects_zeroes(struct keys *keys)
+{
+	const char *detect = keys_take(keys, "detect-zeroes");
+
+	if (detect == NULL || strcmp(detect, "off") == 0)
+		return 0;
+	return strcmp(detect, "unmap") == 0
+		       ? IMAGE_DETECT_ZEROES | IMAGE_UNMAP_ZEROES
+		       : IMAGE_DETECT_ZEROES;
+}
+
 int source_take_how(struct keys *keys, const char *prefix, struct error *err)
 {
 	static const char *const switches[] = {

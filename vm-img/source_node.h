@@ -108,6 +108,8 @@ extern const char *const source_how_names[SOURCE_N_HOW];
 int source_take_how(struct keys *keys, const char *prefix, struct error *err);
 int source_take_how_of_file(struct keys *keys, const char *prefix,
 			    unsigned *flags, struct error *err);
+/* What it says of zeroes' detection: enum image_open_flags. */
+unsigned source_detects_zeroes(struct keys *keys);
 /* Is zeroes' detection to discard, and nothing said of discarding? */
 bool source_needs_unmap(struct keys *keys);
 /* Options that nobody took: those of an image are refused when it is open, as

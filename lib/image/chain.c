@@ -211,7 +211,8 @@ static int open_under(struct image *image,
 	under.format = image->backing_format;
 	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_UNSAFE | IMAGE_NO_LOCK |
 				   IMAGE_NBD | IMAGE_BLKDEBUG | IMAGE_RESIZE |
-				   IMAGE_NATIVE_AIO);
+				   IMAGE_NATIVE_AIO | IMAGE_DETECT_ZEROES |
+				   IMAGE_UNMAP_ZEROES);
 	under.flags |= IMAGE_READ_ONLY;
 	/* As in QEMU: who bears writes bears another size as well. */
 	if (!(under.flags & IMAGE_UNSHARED_WRITE))
@@ -354,7 +355,7 @@ static int map_layer(struct image *layer, uint64_t offset, uint64_t len,
 		if (!extent->has_own_fd)
 			extent->host_fd = layer->file->fd;
 	}
-	if (layer->file->is_read_only)
+	if (layer->file->is_read_only || layer->flags & IMAGE_DETECT_ZEROES)
 		extent->is_writable_in_place = false;
 	return 0;
 }

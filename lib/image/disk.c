@@ -234,7 +234,8 @@ int disk_put_over(struct image_file **file, const char *path,
 	int rc;
 
 	under.format = NULL;
-	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_METADATA_ONLY);
+	under.flags &= ~(unsigned)(IMAGE_CHECK | IMAGE_METADATA_ONLY |
+				   IMAGE_DETECT_ZEROES | IMAGE_UNMAP_ZEROES);
 	if (!is_filtered(layer, options))
 		under.flags &= ~(unsigned)IMAGE_NO_BACKING;
 	image_under_apply(layer->image, &under);

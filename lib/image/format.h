@@ -35,6 +35,7 @@ struct image_format {
 	/* Of a disk it is no more than a way to it, so that what is in which
 	 * of that one's layers is told as if it were not there. */
 	bool is_filter;
+	bool detects_zeroes; /* where it is asked to: has better than data */
 	/* It keeps nothing in the file that others could get wrong, so that
 	 * they may do there what they may do with the disk. */
 	bool shares_file;

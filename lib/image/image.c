@@ -7,6 +7,7 @@
 
 #include "lib/base/error.h"
 #include "lib/base/text.h"
+#include "lib/base/zero.h"
 #include "lib/image/chain.h"
 #include "lib/image/format.h"
 #include "lib/image/layer.h"
@@ -195,6 +196,19 @@ int image_readv(struct image *image, uint64_t offset, const struct iovec *iov,
 	return rc < 0 ? explain(image, rc, err) : rc;
 }
 
+/* Zeroes, which are to be written as such? */
+static bool is_detected(const struct image *image, const struct iovec *iov,
+			unsigned n_iov)
+{
+	if (!(image->flags & IMAGE_DETECT_ZEROES) ||
+	    !image->format->detects_zeroes)
+		return false;
+	for (unsigned i = 0; i < n_iov; i++)
+		if (!is_zero(iov[i].iov_base, iov[i].iov_len))
+			return false;
+	return true;
+}
+
 int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
 		 unsigned n_iov, struct error *err)
 {
@@ -205,6 +219,13 @@ int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
 		rc = check_iov(image, offset, iov, n_iov, &len, err);
 	if (rc < 0 || len == 0)
 		return rc;
+	if (is_detected(image, iov, n_iov))
+		return image_write_zeroes(image, offset, len,
+					  image->flags & IMAGE_UNMAP_ZEROES
+						  ? IMAGE_ZERO_MARK |
+							    IMAGE_ZERO_MAY_UNMAP
+						  : IMAGE_ZERO_MARK,
+					  err);
 	image_trace(IMAGE_TRACE_WRITE, image, offset, len, 0);
 	return image->format->writev(image, offset, iov, n_iov, err);
 }
@@ -222,7 +243,7 @@ int image_write_in_turn(struct image *image, uint64_t offset, const void *buf,
 				   .iov_len = len };
 	int rc;
 
-	if (!image_passes_turns(image))
+	if (!image_passes_turns(image) || is_detected(image, &iov, 1))
 		return image_writev(image, offset, &iov, 1, err);
 	rc = check_writable(image, err);
 	if (rc == 0)

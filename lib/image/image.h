@@ -77,6 +77,11 @@ enum image_open_flags {
 	 * image_close(), if this process is killed before: metadata is written
 	 * later, and more of it at a time (convert). */
 	IMAGE_WRITE_BEHIND = 1 << 16,
+	/* A write of nothing but zeroes is image_write_zeroes(), with the latter
+	 * IMAGE_ZERO_MAY_UNMAP, where the format can tell them from data. Of this
+	 * image alone. */
+	IMAGE_DETECT_ZEROES = 1 << 17,
+	IMAGE_UNMAP_ZEROES = 1 << 18,
 };
 
 /* QEMU's null-co and null-aio: no file, but a size; writes are forgotten. */

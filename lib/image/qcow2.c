@@ -356,6 +356,7 @@ const struct image_format image_format_qcow2 = {
 	.readv = qcow2_readv,
 	.writev = qcow2_writev,
 	.write_in_turn = qcow2_write_in_turn,
+	.detects_zeroes = true,
 	.write_zeroes = qcow2_write_zeroes,
 	.discard = qcow2_discard,
 	.write_compressed = qcow2_write_compressed,

@@ -476,6 +476,7 @@ const struct image_format image_format_qed = {
 	.create_specs = qed_create_specs,
 	.readv = blocks_image_readv,
 	.writev = blocks_image_writev,
+	.detects_zeroes = true,
 	.write_zeroes = blocks_image_write_zeroes,
 	.discard = blocks_image_discard,
 	.change_backing = qed_change_backing,

@@ -383,6 +383,7 @@ static int open_host_device(struct image *image, struct error *err)
 	.close = raw_close, \
 	.readv = raw_readv, \
 	.writev = raw_writev, \
+	.detects_zeroes = true, \
 	.write_zeroes = raw_write_zeroes, \
 	.discard = raw_discard, \
 	.flush = raw_flush, \
