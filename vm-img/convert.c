@@ -16,6 +16,7 @@
 #include "vm-img/snapshot.h"
 #include "vm-img/source.h"
 #include "vm-img/standard.h"
+#include "vm-img/unfinished.h"
 #include "vm-img/workers.h"
 
 #include <stdio.h>
@@ -37,16 +38,6 @@ struct job {
 	struct progress progress;
 };
 
-/* The file itself, if the target is a link to one; never a device. */
-static void remove_target(const char *path)
-{
-	_cleanup_free_ char *real = realpath(path, NULL);
-	struct stat st;
-
-	if (real != NULL && stat(real, &st) == 0 && S_ISREG(st.st_mode))
-		unlink(real);
-}
-
 /* What failed leaves no target, unless it was there to be kept. */
 static void end_job(struct job *job, const struct convert *request,
 		    bool is_good, bool is_created)
@@ -57,9 +48,7 @@ static void end_job(struct job *job, const struct convert *request,
 		image_abandon(job->sources[i]);
 	free(job->sources);
 	if (!is_good && is_created)
-		remove_target(image_plain_path(request->target));
-	if (!is_good)
-		image_companions_remove(&job->companions);
+		unfinished_remove(request->target, &job->companions);
 	image_companions_deinit(&job->companions);
 }
 
