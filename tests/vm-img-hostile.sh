@@ -216,7 +216,61 @@ test_failure_removes_companions() {
 	rm -f d/*
 }
 
-# What was there is another matter, whatever is left in it.
+# Where a file was, nothing is left of it but what create made. A link stays.
+test_failed_create_over_a_file() {
+	while read -r format options; do
+		for name in old.img link.img; do
+			rm -f ./*.img
+			echo old >old.img
+			ln -s old.img link.img
+			(
+				trap '' XFSZ
+				ulimit -f 4
+				# shellcheck disable=SC2086
+				exec vm-img create -q -f $format $options $name 2M
+			) 2>err
+			assertEquals "$format" 1 $?
+			assertEquals "$format: $(cat err)" 1 "$(wc -l <err)"
+			assertFalse "$format over $name" '[ -e old.img ]'
+			[ $name = old.img ] ||
+				assertTrue "$format" '[ -L link.img ]'
+			rm -f ./*.img x
+		done
+	done <<-'EOF'
+		raw -o preallocation=full
+		qcow2
+		qcow2 -o preallocation=full,cluster_size=512
+		luks --object secret,id=s,data=x -o key-secret=s,iter-time=10
+		vmdk
+		vmdk -o subformat=streamOptimized
+		vpc -o subformat=fixed
+		vhdx
+		parallels
+	EOF
+}
+
+# What fails before it touches a file, and what is another one's, loses nothing.
+test_refused_create_over_a_file() {
+	echo old >old.img
+	ln -s none link.img
+	for options in foo=bar cluster_size=3 backing_file=none \
+		compat=0.10,lazy_refcounts=on; do
+		for name in old.img link.img; do
+			assertFalse "$options" \
+				"vm-img create -q -f qcow2 -o $options $name 1M 2>err"
+		done
+		assertEquals "$options" old "$(cat old.img)"
+		assertTrue "$options" '[ -L link.img ]'
+	done
+	qemu-img create -q -f qcow2 a.qcow2 1M
+	hold qcow2 a.qcow2
+	for format in raw qcow2 vmdk; do
+		assertFalse $format "vm-img create -q -f $format a.qcow2 1M 2>err"
+		assertTrue $format 'qemu-img info -U a.qcow2 | grep -q qcow2'
+	done
+}
+
+# What was there beside it is another matter, whatever is left in it.
 test_failure_keeps_old_companions() {
 	random a.raw 8M
 	for old in x.d b-flat.vmdk; do

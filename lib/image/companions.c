@@ -62,3 +62,13 @@ int companion_open(struct image_file **file, const char *path,
 	}
 	return rc;
 }
+
+int new_image_open(struct image_file **file, const char *path, unsigned flags,
+		   const struct image_create_options *options,
+		   struct error *err)
+{
+	int rc = image_file_open(file, path, flags | IMAGE_FILE_CREATE, err);
+
+	options->companions->is_emptied |= rc == 0;
+	return rc;
+}

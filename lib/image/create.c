@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 const struct image_option_spec *image_amend_specs(const char *format)
 {
@@ -157,8 +159,18 @@ bool image_create_needs_size(const struct image_create_options *options)
 	       !format->is_sizeless(options);
 }
 
-/* list is the options'. Half an image is no use, and takes what room is left.
- */
+/* Half an image is no use, looks like a whole one, and takes what room is left.
+ * Where path is a link it goes from where that leads to. */
+static void remove_half(const char *path)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+	struct stat st;
+
+	if (real != NULL && stat(real, &st) == 0 && S_ISREG(st.st_mode))
+		unlink(real);
+}
+
+/* list is the options'. */
 static int make(const char *path, const struct image_format *format,
 		const struct image_create_options *options,
 		struct image_option *list, struct error *err)
@@ -177,10 +189,10 @@ static int make(const char *path, const struct image_format *format,
 		file_options_strip(list, o.n_options, format->preallocates);
 	if (rc == 0)
 		rc = format->create(path, &o, err);
+	if (rc < 0 && (!existed || o.companions->is_emptied))
+		remove_half(path);
 	if (rc < 0)
 		image_companions_remove(o.companions);
-	if (rc < 0 && !existed)
-		unlink(path);
 	image_companions_deinit(&own);
 	return rc;
 }

@@ -437,6 +437,7 @@ struct image_option {
 struct image_companions {
 	char **paths;
 	unsigned n;
+	bool is_emptied; /* its own file: what was there before is lost */
 };
 #define IMAGE_COMPANIONS_INIT \
 	{ \

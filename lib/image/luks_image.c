@@ -9,6 +9,7 @@
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/crypt.h"
 #include "lib/image/file_options.h"
 #include "lib/image/format.h"
@@ -352,8 +353,7 @@ static int write_file(const char *path, const struct image_create_options *o,
 {
 	struct luks_place place = { .offset = 0, .len = end };
 	struct image_file *file;
-	int rc = image_file_open(&file, path,
-				 IMAGE_FILE_CREATE | IMAGE_FILE_SHARED, err);
+	int rc = new_image_open(&file, path, IMAGE_FILE_SHARED, o, err);
 
 	if (rc < 0)
 		return rc;

@@ -10,6 +10,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/blocks.h"
+#include "lib/image/companions.h"
 #include "lib/image/format.h"
 
 #include <endian.h>
@@ -431,7 +432,7 @@ static int parallels_create(const char *path,
 		return error_set(err, -E2BIG,
 				 "Image size is too large for this cluster "
 				 "size");
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = new_image_open(&file, path, 0, o, err);
 	if (rc < 0)
 		return rc;
 	rc = write_image(file, size, cluster_len);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* New qcow images. */
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/format.h"
 #include "lib/image/luks.h"
 #include "lib/image/qcow1.h"
@@ -119,7 +120,7 @@ int qcow1_create(const char *path, const struct image_create_options *o,
 
 	if (rc < 0)
 		return rc;
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = new_image_open(&file, path, 0, o, err);
 	if (rc < 0)
 		return rc;
 	rc = write_image(file,

@@ -11,6 +11,7 @@
 #include "lib/image/qcow2_create.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/qcow2.h"
 #include "lib/image/qcow2_page.h"
 
@@ -234,7 +235,7 @@ static int write_file(struct qcow2_plan *p, const char *path,
 		return qcow2_plan_refuse_backing(p, rc, err);
 	if (rc < 0)
 		return rc;
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = new_image_open(&file, path, 0, o, err);
 	if (rc < 0)
 		return rc;
 	if (p->crypt_len > 0)

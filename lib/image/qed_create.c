@@ -4,6 +4,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/format.h"
 
 #include <endian.h>
@@ -124,7 +125,7 @@ int qed_create(const char *path, const struct image_create_options *o,
 
 	if (rc < 0)
 		return rc;
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = new_image_open(&file, path, 0, o, err);
 	if (rc < 0)
 		return rc;
 	rc = write_image(&plan, file);

@@ -3,6 +3,7 @@
 #include "lib/image/raw.h"
 
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/file_options.h"
 
 #include <errno.h>
@@ -102,7 +103,9 @@ static int create(const char *path, unsigned flags,
 		rc = check_mode(path, mode, err);
 	if (rc < 0)
 		return rc;
-	rc = image_file_open(&file, path, flags, err);
+	rc = flags & IMAGE_FILE_CREATE
+		     ? new_image_open(&file, path, flags, options, err)
+		     : image_file_open(&file, path, flags, err);
 	if (rc < 0)
 		return rc;
 	rc = raw_set_length(file, size, err);

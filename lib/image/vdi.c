@@ -11,6 +11,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/image/blocks.h"
+#include "lib/image/companions.h"
 #include "lib/image/format.h"
 #include "lib/image/guid.h"
 
@@ -385,7 +386,7 @@ static int vdi_create(const char *path, const struct image_create_options *o,
 	fill_header(&w, size,
 		    (uint32_t)((size + VDI_BLOCK_LEN - 1) / VDI_BLOCK_LEN),
 		    is_static);
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = new_image_open(&file, path, 0, o, err);
 	if (rc < 0)
 		return rc;
 	rc = write_all(file, &w);

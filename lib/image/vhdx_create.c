@@ -3,6 +3,7 @@
  * fixed one its blocks behind them. */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/crc32c.h"
 #include "lib/image/format.h"
 #include "lib/image/guid.h"
@@ -342,7 +343,7 @@ int vhdx_create(const char *path, const struct image_create_options *o,
 	if (rc < 0)
 		return rc;
 	lay_out(&plan);
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = new_image_open(&file, path, 0, o, err);
 	if (rc < 0)
 		return rc;
 	rc = write_all(&plan, file);

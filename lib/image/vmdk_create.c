@@ -333,11 +333,19 @@ static int write_flat(const struct image_file *file, uint64_t size)
 	return rc < 0 ? rc : image_file_write_first_block(file, size);
 }
 
+/* One file for all: the descriptor is in the extent. */
+static bool is_embedded(const struct plan *p)
+{
+	return !p->is_flat && !p->is_split;
+}
+
 static int create_extent(const struct plan *p, const char *path, uint64_t size,
 			 struct error *err)
 {
 	struct image_file *file;
-	int rc = companion_open(&file, path, p->options, err);
+	int rc = is_embedded(p)
+			 ? new_image_open(&file, path, 0, p->options, err)
+			 : companion_open(&file, path, p->options, err);
 
 	if (rc < 0)
 		return rc;
@@ -398,20 +406,18 @@ static void write_text(const struct plan *p, const char *lines, FILE *text)
 static int write_descriptor(const struct plan *p, const char *path,
 			    const char *text, struct error *err)
 {
-	bool is_embedded = !p->is_flat && !p->is_split;
 	struct image_file *file;
 	int rc;
 
-	if (is_embedded &&
+	if (is_embedded(p) &&
 	    strlen(text) > (size_t)VMDK_DESCRIPTOR_SECTORS * VMDK_SECTOR)
 		return error_set(err, -EINVAL,
 				 "The VMDK descriptor is too long");
-	rc = image_file_open(&file, path,
-			     is_embedded ? IMAGE_FILE_NBD : IMAGE_FILE_CREATE,
-			     err);
+	rc = is_embedded(p) ? image_file_open(&file, path, IMAGE_FILE_NBD, err)
+			    : new_image_open(&file, path, 0, p->options, err);
 	if (rc < 0)
 		return rc;
-	rc = image_file_write(file, is_embedded ? VMDK_SECTOR : 0, text,
+	rc = image_file_write(file, is_embedded(p) ? VMDK_SECTOR : 0, text,
 			      strlen(text));
 	if (rc == 0)
 		rc = image_file_flush(file);

@@ -4,6 +4,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
+#include "lib/image/companions.h"
 #include "lib/image/format.h"
 #include "lib/image/guid.h"
 #include "protocols/vhd.h"
@@ -269,7 +270,7 @@ int vpc_create(const char *path, const struct image_create_options *o,
 	if (rc < 0)
 		return rc;
 	footer.checksum = vpc_checksum(&footer, sizeof(footer));
-	rc = image_file_open(&file, path, IMAGE_FILE_CREATE, err);
+	rc = new_image_open(&file, path, 0, o, err);
 	if (rc < 0)
 		return rc;
 	if (plan.is_fixed)
