@@ -52,6 +52,27 @@ test_dd_wrong_usage() {
 	done
 }
 
+# Half a copy looks like a whole one. A link stays, without what it led to.
+test_dd_leaves_no_half() {
+	random a.raw 3M
+	mkdir d
+	ln -s ../real d/link
+	for format in raw qcow2 vmdk vdi vpc vhdx parallels qed qcow; do
+		for name in link b; do
+			(
+				trap '' XFSZ
+				ulimit -f 4000
+				exec vm-img dd -O $format bs=64k if=a.raw \
+					of=d/$name
+			) 2>err
+			assertEquals $format 1 $?
+			assertEquals "$format: $(cat err)" 1 "$(wc -l <err)"
+			assertEquals $format link "$(ls d)"
+			assertFalse $format '[ -e real ]'
+		done
+	done
+}
+
 # But for the time it took, which nobody can say before.
 same_run() {
 	theirs=$(outcome qemu-img bench "$@" | sed 's/[0-9.]* seconds/N/')

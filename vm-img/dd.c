@@ -2,7 +2,7 @@
 /*
  * dd: part of an image to a new one, block by block, with dd(1)'s operands.
  * Everything is written, holes too. Blocks go together, many in one piece:
- * that changes nothing but the time it takes.
+ * that changes nothing but the time it takes. If it fails there is no new one.
  */
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
@@ -10,6 +10,7 @@
 #include "vm-img/arguments.h"
 #include "vm-img/report.h"
 #include "vm-img/source.h"
+#include "vm-img/unfinished.h"
 #include "vm-img/verb.h"
 
 #include <stdio.h>
@@ -111,24 +112,14 @@ static int copy(struct image *from, struct image *to, uint64_t skip,
 	return 0;
 }
 
-static int write_output(const struct request *r, struct image *from,
-			uint64_t skip, uint64_t end)
+static int fill(const struct request *r, struct image *from, uint64_t skip,
+		uint64_t end)
 {
-	const struct image_create_options create = {
-		.format = r->output_format,
-		.size = end - skip,
-		.has_size = true,
-	};
+	struct image *to =
+		open_target_or_report(r->output, r->output_format, 0, false);
 	struct error err = ERROR_INIT;
-	struct image *to;
-	int rc = source_create(r->output, &create, &err);
+	int rc;
 
-	if (rc < 0) {
-		report_error("%s: error while creating output image: %s",
-			     r->output, error_text(&err, rc));
-		return rc;
-	}
-	to = open_target_or_report(r->output, r->output_format, 0, false);
 	if (to == NULL)
 		return -EIO;
 	rc = copy(from, to, skip, end);
@@ -140,6 +131,31 @@ static int write_output(const struct request *r, struct image *from,
 	if (rc < 0)
 		report_error("error while writing to output image file: %s",
 			     error_text(&err, rc));
+	return rc;
+}
+
+static int write_output(const struct request *r, struct image *from,
+			uint64_t skip, uint64_t end)
+{
+	struct image_companions companions = IMAGE_COMPANIONS_INIT;
+	const struct image_create_options create = {
+		.format = r->output_format,
+		.size = end - skip,
+		.has_size = true,
+		.companions = &companions,
+	};
+	struct error err = ERROR_INIT;
+	int rc = source_create(r->output, &create, &err);
+
+	if (rc < 0) {
+		report_error("%s: error while creating output image: %s",
+			     r->output, error_text(&err, rc));
+		return rc;
+	}
+	rc = fill(r, from, skip, end);
+	if (rc < 0)
+		unfinished_remove(r->output, &companions);
+	image_companions_deinit(&companions);
 	return rc;
 }
 
