@@ -311,32 +311,43 @@ void qcow2_bitmaps_deinit(struct qcow2 *q)
 	q->n_bitmaps = 0;
 }
 
+static int refuse_directory(struct error *err, int rc)
+{
+	return error_set_errno(err, rc, "Could not write bitmap directory");
+}
+
+int qcow2_bitmap_write_flags(struct qcow2 *q, const struct qcow2_bitmap *b,
+			     uint32_t flags, struct error *err)
+{
+	uint64_t at =
+		b->entry_offset + offsetof(struct qcow2_wire_bitmap, flags);
+	uint32_t wire = htobe32(flags);
+	int rc = qcow2_check_overlap(q, QCOW2_SECTION_BITMAP_DIRECTORY, at,
+				     sizeof(wire), err);
+
+	if (rc < 0)
+		return rc;
+	rc = image_file_write(q->file, at, &wire, sizeof(wire));
+	return rc < 0 ? refuse_directory(err, rc) : 0;
+}
+
 /* The flags of all that are kept, and a barrier. */
 int qcow2_bitmaps_mark(struct qcow2 *q, bool is_in_use, struct error *err)
 {
+	uint32_t flag = is_in_use ? QCOW2_BITMAP_IN_USE : 0;
 	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && i < q->n_bitmaps; i++) {
 		struct qcow2_bitmap *b = &q->bitmaps[i];
-		uint32_t wire = htobe32(b->flags |
-					(is_in_use ? QCOW2_BITMAP_IN_USE : 0));
 
-		uint64_t at = b->entry_offset +
-			      offsetof(struct qcow2_wire_bitmap, flags);
-
-		if (!is_kept(q, b))
-			continue;
-		rc = qcow2_check_overlap(q, QCOW2_SECTION_BITMAP_DIRECTORY, at,
-					 sizeof(wire), err);
-		if (rc < 0)
-			return rc;
-		rc = image_file_write(q->file, at, &wire, sizeof(wire));
+		if (is_kept(q, b))
+			rc = qcow2_bitmap_write_flags(q, b, b->flags | flag,
+						      err);
 	}
-	if (rc == 0)
-		rc = qcow2_barrier(q);
-	return rc < 0 ? error_set_errno(err, rc,
-					"Could not write bitmap directory")
-		      : 0;
+	if (rc < 0)
+		return rc;
+	rc = qcow2_barrier(q);
+	return rc < 0 ? refuse_directory(err, rc) : 0;
 }
 
 int qcow2_bitmaps_touch(struct qcow2 *q, uint64_t offset, uint64_t len,

@@ -27,6 +27,9 @@ int qcow2_bitmaps_commit(struct qcow2 *q, struct qcow2_bitmaps_change *c,
 			 struct error *err);
 /* In any case. */
 void qcow2_bitmaps_change_deinit(struct qcow2_bitmaps_change *c);
+/* To its entry in the directory, in place; b stays as it is. */
+int qcow2_bitmap_write_flags(struct qcow2 *q, const struct qcow2_bitmap *b,
+			     uint32_t flags, struct error *err);
 /* The clusters of a table, and it. */
 void qcow2_bitmap_free_bits(struct qcow2 *q, uint64_t table_offset,
 			    const uint64_t *table, uint32_t size);
