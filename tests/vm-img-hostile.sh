@@ -159,6 +159,39 @@ test_full_disk() {
 	assertFalse 'no half an image' '[ -e small/d ]'
 }
 
+# A size that the disk does not get costs it no bitmap.
+test_full_disk_keeps_bitmaps() {
+	mkdir small
+	mount -t tmpfs -o size=4M none small
+	qemu-img create -q -f qcow2 -o cluster_size=4k made.qcow2 2M
+	qemu-io -c 'write 0 2M' made.qcow2 >/dev/null
+	qemu-img snapshot -c one made.qcow2
+	qemu-img bitmap --add -g 4k made.qcow2 on
+	qemu-io -c 'write -P 3 1M 64k' made.qcow2 >/dev/null
+	qemu-img bitmap --add --disable -g 512 made.qcow2 off
+	for how in '--shrink 1M' '--shrink 2093056' 3M \
+		'--preallocation=full 3M'; do
+		for n_free in 0 1 2 3 4 5 6 7 40; do
+			cp made.qcow2 small/a.qcow2
+			rm -f small/fill
+			cat /dev/zero >small/fill 2>/dev/null
+			truncate -s -$((n_free * 4096)) small/fill
+			# shellcheck disable=SC2086 # words
+			vm-img resize -q small/a.qcow2 $how 2>err ||
+				assertEquals "$how $n_free: $(cat err)" 1 \
+					"$(grep -c 'No space left' err)"
+			assertEquals "$how $n_free: bitmaps" 2 \
+				"$(qemu-img info small/a.qcow2 |
+					grep -c granularity)"
+			assertFalse "$how $n_free: in use" \
+				'qemu-img info small/a.qcow2 | grep in-use'
+			assertTrue "$how $n_free: clean but for leaks" \
+				'qemu-img check -q small/a.qcow2 >/dev/null 2>&1 ||
+				[ $? = 3 ]'
+		done
+	done
+}
+
 # A limit that says EFBIG instead.
 test_file_size_limit() {
 	random a.raw 8M

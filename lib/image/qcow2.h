@@ -376,8 +376,15 @@ extern const struct image_bitmap_ops qcow2_bitmap_ops;
 /* May the disk get this size? */
 int qcow2_bitmaps_may_resize(const struct qcow2 *q, uint64_t size,
 			     struct error *err);
-/* The size in the header is about to change, and has changed. */
+/* The size of the disk is about to change: all bitmaps are in use. */
 int qcow2_bitmaps_begin_resize(struct qcow2 *q, struct error *err);
+/* The one in the header is about to become size: tables as long as that, the
+ * bits of what is new clear; still in use. On failure they are as before. */
+int qcow2_bitmaps_fit(struct qcow2 *q, uint64_t size, struct error *err);
+/* It has not become less after all, but what is from changed_from on may be
+ * gone. If that cannot be stored the bitmaps are lost. */
+void qcow2_bitmaps_unfit(struct qcow2 *q, uint64_t changed_from);
+/* It has changed, or nothing came of it. Takes no room. */
 int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err);
 
 /* qcow2_data.c: the guest's data at offset of the disk, which is, or will be,

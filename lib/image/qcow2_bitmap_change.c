@@ -377,30 +377,99 @@ int qcow2_bitmaps_begin_resize(struct qcow2 *q, struct error *err)
 	return rc;
 }
 
-int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err)
+/* The disk has all of them: they are stored before a resize. */
+static void forget_all(struct qcow2 *q)
+{
+	for (uint32_t i = 0; i < q->n_bitmaps; i++)
+		bits_deinit(&q->bitmaps[i].bits);
+}
+
+static int fit_bits(struct qcow2_bitmap *b, uint64_t size,
+		    uint64_t changed_from)
+{
+	uint64_t n = qcow2_bitmap_n_bits(size, b->granularity_bits);
+	int rc = bits_resize(&b->bits, n);
+
+	if (rc == 0 && changed_from < size)
+		rc = bits_set(&b->bits, changed_from >> b->granularity_bits,
+			      n - 1);
+	return rc;
+}
+
+static int fit(struct qcow2 *q, uint64_t size, uint64_t changed_from,
+	       struct error *err)
 {
 	struct qcow2_bitmaps_change c = { .bitmaps = NULL };
 	uint32_t n = q->n_bitmaps;
 	int rc = 0;
 
-	if (n == 0)
-		return 0;
-	for (uint32_t i = 0; rc == 0 && i < n; i++) {
-		struct qcow2_bitmap *b = &q->bitmaps[i];
-
-		rc = bits_resize(&b->bits,
-				 qcow2_bitmap_n_bits(q->header.size,
-						     b->granularity_bits));
-	}
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
+		rc = fit_bits(&q->bitmaps[i], size, changed_from);
 	if (rc == 0)
 		rc = qcow2_bitmaps_change(q, &c, err);
-	for (uint32_t i = 0; rc == 0 && i < n; i++) {
-		c.bitmaps[i].flags &= ~(uint32_t)QCOW2_BITMAP_IN_USE;
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
 		c.bitmaps[i].are_new = true;
-	}
-	/* On failure all are in use for ever. */
 	if (rc == 0)
 		rc = qcow2_bitmaps_commit(q, &c, err);
 	qcow2_bitmaps_change_deinit(&c);
 	return rc;
+}
+
+int qcow2_bitmaps_fit(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	int rc;
+
+	if (q->n_bitmaps == 0)
+		return 0;
+	rc = fit(q, size, UINT64_MAX, err);
+	if (rc == 0)
+		return 0;
+	forget_all(q);
+	for (uint32_t i = 0; i < q->n_bitmaps; i++)
+		(void)qcow2_bitmap_load(q, &q->bitmaps[i], NULL);
+	return rc;
+}
+
+void qcow2_bitmaps_unfit(struct qcow2 *q, uint64_t changed_from)
+{
+	if (q->n_bitmaps > 0 && fit(q, q->header.size, changed_from, NULL) < 0)
+		forget_all(q);
+}
+
+/* Are they there, and as long as the disk wants them? */
+static bool do_fit(const struct qcow2 *q)
+{
+	for (uint32_t i = 0; i < q->n_bitmaps; i++) {
+		const struct qcow2_bitmap *b = &q->bitmaps[i];
+
+		if (b->bits.parts == NULL ||
+		    b->bits.n != qcow2_bitmap_n_bits(q->header.size,
+						     b->granularity_bits))
+			return false;
+	}
+	return true;
+}
+
+/* In place: that needs no room. */
+static int release(struct qcow2 *q, struct error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < q->n_bitmaps; i++) {
+		struct qcow2_bitmap *b = &q->bitmaps[i];
+		uint32_t flags = b->flags & ~(uint32_t)QCOW2_BITMAP_IN_USE;
+
+		rc = qcow2_bitmap_write_flags(q, b, flags, err);
+		if (rc == 0)
+			b->flags = flags;
+	}
+	if (rc == 0 && qcow2_barrier(q) < 0)
+		rc = error_set_errno(err, q->flush_error, "Could not flush");
+	return rc;
+}
+
+/* Without bits, or with others than the disk wants, they are in use for ever. */
+int qcow2_bitmaps_end_resize(struct qcow2 *q, struct error *err)
+{
+	return q->n_bitmaps > 0 && do_fit(q) ? release(q, err) : 0;
 }

@@ -163,6 +163,8 @@ static int grow(struct qcow2 *q, uint64_t size, const char *mode,
 		rc = qcow2_preallocate(q, before, size, mode, err);
 	if (rc == 0 && !qcow2_keeps_behind(q))
 		rc = zero_grown(q, size, has_zeroes(q, mode), err);
+	if (rc == 0)
+		rc = qcow2_bitmaps_fit(q, size, err);
 	return rc < 0 ? rc : set_size(q, size, err);
 }
 
@@ -199,12 +201,10 @@ static int prefix(const struct qcow2 *q, struct error *err, int rc,
 	return rc;
 }
 
-static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
+static int cut(struct qcow2 *q, uint64_t size, struct error *err)
 {
-	int rc = qcow2_verify_few(q, err);
+	int rc = drop(q, size, err);
 
-	if (rc == 0)
-		rc = drop(q, size, err);
 	rc = prefix(q, err, rc, "Failed to discard cropped clusters");
 	if (rc == 0)
 		rc = barrier(q, err);
@@ -216,7 +216,21 @@ static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
 	if (rc < 0)
 		return rc;
 	image_file_tell(q->file, IMAGE_EVENT_L1_SHRINK_WRITE_TABLE);
-	rc = set_size(q, size, err);
+	return set_size(q, size, err);
+}
+
+/* Bitmaps, which need room, come before data is lost. */
+static int shrink(struct qcow2 *q, uint64_t size, struct error *err)
+{
+	int rc = qcow2_verify_few(q, err);
+
+	if (rc == 0)
+		rc = qcow2_bitmaps_fit(q, size, err);
+	if (rc < 0)
+		return rc;
+	rc = cut(q, size, err);
+	if (rc < 0 && q->header.size != size)
+		qcow2_bitmaps_unfit(q, size);
 	if (rc == 0)
 		rc = qcow2_external_shrink(q, size, err);
 	return rc < 0 ? rc : qcow2_cut_file(q, err);
@@ -269,7 +283,6 @@ int qcow2_resize(struct image *image, uint64_t size,
 		rc = grow(q, size, options->preallocation, err);
 	else if (rc == 0 && size < q->header.size)
 		rc = shrink(q, size, err);
-	/* Of the old size, if it failed. */
 	if (is_begun)
 		end_rc = qcow2_bitmaps_end_resize(q, rc < 0 ? NULL : err);
 	pthread_mutex_unlock(&q->lock);
