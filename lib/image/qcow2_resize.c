@@ -128,7 +128,8 @@ static int zero_grown(struct qcow2 *q, uint64_t size, bool has_zeroes,
 
 /*
  * Before it is preallocated: the old end's cluster, if the image below shows
- * in it, gets a place of its own together with what it shows.
+ * in it, gets a place of its own together with what it shows. One with
+ * subclusters gets no more than a place, as all others: its zeroes come then.
  */
 static int keep_last(struct qcow2 *q, uint64_t size, struct error *err)
 {
@@ -136,7 +137,8 @@ static int keep_last(struct qcow2 *q, uint64_t size, struct error *err)
 
 	if (end > size)
 		end = size;
-	if (q->image->backing_name == NULL || end == before)
+	if (q->image->backing_name == NULL || q->has_subclusters ||
+	    end == before)
 		return 0;
 	return qcow2_zero_grown(q, before, end, true, err);
 }

@@ -72,6 +72,22 @@ test_growth_over_a_longer_image() {
 	done
 }
 
+# The rest of the old end's cluster belongs to what is added, too.
+test_preallocated_over_a_longer_image() {
+	make_base
+	for mode in metadata falloc full; do
+		create vm-img cluster_size=16k 500k -b "$dir/base" -F raw
+		vm-img resize -q --preallocation=$mode "$image" 508k
+		assertContains "$mode" \
+			"$(vm-img map --output=json -s 500k "$image")" \
+			'"length": 8192, "depth": 0, "present": true, "zero": true, "data": false, "offset"'
+		cp "$dir/base" "$dir/mirror"
+		truncate -s 500k "$dir/mirror"
+		truncate -s 508k "$dir/mirror"
+		assert_sound "$mode" "$image"
+	done
+}
+
 test_backing_images() {
 	make_base
 	for options in cluster_size=64k \
