@@ -152,6 +152,27 @@ test_filters_as_formats() {
 }
 
 # Zeroes that nothing shows through must be written all the same.
+test_resize_with_preallocation() {
+	mkdir saved
+	cp ./*.qcow2 saved
+	for filter in $(filters) "driver=raw,$(under file)"; do
+		for mode in off falloc full; do
+			cp saved/*.qcow2 .
+			qemu-img resize -q $group --preallocation=$mode \
+				--image-opts "$filter" 5M
+			mv top.qcow2 theirs.qcow2
+			cp saved/*.qcow2 .
+			silent resize -q $group --preallocation=$mode \
+				--image-opts "$filter" 5M
+			assertTrue "$filter $mode: sound" \
+				'qemu-img check -q top.qcow2'
+			assertTrue "$filter $mode: the same" \
+				'qemu-img compare -q top.qcow2 theirs.qcow2'
+			rm theirs.qcow2
+		done
+	done
+}
+
 test_rebase_keeps_zeroes() {
 	qemu-img resize -q top.qcow2 8M
 	qemu-img create -q -f qcow2 new.qcow2 8M

@@ -173,6 +173,13 @@ static int disk_truncate(const struct image_file *file, uint64_t size)
 	return rc;
 }
 
+/* What is written has its place in an image of any format. */
+static int disk_allocate(const struct image_file *file, uint64_t offset,
+			 uint64_t len)
+{
+	return image_file_write_zeroes(file, offset, len);
+}
+
 static int disk_identify(const struct image_file *file, struct stat *st)
 {
 	return image_file_identify(image_of(file)->file, st);
@@ -203,6 +210,7 @@ static const struct file_ops ops = {
 	.flush = disk_flush,
 	.extent = disk_extent,
 	.truncate = disk_truncate,
+	.allocate = disk_allocate,
 	.identify = disk_identify,
 	.lock = disk_lock,
 	.disk = image_of,

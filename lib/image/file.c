@@ -307,8 +307,10 @@ int image_file_allocate(const struct image_file *file, uint64_t host_offset,
 		return -EFBIG;
 	if (len == 0 || file->is_block_device)
 		return 0;
-	if (ops != NULL && ops->allocate != NULL)
-		return ops->allocate(file, host_offset, len);
+	if (ops != NULL)
+		return ops->allocate != NULL
+			       ? ops->allocate(file, host_offset, len)
+			       : -EOPNOTSUPP;
 	share_edges(file);
 	rc = -posix_fallocate(file->fd, (off_t)host_offset, (off_t)len);
 	leave_edges(file);
