@@ -17,7 +17,8 @@ HOST_TESTS = $(filter-out $(KVM_TESTS),$(wildcard tests/vm-*.sh \
 REPLAYS = $(wildcard tests/interop/*-crash.sh tests/interop/*-crash-do.sh \
 	tests/interop/*-kill.sh)
 # Hundreds of command lines that go where other tests have been.
-TABLES = tests/vm-img-options.sh tests/vm-img-format-options.sh
+TABLES = $(patsubst %,tests/vm-img-%.sh,options format-options prefixes \
+	abbreviations)
 ASAN_TESTS = $(filter-out tests/vm-lab.sh tests/interop/guests.sh \
 	tests/interop/readme.sh $(REPLAYS) $(TABLES),$(HOST_TESTS))
 # The longest first, so that the end is not one alone.
