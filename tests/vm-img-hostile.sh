@@ -222,6 +222,39 @@ test_failure_removes_only_its_own() {
 		'qemu-img check -q small/n.qcow2 >/dev/null 2>&1 || [ $? = 3 ]'
 }
 
+# What a network's file system tells of only when a file is closed: by convert,
+# which flushes nothing, and create, whose image holds nothing yet.
+test_failing_close() {
+	random a.raw 1M
+	mkdir d
+	qemu-img create -q -f qcow2 old.qcow2 1M
+	throttled=driver=raw,file.driver=throttle,file.throttle-group=t
+	throttled=$throttled,file.file.filename=old.raw
+	truncate -s 1M old.raw
+	while read -r file command; do
+		# shellcheck disable=SC2086
+		LD_PRELOAD=$B/tests/preload/close_fails.so CLOSE_FAILS=$file \
+			vm-img $command 2>err
+		assertEquals "$command" 1 $?
+		assertEquals "$command: $(cat err)" 1 \
+			"$(grep -c 'Disk quota exceeded' err)"
+		assertEquals "$command" '' "$(ls d)"
+	done <<-EOF
+		n.raw convert -O raw a.raw d/n.raw
+		n.qcow2 convert -O qcow2 a.raw d/n.qcow2
+		n.data convert -O qcow2 -o data_file=d/n.data a.raw d/n.qcow2
+		n-flat.vmdk convert -O vmdk -o subformat=monolithicFlat a.raw d/n.vmdk
+		n.vmdk convert -O vmdk a.raw d/n.vmdk
+		n.vpc convert -O vpc a.raw d/n.vpc
+		n.raw create -q -o preallocation=full d/n.raw 1M
+		old.qcow2 convert -n -O qcow2 a.raw old.qcow2
+		old.raw convert -n --object throttle-group,id=t --target-image-opts a.raw $throttled
+	EOF
+	LD_PRELOAD=$B/tests/preload/close_fails.so CLOSE_FAILS=a.raw \
+		vm-img convert -O qcow2 a.raw n.qcow2
+	assertEquals 'a source' 0 $?
+}
+
 # Nor do the files that an image has beside its own stay and fill the disk.
 test_failure_removes_companions() {
 	random a.raw 8M

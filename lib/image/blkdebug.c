@@ -336,14 +336,15 @@ static int debug_lock(const struct image_file *file,
 	return filter_lock(file, &all, err);
 }
 
-static void debug_close(struct image_file *file)
+static int debug_close(struct image_file *file)
 {
 	struct debug_file *d = debug_of(file);
+	int rc = filter_close(&d->filter);
 
-	filter_close(&d->filter);
 	pthread_mutex_destroy(&d->lock);
 	free(d->rules);
 	free(d);
+	return rc;
 }
 
 static const struct file_ops ops = {

@@ -143,13 +143,14 @@ static int compress_truncate(const struct image_file *file, uint64_t size)
 	return rc;
 }
 
-static void compress_close(struct image_file *file)
+static int compress_close(struct image_file *file)
 {
 	struct compress_file *c = compress_of(file);
+	int rc = filter_close(&c->filter);
 
-	filter_close(&c->filter);
 	pthread_rwlock_destroy(&c->parts);
 	free(c);
+	return rc;
 }
 
 static const struct file_ops ops = {

@@ -123,16 +123,19 @@ static int copied_flush(const struct image_file *file)
 	return rc < 0 && !c->may_lose_copy ? rc : filter_flush(file);
 }
 
-static void copied_close(struct image_file *file)
+static int copied_close(struct image_file *file)
 {
 	struct copied_file *c = copied_of(file);
+	int copy_rc = image_file_close(c->target);
+	int rc = filter_close(&c->filter);
 
-	image_file_close(c->target);
-	filter_close(&c->filter);
+	if (rc == 0 && !c->may_lose_copy)
+		rc = copy_rc;
 	pthread_mutex_destroy(&c->lock);
 	free(c->is_copied);
 	free(c->cluster);
 	free(c);
+	return rc;
 }
 
 static const struct file_ops ops = {

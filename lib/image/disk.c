@@ -191,13 +191,14 @@ static int disk_lock(const struct image_file *file,
 	return image_lock_file(image_of(file), locks, err);
 }
 
-static void disk_close(struct image_file *file)
+static int disk_close(struct image_file *file)
 {
 	struct disk_file *d = disk_of(file);
+	int rc = image_close(d->image, NULL);
 
-	image_abandon(d->image);
 	pthread_mutex_destroy(&d->growing);
 	free(d);
+	return rc;
 }
 
 static const struct file_ops ops = {

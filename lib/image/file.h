@@ -79,7 +79,9 @@ int image_file_open(struct image_file **file, const char *path, unsigned flags,
 		    struct error *err);
 int image_file_open_fd(struct image_file **file, int fd, const char *path,
 		       unsigned flags, struct error *err);
-void image_file_close(struct image_file *file);
+/* -errno: something that was written is lost. A network's file system may tell
+ * so only here, where nothing was flushed. Closed it is all the same. */
+int image_file_close(struct image_file *file);
 
 /* Hold these locks from now on, and no others: lock.h has what it returns. */
 int image_file_lock(const struct image_file *file, const char *path,

@@ -48,7 +48,7 @@ struct file_ops {
 	int (*map)(const struct image_file *file, uint64_t host_offset,
 		   uint64_t len, unsigned flags, struct image_extent *extent,
 		   struct error *err);
-	void (*close)(struct image_file *file);
+	int (*close)(struct image_file *file);
 };
 
 struct file_state {

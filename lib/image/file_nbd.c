@@ -330,7 +330,7 @@ static int nbd_file_marks(const struct image_file *file, uint64_t offset,
 		       : 0;
 }
 
-static void nbd_file_close(struct image_file *file)
+static int nbd_file_close(struct image_file *file)
 {
 	struct nbd_file *n = nbd_of(file);
 
@@ -339,6 +339,7 @@ static void nbd_file_close(struct image_file *file)
 	pthread_rwlock_destroy(&n->edges);
 	free(n->context);
 	free(n);
+	return 0;
 }
 
 static const struct file_ops ops = {

@@ -193,20 +193,20 @@ int image_file_open_fd(struct image_file **file, int fd, const char *path,
 	return rc;
 }
 
-void image_file_close(struct image_file *file)
+int image_file_close(struct image_file *file)
 {
 	struct file_state *state;
+	int rc;
 
 	if (file == NULL)
-		return;
+		return 0;
 	state = file_state_of(file);
-	if (state->ops != NULL) {
-		state->ops->close(file);
-		return;
-	}
-	close_fd(&file->fd);
+	if (state->ops != NULL)
+		return state->ops->close(file);
+	rc = close(file->fd) < 0 ? -errno : 0;
 	pthread_rwlock_destroy(&state->edges);
 	free(state);
+	return rc;
 }
 
 int image_file_lock(const struct image_file *file, const char *path,

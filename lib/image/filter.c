@@ -28,10 +28,12 @@ int filter_init(struct filter_file *filter, struct image_file *under,
 	return 0;
 }
 
-void filter_close(struct filter_file *filter)
+int filter_close(struct filter_file *filter)
 {
-	image_file_close(filter->under);
+	int rc = image_file_close(filter->under);
+
 	free(filter->path);
+	return rc;
 }
 
 int filter_size(const struct image_file *file, uint64_t *size)

@@ -25,8 +25,9 @@ static inline struct filter_file *filter_of(const struct image_file *file)
  * image_file_flags. Fails with -ENOMEM alone. */
 int filter_init(struct filter_file *filter, struct image_file *under,
 		const char *path, const struct file_ops *ops, unsigned flags);
-/* Closes what is under it; the filter itself is the caller's to free. */
-void filter_close(struct filter_file *filter);
+/* Closes what is under it, and returns what image_file_close() does; the filter
+ * itself is the caller's to free. */
+int filter_close(struct filter_file *filter);
 
 int filter_size(const struct image_file *file, uint64_t *size);
 int filter_usage(const struct image_file *file, uint64_t *usage);

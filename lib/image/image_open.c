@@ -251,14 +251,16 @@ int image_open_fd(struct image **image, int fd, const char *path,
 /* The format first, as it may still write; the locks, with the file, last. */
 int image_close(struct image *image, struct error *err)
 {
-	int rc = 0;
+	int file_rc, rc = 0;
 
 	if (image == NULL)
 		return 0;
 	if (image->format != NULL)
 		rc = image->format->close(image, err);
 	image_abandon(image->backing);
-	image_file_close(image->file);
+	file_rc = image_file_close(image->file);
+	if (rc == 0 && file_rc < 0)
+		rc = error_set_errno(err, file_rc, "Could not close file");
 	free(image->backing_name);
 	free(image->backing_format);
 	free(image->backing_path);

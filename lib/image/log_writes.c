@@ -181,17 +181,19 @@ static int log_flush(const struct image_file *file)
 	return rc;
 }
 
-static void log_close(struct image_file *file)
+static int log_close(struct image_file *file)
 {
 	struct log_file *l = log_of(file);
+	int log_rc, rc;
 
 	if (l->n_recorded < l->n_entries)
 		(void)record(l);
-	image_file_close(l->log);
-	filter_close(&l->filter);
+	log_rc = image_file_close(l->log);
+	rc = filter_close(&l->filter);
 	pthread_mutex_destroy(&l->lock);
 	free(l->copy);
 	free(l);
+	return rc < 0 ? rc : log_rc;
 }
 
 static const struct file_ops ops = {

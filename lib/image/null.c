@@ -115,9 +115,10 @@ static int null_extent(const struct image_file *file, uint64_t host_offset,
 	return 0;
 }
 
-static void null_close(struct image_file *file)
+static int null_close(struct image_file *file)
 {
 	free(container_of(file, struct null_file, state.file));
+	return 0;
 }
 
 /* clang-format off */

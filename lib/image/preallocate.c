@@ -126,15 +126,17 @@ static int preallocate_allocate(const struct image_file *file, uint64_t offset,
 	return rc < 0 ? rc : filter_allocate(file, offset, len);
 }
 
-static void preallocate_close(struct image_file *file)
+static int preallocate_close(struct image_file *file)
 {
 	struct preallocate_file *p = preallocate_of(file);
+	int rc;
 
 	if (p->file_end > p->data_end)
 		(void)image_file_truncate(p->filter.under, p->data_end);
-	filter_close(&p->filter);
+	rc = filter_close(&p->filter);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
+	return rc;
 }
 
 static const struct file_ops ops = {

@@ -335,13 +335,16 @@ static int finish(struct qcow2 *q, struct error *err)
 static int qcow2_close(struct image *image, struct error *err)
 {
 	struct qcow2 *q = image->state;
-	int rc;
+	int data_rc, rc;
 
 	if (q == NULL)
 		return 0;
 	pthread_mutex_lock(&q->lock);
 	rc = finish(q, err);
 	pthread_mutex_unlock(&q->lock);
+	data_rc = qcow2_external_close(q);
+	if (rc == 0 && data_rc < 0)
+		rc = error_set_errno(err, data_rc, "Could not close data file");
 	deinit(q);
 	image->state = NULL;
 	return rc;

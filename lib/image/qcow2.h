@@ -302,7 +302,8 @@ int qcow2_switch_tables(struct qcow2 *q, const struct qcow2_switch *to,
 /* qcow2_external.c: an external data file. */
 /* If the header asks for one; it sets all four fields. */
 int qcow2_external_open(struct qcow2 *q, struct error *err);
-void qcow2_external_close(struct qcow2 *q);
+/* What image_file_close() returns. Again: nothing. */
+int qcow2_external_close(struct qcow2 *q);
 /* Made, or emptied and made anew, with size bytes of nothing. */
 int qcow2_external_create(const char *image_path, const char *name,
 			  uint64_t size,

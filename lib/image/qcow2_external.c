@@ -119,12 +119,14 @@ int qcow2_external_open(struct qcow2 *q, struct error *err)
 	return open_file(q, err);
 }
 
-void qcow2_external_close(struct qcow2 *q)
+int qcow2_external_close(struct qcow2 *q)
 {
-	image_file_close(q->own_data_file);
+	int rc = image_file_close(q->own_data_file);
+
 	q->own_data_file = NULL;
 	free(q->data_path);
 	q->data_path = NULL;
+	return rc;
 }
 
 int qcow2_external_create(const char *image_path, const char *name,

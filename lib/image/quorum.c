@@ -336,14 +336,20 @@ static int quorum_extent(const struct image_file *file, uint64_t offset,
 	return 0;
 }
 
-static void quorum_close(struct image_file *file)
+static int quorum_close(struct image_file *file)
 {
 	struct quorum_file *q = quorum_of(file);
+	int result = 0;
 
-	for (unsigned i = 0; i < q->n; i++)
-		image_file_close(q->children[i]);
+	for (unsigned i = 0; i < q->n; i++) {
+		int rc = image_file_close(q->children[i]);
+
+		if (result == 0)
+			result = rc;
+	}
 	pthread_rwlock_destroy(&q->voting);
 	free(q);
+	return result;
 }
 
 static const struct file_ops ops = {

@@ -97,7 +97,7 @@ static int create(const char *path, unsigned flags,
 			~(uint64_t)(IMAGE_SECTOR - 1);
 	struct image_file *file;
 	const char *mode;
-	int rc = take_mode(options, &mode, err);
+	int close_rc, rc = take_mode(options, &mode, err);
 
 	if (rc == 0)
 		rc = check_mode(path, mode, err);
@@ -115,7 +115,9 @@ static int create(const char *path, unsigned flags,
 		rc = write_first_block(file, size, err);
 	if (rc == 0)
 		rc = file_options_preallocate(file, mode, 0, size, err);
-	image_file_close(file);
+	close_rc = image_file_close(file);
+	if (rc == 0 && close_rc < 0)
+		rc = error_set_errno(err, close_rc, "Could not close file");
 	return rc;
 }
 

@@ -153,12 +153,13 @@ static int throttled_punch(const struct image_file *file, uint64_t offset,
 	return filter_punch(file, offset, len);
 }
 
-static void throttled_close(struct image_file *file)
+static int throttled_close(struct image_file *file)
 {
 	struct throttled_file *f = file_of(file);
+	int rc = filter_close(&f->filter);
 
-	filter_close(&f->filter);
 	free(f);
+	return rc;
 }
 
 static const struct file_ops ops = {

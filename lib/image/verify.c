@@ -174,14 +174,20 @@ static int verified_identify(const struct image_file *file, struct stat *st)
 	return image_file_identify(verified_of(file)->files[TESTED], st);
 }
 
-static void verified_close(struct image_file *file)
+static int verified_close(struct image_file *file)
 {
 	struct verified_file *v = verified_of(file);
+	int result = 0;
 
-	for (unsigned i = 0; i < N_FILES; i++)
-		image_file_close(v->files[i]);
+	for (unsigned i = 0; i < N_FILES; i++) {
+		int rc = image_file_close(v->files[i]);
+
+		if (result == 0)
+			result = rc;
+	}
 	pthread_rwlock_destroy(&v->comparing);
 	free(v);
+	return result;
 }
 
 static const struct file_ops ops = {

@@ -80,7 +80,7 @@ static int vmdk_flush(struct image *image, struct error *err)
 static int vmdk_close(struct image *image, struct error *err)
 {
 	struct vmdk *v = image->state;
-	int rc = 0;
+	int close_rc, rc = 0;
 
 	if (v == NULL)
 		return 0;
@@ -88,7 +88,9 @@ static int vmdk_close(struct image *image, struct error *err)
 		rc = vmdk_flush(image, err);
 	for (unsigned i = 0; rc == 0 && i < v->n_extents; i++)
 		rc = blocks_end_append(&v->extents[i]->blocks, err);
-	vmdk_free(v);
+	close_rc = vmdk_free(v);
+	if (rc == 0 && close_rc < 0)
+		rc = error_set_errno(err, close_rc, "Could not close extent");
 	image->state = NULL;
 	return rc;
 }

@@ -47,7 +47,8 @@ struct vmdk {
 
 /* vmdk_open.c: fills image->state. */
 int vmdk_open(struct image *image, struct error *err);
-void vmdk_free(struct vmdk *v);
+/* What image_file_close() returns of an extent's file. */
+int vmdk_free(struct vmdk *v);
 
 /* Its header says what it is: type, blocks.size and the tables are filled.
  * file may be for reading only. */

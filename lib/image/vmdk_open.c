@@ -72,29 +72,37 @@ static const struct blocks_ops flat_ops = {
 };
 
 /* Its blocks are not set up, or no longer. */
-static void extent_drop(struct vmdk_extent *e)
+static int extent_drop(struct vmdk_extent *e)
 {
-	if (!e->is_borrowed)
-		image_file_close(e->own_file);
+	int rc = e->is_borrowed ? 0 : image_file_close(e->own_file);
+
 	free(e->path);
 	free(e);
+	return rc;
 }
 
-static void extent_free(struct vmdk_extent *e)
+static int extent_free(struct vmdk_extent *e)
 {
 	blocks_deinit(&e->blocks);
-	extent_drop(e);
+	return extent_drop(e);
 }
 
-void vmdk_free(struct vmdk *v)
+int vmdk_free(struct vmdk *v)
 {
-	for (unsigned i = 0; i < v->n_extents; i++)
-		extent_free(v->extents[i]);
+	int result = 0;
+
+	for (unsigned i = 0; i < v->n_extents; i++) {
+		int rc = extent_free(v->extents[i]);
+
+		if (result == 0)
+			result = rc;
+	}
 	free(v->extents);
 	free(v->infos);
 	vmdk_descriptor_deinit(&v->descriptor);
 	pthread_mutex_destroy(&v->lock);
 	free(v);
+	return result;
 }
 
 /* The text at an offset of a file, of at most max bytes. */

@@ -169,12 +169,13 @@ static int window_lock(const struct image_file *file,
 	return filter_lock(file, &all, err);
 }
 
-static void window_close(struct image_file *file)
+static int window_close(struct image_file *file)
 {
 	struct window_file *w = window_of(file);
+	int rc = filter_close(&w->filter);
 
-	filter_close(&w->filter);
 	free(w);
+	return rc;
 }
 
 static const struct file_ops ops = {
