@@ -72,7 +72,6 @@ vm-img_SRCS := \
 	vm-img/stream_vmdk.c \
 	vm-img/trace.c \
 	vm-img/turns.c \
-	vm-img/unfinished.c \
 	vm-img/workers.c
 vm-img_LIBS = $(IMAGE_LIBS)
 json_read_FUZZ_SRCS := vm-img/json_read.c

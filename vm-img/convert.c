@@ -16,7 +16,6 @@
 #include "vm-img/snapshot.h"
 #include "vm-img/source.h"
 #include "vm-img/standard.h"
-#include "vm-img/unfinished.h"
 #include "vm-img/workers.h"
 
 #include <stdio.h>
@@ -48,7 +47,8 @@ static void end_job(struct job *job, const struct convert *request,
 		image_abandon(job->sources[i]);
 	free(job->sources);
 	if (!is_good && is_created)
-		unfinished_remove(request->target, &job->companions);
+		image_remove_unfinished(image_plain_path(request->target),
+					&job->companions);
 	image_companions_deinit(&job->companions);
 }
 

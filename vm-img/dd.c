@@ -10,7 +10,6 @@
 #include "vm-img/arguments.h"
 #include "vm-img/report.h"
 #include "vm-img/source.h"
-#include "vm-img/unfinished.h"
 #include "vm-img/verb.h"
 
 #include <stdio.h>
@@ -154,7 +153,8 @@ static int write_output(const struct request *r, struct image *from,
 	}
 	rc = fill(r, from, skip, end);
 	if (rc < 0)
-		unfinished_remove(r->output, &companions);
+		image_remove_unfinished(image_plain_path(r->output),
+					&companions);
 	image_companions_deinit(&companions);
 	return rc;
 }

@@ -26,15 +26,34 @@ void image_companions_remove(struct image_companions *companions)
 	image_companions_deinit(companions);
 }
 
-/* The file itself, if path is a link to where there was none. */
-static int note(struct image_companions *companions, const char *path)
+/* The file itself, if path is a link to where there was none. NULL: a device, an
+ * NBD server's, or there is none. To be freed. */
+static char *find_file(const char *path)
 {
 	_cleanup_free_ char *real = realpath(path, NULL);
 	struct stat st;
+
+	if (real == NULL || stat(real, &st) < 0 || !S_ISREG(st.st_mode))
+		return NULL;
+	return steal_ptr(&real);
+}
+
+void image_remove_unfinished(const char *path,
+			     struct image_companions *companions)
+{
+	_cleanup_free_ char *real = find_file(path);
+
+	if (real != NULL)
+		unlink(real);
+	image_companions_remove(companions);
+}
+
+static int note(struct image_companions *companions, const char *path)
+{
+	_cleanup_free_ char *real = find_file(path);
 	char **paths;
 
-	/* An NBD server's, or it could not be made. */
-	if (real == NULL || stat(real, &st) < 0 || !S_ISREG(st.st_mode))
+	if (real == NULL)
 		return 0;
 	paths = reallocarray(companions->paths, companions->n + 1U,
 			     sizeof(*paths));

@@ -18,6 +18,9 @@ int companion_open(struct image_file **file, const char *path,
 		   const struct image_create_options *options,
 		   struct error *err);
 
+/* All of them, and deinit. */
+void image_companions_remove(struct image_companions *companions);
+
 /* The image's own file, new or emptied. It is noted: what was there before is
  * lost. flags: more than IMAGE_FILE_CREATE. */
 int new_image_open(struct image_file **file, const char *path, unsigned flags,

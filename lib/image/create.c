@@ -3,13 +3,13 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/error.h"
 #include "lib/base/size.h"
+#include "lib/image/companions.h"
 #include "lib/image/file_options.h"
 #include "lib/image/format.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 const struct image_option_spec *image_amend_specs(const char *format)
@@ -159,18 +159,8 @@ bool image_create_needs_size(const struct image_create_options *options)
 	       !format->is_sizeless(options);
 }
 
-/* Half an image is no use, looks like a whole one, and takes what room is left.
- * Where path is a link it goes from where that leads to. */
-static void remove_half(const char *path)
-{
-	_cleanup_free_ char *real = realpath(path, NULL);
-	struct stat st;
-
-	if (real != NULL && stat(real, &st) == 0 && S_ISREG(st.st_mode))
-		unlink(real);
-}
-
-/* list is the options'. */
+/* list is the options'. Half an image is no use, looks like a whole one, and takes
+ * what room is left. */
 static int make(const char *path, const struct image_format *format,
 		const struct image_create_options *options,
 		struct image_option *list, struct error *err)
@@ -190,8 +180,8 @@ static int make(const char *path, const struct image_format *format,
 	if (rc == 0)
 		rc = format->create(path, &o, err);
 	if (rc < 0 && (!existed || o.companions->is_emptied))
-		remove_half(path);
-	if (rc < 0)
+		image_remove_unfinished(path, o.companions);
+	else if (rc < 0)
 		image_companions_remove(o.companions);
 	image_companions_deinit(&own);
 	return rc;

@@ -444,8 +444,10 @@ struct image_companions {
 		.paths = NULL \
 	}
 void image_companions_deinit(struct image_companions *companions);
-/* Them, and deinit. */
-void image_companions_remove(struct image_companions *companions);
+/* Of an image that could not be finished: the file at path, or that a link there
+ * leads to, but no device and no export; the companions, and their deinit. */
+void image_remove_unfinished(const char *path,
+			     struct image_companions *companions);
 struct image_create_options {
 	const char *format;
 	uint64_t size; /* bytes of the disk; has_size false: the backing's */
