@@ -180,15 +180,6 @@ static size_t find_hole(const struct copy_run *run, uint64_t start,
 	return len;
 }
 
-static int write_run(const struct copy *copy, uint64_t at, const uint8_t *buf,
-		     size_t len, const struct image_turn *turn,
-		     struct error *err)
-{
-	return turn != NULL ? image_write_in_turn(copy->target, at, buf, len,
-						  turn, err)
-			    : image_write(copy->target, at, buf, len, err);
-}
-
 /* last: the batch ends with it; or NULL. */
 static int write_data(const struct copy_run *run,
 		      const struct copy_piece *piece, const uint8_t *buf,
@@ -204,8 +195,8 @@ static int write_data(const struct copy_run *run,
 		bool is_last =
 			done + n + hole_len == len &&
 			(hole_len == 0 || is_zero_already(run->copy, at + n));
-		int rc = write_run(run->copy, at, buf + done, n,
-				   is_last ? last : NULL, err);
+		int rc = image_write_in_turn(run->copy->target, at, buf + done,
+					     n, is_last ? last : NULL, err);
 
 		done += n;
 		if (rc == 0 && hole_len > 0)

@@ -209,9 +209,12 @@ static bool is_detected(const struct image *image, const struct iovec *iov,
 	return true;
 }
 
-int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
-		 unsigned n_iov, struct error *err)
+/* turn: NULL, or one that the format can pass. */
+static int write_iov(struct image *image, uint64_t offset,
+		     const struct iovec *iov, unsigned n_iov,
+		     const struct image_turn *turn, struct error *err)
 {
+	const struct image_format *format = image->format;
 	uint64_t len = 0;
 	int rc = check_writable(image, err);
 
@@ -227,7 +230,15 @@ int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
 						  : IMAGE_ZERO_MARK,
 					  err);
 	image_trace(IMAGE_TRACE_WRITE, image, offset, len, 0);
-	return image->format->writev(image, offset, iov, n_iov, err);
+	return turn != NULL ? format->write_in_turn(image, offset, iov, n_iov,
+						    turn, err)
+			    : format->writev(image, offset, iov, n_iov, err);
+}
+
+int image_writev(struct image *image, uint64_t offset, const struct iovec *iov,
+		 unsigned n_iov, struct error *err)
+{
+	return write_iov(image, offset, iov, n_iov, NULL, err);
 }
 
 bool image_passes_turns(const struct image *image)
@@ -241,17 +252,9 @@ int image_write_in_turn(struct image *image, uint64_t offset, const void *buf,
 {
 	const struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
 				   .iov_len = len };
-	int rc;
 
-	if (!image_passes_turns(image) || is_detected(image, &iov, 1))
-		return image_writev(image, offset, &iov, 1, err);
-	rc = check_writable(image, err);
-	if (rc == 0)
-		rc = check_range(image, offset, len, err);
-	if (rc < 0 || len == 0)
-		return rc;
-	image_trace(IMAGE_TRACE_WRITE, image, offset, len, 0);
-	return image->format->write_in_turn(image, offset, &iov, 1, turn, err);
+	return write_iov(image, offset, &iov, 1,
+			 image_passes_turns(image) ? turn : NULL, err);
 }
 
 int image_write_zeroes(struct image *image, uint64_t offset, uint64_t len,

@@ -300,8 +300,8 @@ struct image_turn {
 	void *context;
 };
 /*
- * As image_write() by one whose turn it is. It may return without having
- * passed it on: image_passes_turns() says whether the format does.
+ * As image_write() by one whose turn it is, or with turn NULL that. It may return
+ * without having passed it on: image_passes_turns() says whether the format does.
  */
 int image_write_in_turn(struct image *image, uint64_t offset, const void *buf,
 			size_t len, const struct image_turn *turn,
