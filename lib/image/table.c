@@ -6,6 +6,7 @@
 #include "lib/image/table.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/zero.h"
 #include "lib/image/file.h"
 
 #include <assert.h>
@@ -139,11 +140,6 @@ int table_read(struct table *table, uint64_t host_offset, void *buf, size_t len,
 		len -= n;
 	}
 	return 0;
-}
-
-static bool is_zero(const uint8_t *data, uint64_t len)
-{
-	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
 }
 
 static size_t count_zeroes(const uint8_t *data, size_t len)
@@ -318,11 +314,6 @@ int table_write(struct table *table, uint64_t host_offset, const void *buf,
 	return rc;
 }
 
-static uint64_t lower(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 int table_write_later(struct table *table, uint64_t host_offset,
 		      const void *buf, size_t len)
 {
@@ -338,9 +329,9 @@ int table_write_later(struct table *table, uint64_t host_offset,
 	if (rc < 0)
 		return rc;
 	update(table, host_offset, buf, len);
-	if (table->later_end == table->later_start)
+	if (table->later_end == table->later_start ||
+	    table->later_start > host_offset)
 		table->later_start = host_offset;
-	table->later_start = lower(table->later_start, host_offset);
 	if (table->later_end < end)
 		table->later_end = end;
 	return 0;
