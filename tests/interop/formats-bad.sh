@@ -469,12 +469,7 @@ test_qcow1_tables_in_use_twice() {
 
 test_bochs() {
 	truncate -s 4096 good.img
-	printf 'Bochs Virtual HD Image' | dd of=good.img conv=notrunc status=none
-	printf Redolog | dd of=good.img bs=1 seek=32 conv=notrunc status=none
-	printf Growing | dd of=good.img bs=1 seek=48 conv=notrunc status=none
-	poke good.img 64 \
-		"$(le32 0x20000)$(le32 512)$(le32 3)$(le32 1)$(le32 4096)"
-	poke good.img 88 "$(le64 12288)"
+	bochs_header good.img 3 1 4096 12288
 	# CVE-2014-0142: extents of no size; CVE-2014-0147: the catalog's.
 	bad_both 'Extent size must be at least 512' bochs 80 "$(le32 0)"
 	bad_both 'Extent size 1000 is not a power of two' bochs 80 "$(le32 1000)"
@@ -489,12 +484,7 @@ test_bochs() {
 # All of a disk is one extent, of which no sector was ever written.
 test_bochs_extent_of_all() {
 	truncate -s 512 a.img
-	printf 'Bochs Virtual HD Image' | dd of=a.img conv=notrunc status=none
-	printf Redolog | dd of=a.img bs=1 seek=32 conv=notrunc status=none
-	printf Growing | dd of=a.img bs=1 seek=48 conv=notrunc status=none
-	poke a.img 64 \
-		"$(le32 0x20000)$(le32 512)$(le32 100000)$(le32 2048)$(le32 8388608)"
-	poke a.img 88 "$(le64 838860800000)"
+	bochs_header a.img 100000 2048 8388608 838860800000
 	fill a.img 512 100000 "$(le32 0)"
 	truncate -s 16M a.img
 	quick map -f bochs a.img >out

@@ -238,12 +238,7 @@ $(stat -c %s a.img) is beyond the file's end" convert -f qcow -O raw a.img b.img
 # has the first sector and the last one.
 test_bochs() {
 	truncate -s 512 good.img
-	printf 'Bochs Virtual HD Image' | dd of=good.img conv=notrunc status=none
-	printf Redolog | dd of=good.img bs=1 seek=32 conv=notrunc status=none
-	printf Growing | dd of=good.img bs=1 seek=48 conv=notrunc status=none
-	poke good.img 64 \
-		"$(le32 0x20000)$(le32 512)$(le32 2)$(le32 1)$(le32 4096)"
-	poke good.img 88 "$(le64 8192)"
+	bochs_header good.img 2 1 4096 8192
 	poke good.img 512 "$(le32 -1)$(le32 0)"
 	poke good.img 520 '\0201'
 	head -c 4096 src.raw >>good.img

@@ -225,20 +225,12 @@ test_new_images_are_the_same_bytes() {
 	same create -f qcow a.img 1M
 }
 
-text() { # FILE OFFSET TEXT
-	printf %s "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
-
 # Three extents of 4 KiB, the second is nowhere, the third comes first; of
 # each the bitmap says which sectors there are.
 bochs() { # FILE
 	rm -f "$1"
 	truncate -s $((512 + 12 + 2 * (512 + 4096))) "$1"
-	text "$1" 0 'Bochs Virtual HD Image'
-	text "$1" 32 Redolog
-	text "$1" 48 Growing
-	poke "$1" 64 "$(le32 0x20000)$(le32 512)$(le32 3)$(le32 1)$(le32 4096)"
-	poke "$1" 88 "$(le64 12288)"
+	bochs_header "$1" 3 1 4096 12288
 	poke "$1" 512 "$(le32 1)$(le32 0xffffffff)$(le32 0)"
 	head -c 4096 /dev/urandom | dd of="$1" oflag=seek_bytes \
 		seek=1036 conv=notrunc status=none

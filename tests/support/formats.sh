@@ -19,6 +19,8 @@
 #	poke FILE OFFSET BYTES	Overwrites; BYTES as for printf %b.
 #	fill FILE OFFSET N BYTES
 #				The same, N times in a row.
+#	bochs_header FILE ENTRIES BITMAP-SIZE EXTENT-SIZE DISK-SIZE
+#				Overwrites the beginning: a growing image's.
 #	le32 N, le64 N, be32 N, be64 N
 #				N as bytes for poke.
 # shellcheck disable=SC2154 # dir is set by test_dir
@@ -143,6 +145,15 @@ fill() {
 		mv .twice .once
 	done
 	head -c "$length" .once |
-		dd of="$1" bs=1M oflag=seek_bytes seek="$(($2))" conv=notrunc 			iflag=fullblock status=none
+		dd of="$1" bs=1M oflag=seek_bytes seek="$(($2))" conv=notrunc \
+			iflag=fullblock status=none
 	rm .once
+}
+
+bochs_header() {
+	poke "$1" 0 'Bochs Virtual HD Image'
+	poke "$1" 32 Redolog
+	poke "$1" 48 Growing
+	poke "$1" 64 "$(le32 0x20000)$(le32 512)$(le32 "$2")$(le32 "$3")$(le32 "$4")"
+	poke "$1" 88 "$(le64 "$5")"
 }
